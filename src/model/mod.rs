@@ -1,0 +1,10 @@
+//! The words: usage, identity, names, money, time windows, access.
+//!
+//! Pure: no I/O, no async, no clock. Everything above may use it.
+
+pub mod access;
+pub mod identity;
+pub mod money;
+pub mod names;
+pub mod tokens;
+pub mod usage;
