@@ -15,5 +15,8 @@
 //! | 5 house | `app`, `cli`, `telemetry`, `demo` |
 
 pub mod clock;
+pub mod heard;
 pub mod model;
 pub mod record;
+pub mod registry;
+pub mod store;
