@@ -4,9 +4,12 @@
 
 pub mod access;
 pub mod catalogue;
+pub mod cumulative;
+pub mod excess;
 pub mod identity;
 pub mod money;
 pub mod names;
+pub mod once;
 pub mod query;
 pub mod tokens;
 pub mod usage;
