@@ -15,8 +15,11 @@
 //! | 5 house | `app`, `cli`, `telemetry`, `demo` |
 
 pub mod clock;
+pub mod collect;
+pub mod export;
 pub mod heard;
 pub mod model;
 pub mod record;
 pub mod registry;
+pub mod schedule;
 pub mod store;

@@ -1,0 +1,4 @@
+//! What leaves: the numbers of the registry in the formats of others.
+
+pub mod negotiate;
+pub mod prometheus;

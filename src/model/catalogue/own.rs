@@ -1,0 +1,235 @@
+//! The host, the daemon and its process.
+
+use super::{Desc, counter, gauge, histogram};
+
+pub const CPU_UTILIZATION: &Desc = &gauge(
+    "system_cpu_utilization_ratio",
+    "ratio",
+    &[],
+    "Share of the CPU time in use, 0 to 1; of the container's limit where there is one.",
+);
+
+pub const MEMORY_UTILIZATION: &Desc = &gauge(
+    "system_memory_utilization_ratio",
+    "ratio",
+    &[],
+    "Share of the memory in use, 0 to 1; of the container's limit where there is one.",
+);
+
+pub const DISK_UTILIZATION: &Desc = &gauge(
+    "system_disk_utilization_ratio",
+    "ratio",
+    &["mountpoint"],
+    "Share of a file system that is not available to users, 0 to 1.",
+);
+
+pub const BUILD_INFO: &Desc = &gauge(
+    "tallyd_build_info",
+    "",
+    &["version"],
+    "Always 1; the label tells the version.",
+);
+
+pub const LEDGER_RECORDS: &Desc = &counter(
+    "tallyd_ledger_records_total",
+    "",
+    &["source", "result"],
+    "Facts taken, by source and by what became of them: counted, control, duplicate, conflict, \
+     ...",
+);
+
+pub const LEDGER_COMMIT_SECONDS: &Desc = &histogram(
+    "tallyd_ledger_commit_seconds",
+    "seconds",
+    &[],
+    &[
+        0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+    ],
+    "Duration of ledger commits in seconds, the sync to disk included.",
+)
+.scaled(9);
+
+pub const LEDGER_COMMIT_RECORDS: &Desc = &histogram(
+    "tallyd_ledger_commit_records",
+    "",
+    &[],
+    &[
+        1.0, 10.0, 100.0, 500.0, 1_000.0, 2_500.0, 5_000.0, 10_000.0, 25_000.0, 50_000.0,
+    ],
+    "Facts that shared one ledger commit.",
+);
+
+pub const LEDGER_QUEUE_RECORDS: &Desc = &gauge(
+    "tallyd_ledger_queue_records",
+    "",
+    &[],
+    "Facts that wait for the ledger.",
+);
+
+pub const LEDGER_BYTES: &Desc = &gauge(
+    "tallyd_ledger_bytes",
+    "bytes",
+    &[],
+    "Size of the ledger on disk in bytes.",
+);
+
+pub const BACKUP_LAST_SUCCESS: &Desc = &gauge(
+    "tallyd_backup_last_success_timestamp_seconds",
+    "seconds",
+    &[],
+    "Time of the last good backup in seconds since 1970.",
+);
+
+pub const PUBLISHED_DEBT: &Desc = &gauge(
+    "tallyd_published_debt",
+    "",
+    &["family"],
+    "Amount by which published counters are ahead of the ledger after corrections, in the \
+     family's unit.",
+);
+
+pub const REFUSED: &Desc = &counter(
+    "tallyd_refused_total",
+    "",
+    &["signal", "code"],
+    "Facts refused at the door, by signal and reason.",
+);
+
+pub const REGISTRY_SERIES: &Desc = &gauge(
+    "tallyd_registry_series",
+    "",
+    &["family"],
+    "Series that a metric has now.",
+);
+
+pub const REGISTRY_OVERFLOW: &Desc = &counter(
+    "tallyd_registry_overflow_total",
+    "",
+    &["family"],
+    "Additions to series beyond the bound, summed under the label value other; gauges are dropped.",
+);
+
+pub const FORWARD_QUEUE: &Desc = &gauge(
+    "tallyd_forward_queue",
+    "",
+    &[],
+    "Deliveries that wait to be forwarded.",
+);
+
+pub const FORWARD_SENT: &Desc = &counter(
+    "tallyd_forward_sent_total",
+    "",
+    &[],
+    "Deliveries forwarded and accepted.",
+);
+
+pub const FORWARD_DROPPED: &Desc = &counter(
+    "tallyd_forward_dropped_total",
+    "",
+    &["reason"],
+    "Deliveries that were not forwarded, by reason.",
+);
+
+pub const COLLECTOR_DURATION: &Desc = &gauge(
+    "tallyd_collector_duration_seconds",
+    "seconds",
+    &["collector"],
+    "Duration of a collector's last round in seconds.",
+);
+
+pub const COLLECTOR_SUCCESS: &Desc = &gauge(
+    "tallyd_collector_success",
+    "",
+    &["collector"],
+    "1 if a collector's last round succeeded, else 0.",
+);
+
+pub const COLLECTOR_LAST_SUCCESS: &Desc = &gauge(
+    "tallyd_collector_last_success_timestamp_seconds",
+    "seconds",
+    &["collector"],
+    "Time of a collector's last good round in seconds since 1970.",
+);
+
+pub const SCHEDULE_MISSED_TICKS: &Desc = &counter(
+    "tallyd_schedule_missed_ticks_total",
+    "",
+    &["job"],
+    "Rounds that were left out because the round before took too long.",
+);
+
+pub const CONFIG_RELOAD_SUCCESS: &Desc = &gauge(
+    "tallyd_config_reload_success",
+    "",
+    &[],
+    "1 if the last reading of the configuration succeeded, else 0.",
+);
+
+pub const CONFIG_LAST_RELOAD: &Desc = &gauge(
+    "tallyd_config_last_reload_timestamp_seconds",
+    "seconds",
+    &[],
+    "Time of the last good reading of the configuration in seconds since 1970.",
+);
+
+pub const HTTP_REQUESTS: &Desc = &counter(
+    "tallyd_http_requests_total",
+    "",
+    &["route", "status"],
+    "HTTP requests answered.",
+);
+
+pub const HTTP_REQUEST_DURATION: &Desc = &histogram(
+    "tallyd_http_request_duration_seconds",
+    "seconds",
+    &["route"],
+    &[
+        0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0,
+    ],
+    "Duration of HTTP requests in seconds.",
+)
+.scaled(9);
+
+pub const PROCESS_CPU: &Desc = &counter(
+    "process_cpu_seconds_total",
+    "seconds",
+    &[],
+    "User and system CPU time of the process in whole seconds.",
+);
+
+pub const PROCESS_OPEN_FDS: &Desc = &gauge(
+    "process_open_fds",
+    "",
+    &[],
+    "File descriptors that the process has open.",
+);
+
+pub const PROCESS_MAX_FDS: &Desc = &gauge(
+    "process_max_fds",
+    "",
+    &[],
+    "File descriptors that the process may have open.",
+);
+
+pub const PROCESS_VIRTUAL_MEMORY: &Desc = &gauge(
+    "process_virtual_memory_bytes",
+    "bytes",
+    &[],
+    "Virtual memory of the process in bytes.",
+);
+
+pub const PROCESS_RESIDENT_MEMORY: &Desc = &gauge(
+    "process_resident_memory_bytes",
+    "bytes",
+    &[],
+    "Resident memory of the process in bytes.",
+);
+
+pub const PROCESS_START_TIME: &Desc = &gauge(
+    "process_start_time_seconds",
+    "seconds",
+    &[],
+    "Start of the process in seconds since 1970.",
+);
+
+pub const PROCESS_THREADS: &Desc = &gauge("process_threads", "", &[], "Threads of the process.");
