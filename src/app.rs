@@ -108,8 +108,10 @@ impl App {
     ) -> anyhow::Result<()> {
         let Self { config, parts, .. } = self;
         let mut jobs = JoinSet::new();
+        // Stops after the listeners: what they accept while they drain is still passed on.
+        let drained = Stop::new();
         if let Some(forwarder) = self.forwarder {
-            jobs.spawn(forwarder.run(stop.clone()));
+            jobs.spawn(forwarder.run(drained.clone()));
         }
         if let Some((source, level)) = source {
             let hangups = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
@@ -138,6 +140,7 @@ impl App {
         parts.readiness.set("listeners", false, "closed");
         // Not only after a signal: without listeners nothing else has a purpose.
         stop.stop();
+        drained.stop();
         while jobs.join_next().await.is_some() {}
         info!("stopped");
         Ok(())
