@@ -8,18 +8,25 @@
 //! | floor | modules |
 //! |---|---|
 //! | 0 words | [`model`], [`clock`] |
-//! | 1 setting | `config` |
-//! | 2 tools | `registry`, `schedule`, `store`, [`record`] |
-//! | 3 jobs | `collect`, `export` |
+//! | 1 setting | [`config`] |
+//! | 2 tools | [`registry`], [`schedule`], [`store`], [`record`], [`heard`], [`ready`], [`forward`] |
+//! | 3 jobs | [`collect`], [`export`] |
 //! | 4 doors | `http`, `grpc`, `otlp`, `web` |
-//! | 5 house | `app`, `cli`, `telemetry`, `demo` |
+//! | 5 house | [`app`], [`serve`], [`cli`], [`telemetry`], `demo` |
 
+pub mod app;
+pub mod cli;
 pub mod clock;
 pub mod collect;
+pub mod config;
 pub mod export;
+pub mod forward;
 pub mod heard;
 pub mod model;
+pub mod ready;
 pub mod record;
 pub mod registry;
 pub mod schedule;
+pub mod serve;
 pub mod store;
+pub mod telemetry;

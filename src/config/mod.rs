@@ -1,0 +1,234 @@
+//! The configuration: read once, from file and environment, into typed values.
+//!
+//! Each section is a file: its settings as a constant table, its type, and how it is read. The
+//! environment is read nowhere else. All faults are reported together, in the user's words. A new
+//! setting is a line in the table and a field; `deploy/tallyd.example.toml` and
+//! `docs/configuration.md` are rendered from the tables.
+
+mod auth;
+mod collect;
+mod cost;
+mod environment;
+mod forward;
+mod identity;
+mod limits;
+mod listen;
+mod log;
+mod metrics;
+mod models;
+mod reader;
+mod secret;
+mod setting;
+mod sources;
+mod store;
+#[cfg(test)]
+mod tests;
+mod time;
+mod tls;
+mod value;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use toml::Value;
+
+pub use auth::{Auth, Token};
+pub use collect::Collect;
+pub use cost::{CacheLifetime, Cost};
+pub use environment::Environment;
+pub use forward::{Forward, Signal};
+pub use identity::Identity;
+pub use limits::Limits;
+pub use listen::Listen;
+pub use log::{Format, Log};
+pub use metrics::{Metrics, PerUser};
+pub use models::{Alias, Models};
+pub use reader::Faults;
+pub use secret::Secret;
+pub use setting::Applies;
+pub use sources::{Control, Sources};
+pub use store::{Backup, Store};
+pub use time::Time;
+pub use tls::Tls;
+
+use reader::Reader;
+use setting::{Section, Setting, Shown};
+
+/// All sections, in the order of the example file.
+const SECTIONS: [&Section; 14] = [
+    &listen::SECTION,
+    &tls::SECTION,
+    &auth::SECTION,
+    &store::SECTION,
+    &time::SECTION,
+    &identity::SECTION,
+    &models::SECTION,
+    &sources::SECTION,
+    &metrics::SECTION,
+    &collect::SECTION,
+    &cost::SECTION,
+    &forward::SECTION,
+    &limits::SECTION,
+    &log::SECTION,
+];
+
+/// Everything that can be set.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    pub listen: Listen,
+    pub tls: Option<Tls>,
+    pub auth: Auth,
+    pub store: Store,
+    pub time: Time,
+    pub identity: Identity,
+    pub models: Models,
+    pub sources: Sources,
+    pub metrics: Metrics,
+    pub collect: Collect,
+    pub cost: Cost,
+    pub forward: Option<Forward>,
+    pub limits: Limits,
+    pub log: Log,
+    values: Values,
+}
+
+impl Config {
+    /// Reads a configuration file, or the defaults without one, and the overrides of the
+    /// environment. All faults are in the error.
+    pub fn load(file: Option<&Path>, environment: &Environment) -> Result<Self, Faults> {
+        let Some(file) = file else {
+            return Self::parse("", environment);
+        };
+        let text = std::fs::read_to_string(file)
+            .map_err(|error| Faults(vec![format!("cannot read {}: {error}", file.display())]))?;
+        Self::parse(&text, environment)
+    }
+
+    /// Parses the text of a configuration file. Files that it names are checked, and those with
+    /// secrets are read.
+    pub fn parse(text: &str, environment: &Environment) -> Result<Self, Faults> {
+        // The error's own text would repeat the line, and the line may hold a secret.
+        let file = toml::from_str(text).map_err(|error: toml::de::Error| {
+            let before = error.span().and_then(|span| text.get(..span.start));
+            let line = before.map_or(1, |before| before.matches('\n').count() + 1);
+            Faults(vec![format!("line {line}: {}", error.message())])
+        })?;
+        let mut reader = Reader::new(file, environment);
+        let mut config = Self {
+            listen: listen::read(&mut reader),
+            tls: tls::read(&mut reader),
+            auth: auth::read(&mut reader),
+            store: store::read(&mut reader),
+            time: time::read(&mut reader),
+            identity: identity::read(&mut reader),
+            models: models::read(&mut reader),
+            sources: sources::read(&mut reader),
+            metrics: metrics::read(&mut reader),
+            collect: collect::read(&mut reader),
+            cost: cost::read(&mut reader),
+            forward: forward::read(&mut reader),
+            limits: limits::read(&mut reader),
+            log: log::read(&mut reader),
+            values: Values::default(),
+        };
+        config.check_across_sections(&mut reader);
+        config.values = Values(reader.finish(&SECTIONS)?);
+        Ok(config)
+    }
+
+    fn check_across_sections(&self, reader: &mut Reader<'_>) {
+        if self.auth.tokens.is_empty() {
+            for (key, address) in self.listen.addresses() {
+                if !address.ip().is_loopback() {
+                    reader.fault(format!(
+                        "listen.{key}: {address} can be reached from other hosts, which needs \
+                         auth.tokens; `tallyd token new` makes one"
+                    ));
+                }
+            }
+        }
+        if self.metrics.per_user == PerUser::Pseudonym && self.identity.pseudonym_key.is_none() {
+            reader
+                .fault("metrics.per_user: pseudonym needs identity.pseudonym_key_file".to_owned());
+        }
+    }
+
+    /// What differs in `new`, by key.
+    #[must_use]
+    pub fn changes(&self, new: &Self) -> Vec<Change> {
+        let mut changes = Vec::new();
+        for section in SECTIONS {
+            for setting in section.settings {
+                let name = (section.name, setting.key);
+                let (old, new) = (self.values.0.get(&name), new.values.0.get(&name));
+                if old != new {
+                    changes.push(Change::new(section, setting, old, new));
+                }
+            }
+        }
+        changes
+    }
+}
+
+/// Which settings were resolved to what. Never shown: some are secret.
+#[derive(Clone, Default, PartialEq)]
+struct Values(BTreeMap<(&'static str, &'static str), Value>);
+
+impl fmt::Debug for Values {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("..")
+    }
+}
+
+/// A setting that differs between two configurations.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// `section.key`.
+    pub key: String,
+    /// The values; `***` where they may be secret.
+    pub old: String,
+    pub new: String,
+    pub applies: Applies,
+}
+
+impl Change {
+    fn new(section: &Section, setting: &Setting, old: Option<&Value>, new: Option<&Value>) -> Self {
+        let show = |value: Option<&Value>| match (setting.shown, value) {
+            (Shown::Plain, Some(value)) => reader::show(value),
+            _ => "***".to_owned(),
+        };
+        Self {
+            key: format!("{}.{}", section.name, setting.key),
+            old: show(old),
+            new: show(new),
+            applies: setting.applies,
+        }
+    }
+}
+
+/// Where a configuration came from, so that it can be read again.
+#[derive(Clone, Debug, Default)]
+pub struct Source {
+    pub file: Option<PathBuf>,
+    pub environment: Environment,
+}
+
+impl Source {
+    /// Reads the file again; the environment of a process does not change.
+    pub fn load(&self) -> Result<Config, Faults> {
+        Config::load(self.file.as_deref(), &self.environment)
+    }
+}
+
+/// The text of `deploy/tallyd.example.toml`.
+#[must_use]
+pub fn example_file() -> String {
+    setting::example_file(&SECTIONS)
+}
+
+/// The text of `docs/configuration.md`.
+#[must_use]
+pub fn reference_page() -> String {
+    setting::reference_page(&SECTIONS)
+}
