@@ -297,6 +297,19 @@ pub struct Intake {
     pub activities: Vec<Activity>,
 }
 
+impl Intake {
+    /// How many records, points and activities there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.records.len() + self.points.len() + self.activities.len()
+    }
+
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
 /// What became of one record, point or activity.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
