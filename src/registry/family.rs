@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::OTHER;
-use super::snapshot::{Histogram, Layout, Line, Snapshot, Value, Values};
+use super::snapshot::{Histogram, Layout, Snapshot, Value, Values};
 use crate::model::catalogue::{Desc, Kind};
 
 /// Where a value went.
@@ -34,10 +34,10 @@ struct State {
     free: Vec<usize>,
     /// Series that were made for others beyond the bound; they are not counted against it.
     folded: usize,
-    /// The slots in use, sorted by key up to those that came since the last snapshot.
-    order: Vec<usize>,
-    /// `None` when series came or went since the last snapshot.
-    layout: Option<Arc<Layout>>,
+    /// The series as of the last snapshot.
+    layout: Arc<Layout>,
+    /// The slots of those that came since.
+    fresh: Vec<usize>,
     /// Room to write a key into.
     scratch: String,
 }
@@ -58,8 +58,8 @@ impl Family {
                 values,
                 free: Vec::new(),
                 folded: 0,
-                order: Vec::new(),
-                layout: None,
+                layout: Arc::default(),
+                fresh: Vec::new(),
                 scratch: String::new(),
             }),
         }
@@ -70,7 +70,7 @@ impl Family {
     }
 
     pub(super) fn len(&self) -> usize {
-        self.lock().order.len()
+        self.lock().slots.len()
     }
 
     pub(super) fn add(&self, labels: &[&str], amount: u128) -> Landing {
@@ -163,23 +163,20 @@ impl Family {
         write_key(self.desc, labels, &mut key);
         let mut state = self.lock();
         if let Some(slot) = state.slots.remove(key.as_str()) {
-            state.order.retain(|other| *other != slot);
+            state.layout = Arc::new(state.layout.without(slot));
+            state.fresh.retain(|fresh| *fresh != slot);
             state.free.push(slot);
-            state.layout = None;
         }
     }
 
     /// The family as it is now. Formatting happens outside the lock: all that is done within is
-    /// a copy of the values, and an ordering of series that are new since the last time.
+    /// a copy of the values, and of the layout if series are new since the last time.
     pub(super) fn snapshot(&self) -> Snapshot {
         let mut state = self.lock();
-        let layout = match &state.layout {
-            Some(layout) => Arc::clone(layout),
-            None => state.lay_out(),
-        };
+        state.lay_out();
         Snapshot {
             desc: self.desc,
-            layout,
+            layout: Arc::clone(&state.layout),
             values: state.values.clone(),
         }
     }
@@ -217,7 +214,7 @@ impl Family {
         if let Some(slot) = state.slots.get(key.as_str()) {
             return Some((*slot, Landing::Exact));
         }
-        if state.order.len() - state.folded < self.bound {
+        if state.slots.len() - state.folded < self.bound {
             return Some((state.insert(key, self.desc.kind), Landing::Exact));
         }
         if self.desc.kind == Kind::Gauge {
@@ -266,28 +263,19 @@ impl State {
             self.keys.len() - 1
         };
         self.slots.insert(key, slot);
-        self.order.push(slot);
-        self.layout = None;
+        self.fresh.push(slot);
         slot
     }
 
-    fn lay_out(&mut self) -> Arc<Layout> {
-        let keys = &self.keys;
-        // The stable sort finds the part that is sorted already and merges the rest into it.
-        self.order.sort_by(|a, b| keys[*a].cmp(&keys[*b]));
-        let bytes = self.order.iter().map(|slot| keys[*slot].len()).sum();
-        let mut layout = Layout {
-            text: String::with_capacity(bytes),
-            lines: Vec::with_capacity(self.order.len()),
-        };
-        for &slot in &self.order {
-            layout.text.push_str(&keys[slot]);
-            let end = layout.text.len();
-            layout.lines.push(Line { end, slot });
+    /// Brings the layout up to date.
+    fn lay_out(&mut self) {
+        if self.fresh.is_empty() {
+            return;
         }
-        let layout = Arc::new(layout);
-        self.layout = Some(Arc::clone(&layout));
-        layout
+        let keys = &self.keys;
+        self.fresh.sort_by(|a, b| keys[*a].cmp(&keys[*b]));
+        let fresh = self.fresh.drain(..).map(|slot| (&*keys[slot], slot));
+        self.layout = Arc::new(self.layout.with(fresh.collect()));
     }
 }
 
@@ -339,7 +327,8 @@ fn write_key(desc: &Desc, labels: &[&str], key: &mut String) {
 /// Writes a label value as both exposition formats want it.
 fn escape(value: &str, out: &mut String) {
     let mut rest = value;
-    while let Some(at) = rest.find(['\\', '"', '\n']) {
+    let special = |byte| matches!(byte, b'\\' | b'"' | b'\n');
+    while let Some(at) = rest.bytes().position(special) {
         out.push_str(&rest[..at]);
         out.push_str(match rest.as_bytes()[at] {
             b'\\' => "\\\\",

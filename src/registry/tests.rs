@@ -238,4 +238,32 @@ proptest! {
         prop_assert!(series.len() <= bound + (bound / 10).max(1) + 1);
         prop_assert!(series.is_sorted());
     }
+
+    #[test]
+    fn series_that_come_and_go_are_shown_sorted_with_their_own_values(
+        rounds in prop::collection::vec(
+            prop::collection::btree_map("[a-c]{0,3}", 0_u32..1_000, 0..8),
+            1..12,
+        ),
+    ) {
+        let registry = Registry::default();
+        for disks in rounds {
+            let samples = disks.iter().map(|(name, value)| disk(name, f64::from(*value)));
+            registry.replace("system", samples.collect());
+            let families = registry.snapshot();
+            let found = families.iter().find(|f| f.desc.name == DISK_UTILIZATION.name);
+            let shown: Vec<_> = found
+                .iter()
+                .flat_map(|family| family.iter())
+                .map(|(text, value)| (text.to_owned(), value))
+                .collect();
+            let line = |name| format!("{}{{mountpoint=\"{name}\"}} ", DISK_UTILIZATION.name);
+            let mut expected: Vec<_> = disks
+                .iter()
+                .map(|(name, value)| (line(name), Value::Gauge(f64::from(*value))))
+                .collect();
+            expected.sort_by(|a, b| a.0.cmp(&b.0));
+            prop_assert_eq!(shown, expected);
+        }
+    }
 }
