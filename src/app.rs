@@ -2,34 +2,34 @@
 //!
 //! Each part is one explicit line in [`App::build`]; a new job is one line in [`App::run`].
 
+mod jobs;
 mod live;
 #[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Context as _;
 use axum::Router;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
-use tracing::{error, info, warn};
+use tracing::info;
 
 use crate::clock::Clock;
+use crate::collect::{self, system::SystemCollector};
 use crate::config::{Config, Source};
 use crate::forward::{Forward, Forwarder};
 use crate::heard::Heard;
+use crate::model::catalogue;
+use crate::model::pseudonym::Pseudonyms;
 use crate::ready::Readiness;
-use crate::record::Recorder;
+use crate::record::{Naming, Recorder};
 use crate::registry::Registry;
 use crate::schedule::{Stop, Ticks};
 use crate::serve::{Addresses, Certificate, Doors, Listeners};
-use crate::store::Ledger;
+use crate::store::{Ledger, Settings, WriterThread};
 use crate::telemetry::LevelSwitch;
-pub use live::{Live, Reloader};
-
-/// Time between two looks at the files that are read again when they change.
-const FILE_WATCH_PERIOD: Duration = Duration::from_secs(10);
+pub use live::{Live, Reloader, check_files};
 
 /// What doors and jobs share. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -52,6 +52,7 @@ pub struct App {
     forwarder: Option<Forwarder>,
     certificate: Option<Arc<Certificate>>,
     listeners: Listeners,
+    writer: WriterThread,
 }
 
 impl App {
@@ -68,16 +69,23 @@ impl App {
             Some(files) => Some(Arc::new(Certificate::load(files)?)),
             None => None,
         };
+        let live = Live::new(&config)?;
+        let registry = Arc::new(Registry::new(config.metrics.max_series));
+        let (recorder, writer) = open_ledger(&config, &live, &registry, &clock)?;
         let parts = Parts {
+            ledger: recorder.ledger().clone(),
+            recorder,
             clock,
-            live: Live::new(&config),
+            live,
             readiness: Arc::new(Readiness::default()),
-            registry: Arc::new(Registry::default()),
+            registry,
             heard: Arc::new(Heard::default()),
-            ledger: Ledger::default(),
-            recorder: Recorder::default(),
             forward,
         };
+        parts.readiness.set("ledger", true, "open");
+        jobs::note_reload(&parts.registry, true, parts.clock.now());
+        let version = env!("CARGO_PKG_VERSION");
+        parts.registry.set(catalogue::BUILD_INFO, &[version], 1.0);
         // Last: a daemon that cannot open its ledger must not have taken a port.
         let listeners = Listeners::bind(&config.listen).await?;
         Ok(Self {
@@ -86,6 +94,7 @@ impl App {
             forwarder,
             certificate,
             listeners,
+            writer,
         })
     }
 
@@ -116,15 +125,31 @@ impl App {
         if let Some((source, level)) = source {
             let hangups = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
             let reloader = Reloader::new(source, level, config.clone(), parts.live.clone());
-            jobs.spawn(reload_on_hangup(reloader, hangups, stop.clone()));
+            let job = jobs::reload_on_hangup(reloader, hangups, parts.clone(), stop.clone());
+            jobs.spawn(job);
         }
-        let ticks = Ticks::every(
-            "files",
-            FILE_WATCH_PERIOD,
+        let ticks =
+            |job: &str, period| Ticks::every(job, period, parts.clock.clone(), stop.clone());
+        jobs.spawn(jobs::watch_files(
+            ticks("files", jobs::FILE_WATCH_PERIOD),
+            self.certificate.clone(),
+            config.clone(),
+            parts.live.clone(),
+        ));
+        let upkeep = ticks("upkeep", jobs::UPKEEP_PERIOD).starting_now();
+        jobs.spawn(jobs::upkeep(upkeep, parts.clone(), stop.clone()));
+        let gauges = ticks("gauges", jobs::GAUGE_PERIOD).starting_now();
+        jobs.spawn(jobs::gauges(gauges, parts.clone()));
+        if let Some(backup) = config.store.backup.clone() {
+            let ticks = ticks("backup", backup.every).starting_now();
+            jobs.spawn(jobs::backups(ticks, parts.clone(), backup));
+        }
+        jobs.spawn(collect::run::run(
+            collectors(&config),
+            parts.registry.clone(),
             parts.clock.clone(),
             stop.clone(),
-        );
-        jobs.spawn(watch_files(ticks, self.certificate.clone()));
+        ));
 
         let addresses = self.listeners.addresses();
         parts.readiness.set("listeners", true, "open");
@@ -142,9 +167,58 @@ impl App {
         stop.stop();
         drained.stop();
         while jobs.join_next().await.is_some() {}
+        parts.ledger.close();
+        // The writer commits what it has taken; what nobody acknowledged is lost with the queue.
+        let writer = self.writer;
+        tokio::task::spawn_blocking(move || writer.join()).await?;
+        parts.readiness.set("ledger", false, "closed");
         info!("stopped");
         Ok(())
     }
+}
+
+/// Opens the ledger and publishes what it published before.
+fn open_ledger(
+    config: &Config,
+    live: &Live,
+    registry: &Arc<Registry>,
+    clock: &Clock,
+) -> anyhow::Result<(Recorder, WriterThread)> {
+    let settings = Settings {
+        folder: config.store.path.clone(),
+        retain_raw: config.store.retain_raw,
+        zone: config.time.zone.clone(),
+    };
+    let opened = Ledger::open(&settings, live.terms.clone(), clock.clone())?;
+    let naming = Naming {
+        per_user: config.metrics.per_user,
+        pseudonyms: config
+            .identity
+            .pseudonym_key
+            .as_ref()
+            .map(|key| Pseudonyms::new(key.expose())),
+    };
+    let started = Recorder::start(
+        opened,
+        registry.clone(),
+        live.terms.clone(),
+        naming,
+        clock.clone(),
+    )?;
+    Ok(started)
+}
+
+/// The collectors, each an explicit line.
+fn collectors(config: &Config) -> Vec<collect::run::Job> {
+    let mut jobs = Vec::new();
+    if config.collect.system {
+        jobs.push(collect::run::Job {
+            collector: Box::new(SystemCollector::default()),
+            period: config.collect.period,
+            timeout: config.collect.timeout,
+        });
+    }
+    jobs
 }
 
 /// What answers on each listener.
@@ -182,39 +256,4 @@ pub fn stop_on_signals(stop: Stop) -> anyhow::Result<()> {
         stop.stop();
     });
     Ok(())
-}
-
-async fn reload_on_hangup(
-    mut reloader: Reloader,
-    mut hangups: tokio::signal::unix::Signal,
-    stop: Stop,
-) {
-    loop {
-        tokio::select! {
-            () = stop.stopped() => return,
-            _ = hangups.recv() => {}
-        }
-        if let Err(faults) = reloader.reload() {
-            for fault in faults.0 {
-                error!(fault, "the configuration is faulty, the old one stays");
-            }
-        }
-    }
-}
-
-/// Reads files again that changed.
-async fn watch_files(mut ticks: Ticks, certificate: Option<Arc<Certificate>>) {
-    while ticks.next().await.is_some() {
-        let Some(certificate) = &certificate else {
-            continue;
-        };
-        match certificate.refresh() {
-            Ok(true) => info!("the certificate was read again"),
-            Ok(false) => {}
-            Err(error) => warn!(
-                error = format!("{error:#}"),
-                "the certificate cannot be read again, the old one stays"
-            ),
-        }
-    }
 }

@@ -1,39 +1,127 @@
 //! What changes while tallyd runs.
 
+use std::path::Path;
 use std::sync::Arc;
 
+use anyhow::Context as _;
 use arc_swap::ArcSwap;
 use tracing::{info, warn};
 
-use crate::config::{Applies, Config, Control, Faults, Identity, Models, Source};
+use crate::config::{Applies, Config, Cost, Faults, Identity, Models, Source};
 use crate::model::access::AccessList;
+use crate::model::directory::Directory;
+use crate::model::identify::IdentityRules;
+use crate::model::names::ModelNames;
+use crate::model::price::PriceTable;
+use crate::store::{ControlRule, Terms};
 use crate::telemetry::LevelSwitch;
+
+/// The price table that ships with tallyd.
+const PRICES: &str = include_str!("../../prices/claude.toml");
 
 /// The values that a re-read configuration replaces. Readers load one per request.
 #[derive(Clone, Debug)]
 pub struct Live {
     pub access: Arc<ArcSwap<AccessList>>,
-    pub identity: Arc<ArcSwap<Identity>>,
-    pub models: Arc<ArcSwap<Models>>,
-    pub control: Arc<ArcSwap<Vec<Control>>>,
+    pub rules: Arc<ArcSwap<IdentityRules>>,
+    pub names: Arc<ArcSwap<ModelNames>>,
+    pub terms: Arc<ArcSwap<Terms>>,
 }
 
 impl Live {
-    pub(super) fn new(config: &Config) -> Self {
-        Self {
+    pub(super) fn new(config: &Config) -> anyhow::Result<Self> {
+        Ok(Self {
             access: Arc::new(ArcSwap::from_pointee(config.auth.access_list())),
-            identity: Arc::new(ArcSwap::from_pointee(config.identity.clone())),
-            models: Arc::new(ArcSwap::from_pointee(config.models.clone())),
-            control: Arc::new(ArcSwap::from_pointee(config.sources.control.clone())),
-        }
+            rules: Arc::new(ArcSwap::from_pointee(rules(&config.identity))),
+            names: Arc::new(ArcSwap::from_pointee(names(&config.models))),
+            terms: Arc::new(ArcSwap::from_pointee(terms(config)?)),
+        })
     }
 
-    fn replace(&self, config: &Config) {
+    fn replace(&self, config: &Config) -> anyhow::Result<()> {
+        let terms = terms(config)?;
         self.access.store(Arc::new(config.auth.access_list()));
-        self.identity.store(Arc::new(config.identity.clone()));
-        self.models.store(Arc::new(config.models.clone()));
-        self.control.store(Arc::new(config.sources.control.clone()));
+        self.rules.store(Arc::new(rules(&config.identity)));
+        self.names.store(Arc::new(names(&config.models)));
+        self.terms.store(Arc::new(terms));
+        Ok(())
     }
+
+    /// Reads the directory again. With any fault the old one stays.
+    pub(super) fn reload_directory(&self, config: &Config) -> anyhow::Result<()> {
+        let terms = Terms {
+            directory: directory(config)?,
+            ..Terms::clone(&self.terms.load())
+        };
+        self.terms.store(Arc::new(terms));
+        Ok(())
+    }
+}
+
+fn rules(identity: &Identity) -> IdentityRules {
+    IdentityRules {
+        order: identity.order.clone(),
+        custom_attribute: identity.custom_attribute.clone(),
+        team_attributes: identity.team_attributes.clone(),
+        project_attributes: identity.project_attributes.clone(),
+        department_attributes: identity.department_attributes.clone(),
+        cost_center_attributes: identity.cost_center_attributes.clone(),
+        ..IdentityRules::default()
+    }
+}
+
+fn names(models: &Models) -> ModelNames {
+    ModelNames::new(&models.default_provider, models.aliases.clone())
+}
+
+fn terms(config: &Config) -> anyhow::Result<Terms> {
+    let control = config.sources.control.iter().map(|rule| ControlRule {
+        source: rule.source.clone(),
+        provider: rule.provider.clone(),
+        team: rule.team.clone(),
+        account: rule.account.clone(),
+    });
+    Ok(Terms {
+        prices: prices(&config.cost)?,
+        unknown_write: config.cost.cache_write_unknown,
+        directory: directory(config)?,
+        order: config.sources.order.clone(),
+        control: control.collect(),
+    })
+}
+
+fn prices(cost: &Cost) -> anyhow::Result<PriceTable> {
+    let (text, place) = match &cost.prices {
+        Some(file) => (read(file)?, file.display().to_string()),
+        None => (PRICES.to_owned(), "the built-in price table".to_owned()),
+    };
+    PriceTable::parse(&text).map_err(|faults| {
+        let lines = faults.iter().map(|fault| format!("{place}: {fault}"));
+        Faults(lines.collect()).into()
+    })
+}
+
+fn directory(config: &Config) -> anyhow::Result<Directory> {
+    let Some(file) = &config.identity.directory else {
+        return Ok(Directory::default());
+    };
+    Directory::parse(&read(file)?, &config.time.zone).map_err(|faults| {
+        let file = file.display();
+        let lines = faults.iter().map(|fault| {
+            let (line, column, message) = (fault.line, &fault.column, &fault.message);
+            format!("{file}:{line}: {column}: {message}")
+        });
+        Faults(lines.collect()).into()
+    })
+}
+
+fn read(file: &Path) -> anyhow::Result<String> {
+    std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))
+}
+
+/// Checks the files that the configuration names, as a start would.
+pub fn check_files(config: &Config) -> anyhow::Result<()> {
+    terms(config).map(drop)
 }
 
 /// Reads the configuration again and applies what can change.
@@ -60,13 +148,13 @@ impl Reloader {
     }
 
     /// Reads the configuration, says what changed and applies it. With any fault nothing changes.
-    pub fn reload(&mut self) -> Result<(), Faults> {
+    pub fn reload(&mut self) -> anyhow::Result<()> {
         let new = self.source.load()?;
+        self.live.replace(&new)?;
         if new.log.level != self.current.log.level {
             let changed = self.level.set(&new.log.level);
             changed.map_err(|error| Faults(vec![format!("log.level: {error:#}")]))?;
         }
-        self.live.replace(&new);
         let changes = self.current.changes(&new);
         for change in &changes {
             let (key, old, new) = (&change.key, &change.old, &change.new);

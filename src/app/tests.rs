@@ -19,7 +19,7 @@ fn reloader(file: &Path) -> (Reloader, Live) {
         environment: Environment::default(),
     };
     let config = source.load().unwrap();
-    let live = Live::new(&config);
+    let live = Live::new(&config).unwrap();
     (Reloader::new(source, level(), config, live.clone()), live)
 }
 
@@ -48,7 +48,15 @@ fn a_reload_applies_tokens_and_a_faulty_file_changes_nothing() {
     assert_eq!(asked(&live), Err(Denied::Unknown));
 
     std::fs::write(&file, format!("{}[log]\nlevel = \"loud\"", token("one"))).unwrap();
-    assert_eq!(reloader.reload().unwrap_err().0.len(), 1);
+    let error = reloader.reload().unwrap_err();
+    assert_eq!(
+        error
+            .downcast_ref::<crate::config::Faults>()
+            .unwrap()
+            .0
+            .len(),
+        1
+    );
     assert_eq!(asked(&live), Err(Denied::Unknown));
 
     std::fs::write(&file, token("one")).unwrap();
@@ -58,8 +66,13 @@ fn a_reload_applies_tokens_and_a_faulty_file_changes_nothing() {
 
 #[tokio::test]
 async fn it_takes_free_ports_and_ends_when_it_is_stopped() {
-    let text = "[listen]\nhttp = \"127.0.0.1:0\"\notlp_http = \"127.0.0.1:0\"\ngrpc = \"\"";
-    let config = Config::parse(text, &Environment::default()).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let text = format!(
+        "[listen]\nhttp = \"127.0.0.1:0\"\notlp_http = \"127.0.0.1:0\"\ngrpc = \"\"\n\
+         [store]\npath = {:?}\n",
+        folder.path()
+    );
+    let config = Config::parse(&text, &Environment::default()).unwrap();
     let app = App::build(config, Clock::System).await.unwrap();
     let addresses = app.addresses();
     assert_ne!(addresses.http.unwrap().port(), 0);

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use super::reader::Reader;
 use super::setting::{Section, Setting};
 use super::value::{choice, readable_file};
+use crate::model::price::WriteLifetime;
 
 /// How usage is priced.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,14 +13,7 @@ pub struct Cost {
     /// Prices that replace or add to the embedded table.
     pub prices: Option<PathBuf>,
     /// The price of cache writes whose lifetime is not told.
-    pub cache_write_unknown: CacheLifetime,
-}
-
-/// How long a cache entry lives; the longer costs more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CacheLifetime {
-    FiveMinutes,
-    OneHour,
+    pub cache_write_unknown: WriteLifetime,
 }
 
 pub(super) const SECTION: Section = Section {
@@ -45,8 +39,8 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Cost {
         prices: section.get("prices", readable_file),
         cache_write_unknown: section.get("cache_write_unknown", |value| {
             choice(value, "5m, 1h", |name| match name {
-                "5m" => Some(CacheLifetime::FiveMinutes),
-                "1h" => Some(CacheLifetime::OneHour),
+                "5m" => Some(WriteLifetime::FiveMinutes),
+                "1h" => Some(WriteLifetime::OneHour),
                 _ => None,
             })
         }),

@@ -35,7 +35,7 @@ use toml::Value;
 
 pub use auth::{Auth, Token};
 pub use collect::Collect;
-pub use cost::{CacheLifetime, Cost};
+pub use cost::Cost;
 pub use environment::Environment;
 pub use forward::{Forward, Signal};
 pub use identity::Identity;
@@ -43,7 +43,7 @@ pub use limits::Limits;
 pub use listen::Listen;
 pub use log::{Format, Log};
 pub use metrics::{Metrics, PerUser};
-pub use models::{Alias, Models};
+pub use models::Models;
 pub use reader::Faults;
 pub use secret::Secret;
 pub use setting::Applies;

@@ -7,6 +7,7 @@ use toml::Value;
 use super::reader::{Converted, Problem, Reader, must_be};
 use super::setting::{Section, Setting};
 use super::value::{Row, text};
+use crate::model::names::Alias;
 
 /// The operator's additions to the model names.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,13 +16,6 @@ pub struct Models {
     pub default_provider: String,
     /// By the name as reported.
     pub aliases: BTreeMap<String, Alias>,
-}
-
-/// What a reported name stands for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Alias {
-    pub model: String,
-    pub provider: Option<String>,
 }
 
 pub(super) const SECTION: Section = Section {

@@ -136,6 +136,20 @@ impl Directory {
         }
     }
 
+    /// The times at which any attribution changes, ascending. Between two of them all are
+    /// constant.
+    #[must_use]
+    pub fn edges(&self) -> Vec<Timestamp> {
+        let rows = self.rows.values().flatten();
+        let mut edges: Vec<_> = rows
+            .flat_map(|row| [row.from, row.to])
+            .filter(|edge| *edge != Timestamp::MIN && *edge != Timestamp::MAX)
+            .collect();
+        edges.sort_unstable();
+        edges.dedup();
+        edges
+    }
+
     /// True if the attribution of an identity changes within `[from, to)`.
     #[must_use]
     pub fn has_boundary_within(&self, identity: &Identity, from: Timestamp, to: Timestamp) -> bool {

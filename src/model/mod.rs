@@ -5,8 +5,8 @@
 pub mod access;
 pub mod catalogue;
 pub mod cumulative;
-pub mod excess;
 pub mod directory;
+pub mod excess;
 pub mod identify;
 pub mod identity;
 pub mod label;

@@ -1,0 +1,182 @@
+//! What the daemon does by itself: upkeep, backups, gauges, files that are read again.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use jiff::Timestamp;
+use tracing::{error, info, warn};
+
+use super::{Live, Parts, Reloader};
+use crate::config::{Backup, Config, Faults};
+use crate::forward::Forward;
+use crate::model::catalogue;
+use crate::registry::Registry;
+use crate::schedule::{Stop, Ticks};
+use crate::serve::Certificate;
+
+/// Time between two rounds of upkeep when nothing is due.
+pub(super) const UPKEEP_PERIOD: Duration = Duration::from_secs(60);
+
+/// Time between two looks at gauges that only the ledger's writer knows.
+pub(super) const GAUGE_PERIOD: Duration = Duration::from_secs(15);
+
+/// Time between two looks at the files that are read again when they change.
+pub(super) const FILE_WATCH_PERIOD: Duration = Duration::from_secs(5);
+
+/// Rolls up days and lets go of what is too old.
+pub(super) async fn upkeep(mut ticks: Ticks, parts: Parts, stop: Stop) {
+    while let Some(now) = ticks.next().await {
+        loop {
+            match parts.ledger.upkeep(now).await {
+                Ok(true) if !stop.is_stopped() => tokio::task::yield_now().await,
+                Ok(_) => break,
+                Err(error) => {
+                    let error = format!("{:#}", anyhow::Error::from(error));
+                    warn!(
+                        error,
+                        "upkeep of the ledger failed, the next round tries again"
+                    );
+                    break;
+                }
+            }
+        }
+    }
+}
+
+/// Keeps the gauges fresh that a scrape should not have to wait for.
+pub(super) async fn gauges(mut ticks: Ticks, parts: Parts) {
+    while ticks.next().await.is_some() {
+        if parts.recorder.refresh_debt().await.is_err() {
+            return;
+        }
+        if let Some(forward) = &parts.forward {
+            forward_counts(&parts.registry, forward);
+        }
+    }
+}
+
+fn forward_counts(registry: &Registry, forward: &Forward) {
+    let counts = forward.counts();
+    registry.set(catalogue::FORWARD_QUEUE, &[], counts.waiting as f64);
+    registry.raise(catalogue::FORWARD_SENT, &[], counts.sent.into());
+    let dropped = [
+        ("queue_full", counts.queue_full),
+        ("refused", counts.refused),
+        ("unreachable", counts.unreachable),
+        ("stopped", counts.stopped),
+    ];
+    for (reason, count) in dropped {
+        registry.raise(catalogue::FORWARD_DROPPED, &[reason], count.into());
+    }
+}
+
+/// Writes the scheduled backup in place of the one before.
+pub(super) async fn backups(mut ticks: Ticks, parts: Parts, backup: Backup) {
+    while let Some(now) = ticks.next().await {
+        match back_up(&parts, &backup.path).await {
+            Ok(bytes) => {
+                let seconds = now.as_second() as f64;
+                parts
+                    .registry
+                    .set(catalogue::BACKUP_LAST_SUCCESS, &[], seconds);
+                parts
+                    .readiness
+                    .set("backup", true, format!("written at {now:.0}"));
+                info!(bytes, path = %backup.path.display(), "the backup was written");
+            }
+            Err(error) => {
+                let error = format!("{error:#}");
+                parts.readiness.set("backup", false, error.clone());
+                error!(error, "the backup failed");
+            }
+        }
+    }
+}
+
+async fn back_up(parts: &Parts, path: &Path) -> anyhow::Result<u64> {
+    let mut fresh = path.as_os_str().to_owned();
+    fresh.push(".new");
+    let fresh = PathBuf::from(fresh);
+    if fresh.exists() {
+        tokio::fs::remove_file(&fresh).await?;
+    }
+    let bytes = parts.ledger.backup(&fresh).await?;
+    tokio::fs::rename(&fresh, path).await?;
+    Ok(bytes)
+}
+
+/// Reads the configuration again on SIGHUP.
+pub(super) async fn reload_on_hangup(
+    mut reloader: Reloader,
+    mut hangups: tokio::signal::unix::Signal,
+    parts: Parts,
+    stop: Stop,
+) {
+    loop {
+        tokio::select! {
+            () = stop.stopped() => return,
+            _ = hangups.recv() => {}
+        }
+        let outcome = reloader.reload();
+        note_reload(&parts.registry, outcome.is_ok(), parts.clock.now());
+        if let Err(error) = outcome {
+            say_faults(&error, "the configuration is faulty, the old one stays");
+        }
+    }
+}
+
+pub(super) fn note_reload(registry: &Registry, good: bool, now: Timestamp) {
+    let success = f64::from(u8::from(good));
+    registry.set(catalogue::CONFIG_RELOAD_SUCCESS, &[], success);
+    if good {
+        let seconds = now.as_second() as f64;
+        registry.set(catalogue::CONFIG_LAST_RELOAD, &[], seconds);
+    }
+}
+
+fn say_faults(error: &anyhow::Error, what: &str) {
+    match error.downcast_ref::<Faults>() {
+        Some(faults) => {
+            for fault in &faults.0 {
+                error!(fault, "{what}");
+            }
+        }
+        None => error!(error = format!("{error:#}"), "{what}"),
+    }
+}
+
+/// Reads files again that changed: the certificate and the directory.
+pub(super) async fn watch_files(
+    mut ticks: Ticks,
+    certificate: Option<Arc<Certificate>>,
+    config: Config,
+    live: Live,
+) {
+    let directory = config.identity.directory.clone();
+    let changed = |file: &Option<PathBuf>| -> Option<SystemTime> {
+        std::fs::metadata(file.as_ref()?).ok()?.modified().ok()
+    };
+    let mut known = changed(&directory);
+    while ticks.next().await.is_some() {
+        if let Some(certificate) = &certificate {
+            match certificate.refresh() {
+                Ok(true) => info!("the certificate was read again"),
+                Ok(false) => {}
+                Err(error) => warn!(
+                    error = format!("{error:#}"),
+                    "the certificate cannot be read again, the old one stays"
+                ),
+            }
+        }
+        let now = changed(&directory);
+        if now == known {
+            continue;
+        }
+        known = now;
+        match live.reload_directory(&config) {
+            Ok(()) => info!("the directory was read again"),
+            Err(error) => say_faults(&error, "the directory is faulty, the old one stays"),
+        }
+    }
+}

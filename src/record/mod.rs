@@ -1,0 +1,122 @@
+//! The one door by which usage enters.
+//!
+//! Everything from the doors passes here: times are checked, the ledger makes it durable and
+//! counts it once, and what that changed is published in the registry before the sender gets
+//! its acknowledgement.
+
+mod horizon;
+mod people;
+mod publish;
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use jiff::Timestamp;
+
+use crate::clock::Clock;
+use crate::model::usage::{Intake, Receipt, Verdict};
+use crate::registry::Registry;
+use crate::store::{
+    AppendError, Difference, Ledger, Opened, QueryError, StoreError, Terms, WriterThread,
+};
+use horizon::Horizon;
+use people::People;
+pub use publish::Naming;
+use publish::Publisher;
+
+/// Why nothing of a delivery was taken. The sender should keep it and try again.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordError {
+    /// Too much is waiting; try again after a second.
+    #[error("too many deliveries are waiting")]
+    Overloaded,
+    /// The ledger cannot be written just now, for example because the disk is full.
+    #[error("the ledger cannot be written: {reason}")]
+    Unavailable { reason: String },
+    #[error("tallyd is stopping")]
+    Stopping,
+}
+
+/// Takes usage and acknowledges it when it is durable. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Recorder {
+    ledger: Ledger,
+    registry: Arc<Registry>,
+    people: Arc<People>,
+    clock: Clock,
+}
+
+impl Recorder {
+    /// Publishes what was published before, and starts the ledger's writer.
+    pub fn start(
+        opened: Opened,
+        registry: Arc<Registry>,
+        terms: Arc<ArcSwap<Terms>>,
+        naming: Naming,
+        clock: Clock,
+    ) -> Result<(Self, WriterThread), StoreError> {
+        let people = Arc::new(People::new(terms));
+        let publisher = Publisher::new(registry.clone(), naming);
+        publisher.grow(&opened.restored.growth);
+        people.note(&opened.restored.active);
+        let heard = people.clone();
+        let (ledger, thread) = opened.start(Box::new(move |effects, report| {
+            publisher.grow(&effects.growth);
+            publisher.commit(effects, report);
+            heard.note(&effects.active);
+        }))?;
+        let recorder = Self {
+            ledger,
+            registry,
+            people,
+            clock,
+        };
+        Ok((recorder, thread))
+    }
+
+    /// The ledger that is recorded into.
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    /// Records a delivery. When this returns `Ok`, everything accepted is on disk and counted.
+    pub async fn record(&self, mut intake: Intake) -> Result<Receipt, RecordError> {
+        let horizon = Horizon::at(self.clock.now());
+        let records = horizon.sift(&mut intake.records, |r| horizon.record(r));
+        let points = horizon.sift(&mut intake.points, |p| horizon.point(p));
+        let activities = horizon.sift(&mut intake.activities, |a| horizon.instant("at", a.at));
+        let receipt = if intake.is_empty() {
+            Receipt::default()
+        } else {
+            self.ledger
+                .append(intake)
+                .await
+                .map_err(|error| match error {
+                    AppendError::Overloaded => RecordError::Overloaded,
+                    AppendError::Unavailable(reason) => RecordError::Unavailable { reason },
+                    AppendError::Closed => RecordError::Stopping,
+                })?
+        };
+        Ok(Receipt {
+            records: horizon::join(records, receipt.records),
+            points: horizon::join(points, receipt.points),
+            activities: horizon::join(activities, receipt.activities),
+        })
+    }
+
+    /// Brings the gauges up to date that depend on the time or on the ledger's state.
+    pub fn refresh(&self, now: Timestamp) {
+        self.people.publish(&self.registry, now);
+        publish::ledger_gauges(&self.registry, &self.ledger);
+    }
+
+    /// By how much published counters are ahead of the ledger, as gauges.
+    pub async fn refresh_debt(&self) -> Result<(), QueryError> {
+        let debt: Difference = self.ledger.debt().await?;
+        publish::debt_gauges(&self.registry, &debt);
+        Ok(())
+    }
+}
+
+/// What a check decided of each item, in order: `None` is left to the ledger.
+type Sifted = Vec<Option<Verdict>>;

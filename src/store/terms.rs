@@ -1,0 +1,82 @@
+//! The terms on which the ledger counts: prices, who is who, which source is preferred.
+
+use jiff::Timestamp;
+
+use crate::model::directory::{Attributed, Directory};
+use crate::model::identity::Identity;
+use crate::model::price::{PriceTable, WriteLifetime};
+use crate::model::tokens::Tokens;
+use crate::model::usage::{Sku, UsageRecord, source};
+
+/// A source that reports for control only.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ControlRule {
+    pub source: String,
+    pub provider: Option<String>,
+    pub team: Option<String>,
+    pub account: Option<String>,
+}
+
+/// The terms. They can be swapped while the ledger works; what was counted stays.
+#[derive(Clone, Debug)]
+pub struct Terms {
+    pub prices: PriceTable,
+    /// How cache writes are priced whose lifetime is not told.
+    pub unknown_write: WriteLifetime,
+    pub directory: Directory,
+    /// Sources of request reports, preferred first.
+    pub order: Vec<String>,
+    pub control: Vec<ControlRule>,
+}
+
+/// Sources outside the configured order come after it, told apart by their names.
+const UNLISTED: u32 = 1_000;
+
+impl Terms {
+    /// The place of a source in the order of preference.
+    pub(super) fn rank(&self, name: &str) -> u32 {
+        if name == source::RETRIES {
+            return u32::MAX;
+        }
+        if let Some(place) = self.order.iter().position(|listed| listed == name) {
+            return u32::try_from(place).unwrap_or(UNLISTED);
+        }
+        let mut hash = super::fact::Hash::new("rank");
+        hash.text(name);
+        let spread = hash.short().cast_unsigned() >> 33;
+        UNLISTED + u32::try_from(spread).unwrap_or(0) % (u32::MAX - UNLISTED - 1)
+    }
+
+    /// True if a report is for control only.
+    pub(super) fn is_control(&self, record: &UsageRecord) -> bool {
+        let fits = |rule: &Option<String>, value: Option<&str>| {
+            rule.as_deref().is_none_or(|rule| value == Some(rule))
+        };
+        self.control.iter().any(|rule| {
+            *rule.source == *record.source
+                && fits(&rule.provider, Some(&record.sku.provider))
+                && fits(&rule.team, record.identity.team.as_deref())
+                && fits(&rule.account, record.identity.account.as_deref())
+        })
+    }
+
+    /// tallyd's own estimate in pico-USD, or `None` if a price is missing.
+    pub(super) fn cost(&self, tokens: &Tokens, sku: &Sku) -> Option<i64> {
+        let cost = self.prices.cost(tokens, sku, self.unknown_write).cost?;
+        i64::try_from(cost.0).ok()
+    }
+
+    /// The user and team under which an identity is published.
+    pub(super) fn shown(&self, identity: &Identity, at_ms: i64) -> (String, String) {
+        let at = Timestamp::from_millisecond(at_ms).unwrap_or(Timestamp::UNIX_EPOCH);
+        let attributed = self.attribute(identity, at);
+        (
+            attributed.user.into_owned(),
+            attributed.team.unwrap_or_default().to_owned(),
+        )
+    }
+
+    pub(super) fn attribute<'a>(&'a self, identity: &'a Identity, at: Timestamp) -> Attributed<'a> {
+        self.directory.attribute(identity, at)
+    }
+}
