@@ -17,6 +17,7 @@
 pub mod clock;
 pub mod heard;
 pub mod model;
+pub mod otlp;
 pub mod record;
 pub mod registry;
 pub mod store;
