@@ -24,6 +24,7 @@ pub mod forward;
 pub mod heard;
 pub mod model;
 pub mod ready;
+pub mod otlp;
 pub mod record;
 pub mod registry;
 pub mod schedule;

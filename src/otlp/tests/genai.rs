@@ -1,0 +1,149 @@
+//! Histograms of gateways.
+
+use serde_json::{Value, json};
+
+use super::support::{metric, pairs, read_json};
+use crate::model::tokens::TokenKind;
+use crate::model::usage::{Counted, Intake, source};
+use crate::otlp::Signal;
+
+const USAGE: &str = "gen_ai.client.token.usage";
+
+fn histogram(attributes: &Value, sum: u64) -> Value {
+    histogram_at(attributes, sum, "1795316806000000000")
+}
+
+fn histogram_at(attributes: &Value, sum: u64, start: &str) -> Value {
+    let mut attributes = attributes.clone();
+    attributes["gen_ai.request.model"] = json!("claude-sonnet-4-6");
+    attributes["gen_ai.provider.name"] = json!("aws.bedrock");
+    json!({
+        "attributes": pairs(&attributes),
+        "startTimeUnixNano": start,
+        "timeUnixNano": "1795316866000000000",
+        "count": "3",
+        "sum": sum,
+        "bucketCounts": ["0", "3"],
+        "explicitBounds": [1],
+    })
+}
+
+fn usage(kind: &str, sum: u64) -> Value {
+    histogram(&json!({ "gen_ai.token.type": kind }), sum)
+}
+
+fn tokens(intake: &Intake) -> Vec<(TokenKind, u64)> {
+    let mut tokens: Vec<_> = intake
+        .points
+        .iter()
+        .map(|point| match point.what {
+            Counted::Tokens { kind, .. } => (kind, point.value),
+            _ => panic!("only tokens were sent"),
+        })
+        .collect();
+    tokens.sort();
+    tokens
+}
+
+fn read(points: &[Value]) -> Intake {
+    let delta = json!({ "aggregationTemporality": 1 });
+    let body = metric(USAGE, "histogram", delta, points);
+    let (intake, refused, reasons) = read_json(Signal::Metrics, &body);
+    assert_eq!((refused, reasons.as_str()), (0, ""));
+    intake
+}
+
+#[test]
+fn an_inclusive_input_is_made_disjoint() {
+    let intake = read(&[
+        usage("cached_input", 700),
+        usage("input", 1000),
+        usage("output", 50),
+        usage("cache_creation_input", 100),
+        usage("reasoning", 20),
+        usage("total", 1050),
+    ]);
+    assert_eq!(
+        tokens(&intake),
+        [
+            (TokenKind::Input, 200),
+            (TokenKind::Output, 50),
+            (TokenKind::CacheRead, 700),
+            (TokenKind::CacheCreation, 100),
+        ]
+    );
+    assert!(intake.points.iter().all(|point| &*point.source == source::GENAI));
+}
+
+#[test]
+fn an_input_without_cache_series_stands_as_it_is() {
+    assert_eq!(tokens(&read(&[usage("input", 1000)])), [(TokenKind::Input, 1000)]);
+}
+
+#[test]
+fn an_input_smaller_than_its_cache_is_zero() {
+    let intake = read(&[usage("input", 10), usage("cached_input", 700)]);
+    let expected = [(TokenKind::Input, 0), (TokenKind::CacheRead, 700)];
+    assert_eq!(tokens(&intake), expected);
+}
+
+#[test]
+fn series_of_other_users_are_left_alone() {
+    let alice = json!({ "gen_ai.token.type": "input", "x-user": "alice" });
+    let bob = json!({ "gen_ai.token.type": "cached_input", "x-user": "bob" });
+    let intake = read(&[histogram(&alice, 1000), histogram(&bob, 700)]);
+    let expected = [(TokenKind::Input, 1000), (TokenKind::CacheRead, 700)];
+    assert_eq!(tokens(&intake), expected);
+}
+
+#[test]
+fn cumulative_series_belong_together_wherever_they_began() {
+    let cached = json!({ "gen_ai.token.type": "cached_input" });
+    let points = [
+        usage("input", 1000),
+        histogram_at(&cached, 700, "1795316836000000000"),
+    ];
+    let cumulative = json!({ "aggregationTemporality": 2 });
+    let body = metric(USAGE, "histogram", cumulative, &points);
+    let (intake, _, _) = read_json(Signal::Metrics, &body);
+    let expected = [(TokenKind::Input, 300), (TokenKind::CacheRead, 700)];
+    assert_eq!(tokens(&intake), expected);
+}
+
+#[test]
+fn requests_are_counted_by_the_duration_histogram() {
+    let delta = json!({ "aggregationTemporality": 1 });
+    let points = [histogram(&json!({ "gen_ai.response.model": "claude-opus-4-8" }), 0)];
+    let body = metric("gen_ai.client.operation.duration", "histogram", delta, &points);
+    let (intake, _, _) = read_json(Signal::Metrics, &body);
+    let Counted::Requests { sku } = &intake.points[0].what else {
+        panic!("requests were sent");
+    };
+    assert_eq!(intake.points[0].value, 3);
+    assert_eq!(&*sku.raw_model, "claude-opus-4-8");
+}
+
+#[test]
+fn cowork_events_count_like_those_of_the_terminal() {
+    use super::support::log;
+    use crate::model::usage::Outcome;
+    let request = json!({
+        "event.name": "api_request", "model": "claude-opus-4-8", "input_tokens": "7",
+        "output_tokens": "1", "cache_read_tokens": "3", "duration_ms": "12", "status_code": "200",
+    });
+    let failure = json!({
+        "event.name": "error", "error.type": "overloaded", "error.message": "text",
+    });
+    let outcomes: Vec<_> = [request, failure]
+        .iter()
+        .map(|attributes| {
+            let mut body = log(attributes);
+            let resource = &mut body["resourceLogs"][0]["resource"]["attributes"];
+            *resource = pairs(&json!({ "service.name": "claude-cowork" }));
+            let (intake, refused, _) = read_json(Signal::Logs, &body);
+            assert_eq!(refused, 0);
+            (intake.records[0].outcome, intake.records[0].tokens.total())
+        })
+        .collect();
+    assert_eq!(outcomes, [(Outcome::Ok, 11), (Outcome::Error, 0)]);
+}

@@ -1,0 +1,9 @@
+//! Tests of the whole door: bodies in, facts and answers out.
+
+mod bad_input;
+mod encodings;
+mod fixtures;
+mod genai;
+mod privacy;
+mod support;
+mod transport;
