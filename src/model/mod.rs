@@ -4,9 +4,15 @@
 
 pub mod access;
 pub mod catalogue;
+pub mod directory;
+pub mod identify;
 pub mod identity;
+pub mod label;
 pub mod money;
 pub mod names;
+pub mod price;
+pub mod pseudonym;
 pub mod query;
 pub mod tokens;
 pub mod usage;
+pub mod window;
