@@ -243,12 +243,11 @@ fn counted(
 fn lines(mapper: &mut Mapper<'_, '_>, own: &Attributes<'_>) -> Result<Counted, Refusal> {
     let kind = own.text(Key::Type)?.unwrap_or_default();
     let metric = ActivityMetric::Lines;
-    let labels = match own.get(Key::Model) {
-        Value::Absent => mapper.labels(&[&kind, ""]),
-        _ => {
-            let sku = sku_of(mapper, own)?;
-            mapper.labels(&[&kind, &sku.model])
-        }
+    let labels = if own.get(Key::Model).is_absent() {
+        mapper.labels(&[&kind, ""])
+    } else {
+        let sku = sku_of(mapper, own)?;
+        mapper.labels(&[&kind, &sku.model])
     };
     Ok(Counted::Activity { metric, labels })
 }

@@ -113,20 +113,16 @@ fn id_of(
     name: &str,
 ) -> Result<Id, Refusal> {
     let sequence = record.attributes.count(Key::EventSequence)?;
-    let mut hash = match (session, sequence) {
-        (Some(session), Some(sequence)) => {
-            let mut hash = Hash::of("event");
-            hash.text(session);
-            hash.whole(sequence);
-            hash
-        }
-        _ => {
-            let mut hash = Hash::of("event content");
-            hash.attributes(&record.attributes, None);
-            hash.value(&record.body);
-            hash
-        }
-    };
+    let mut hash;
+    if let (Some(session), Some(sequence)) = (session, sequence) {
+        hash = Hash::of("event");
+        hash.text(session);
+        hash.whole(sequence);
+    } else {
+        hash = Hash::of("event content");
+        hash.attributes(&record.attributes, None);
+        hash.value(&record.body);
+    }
     hash.time(at);
     hash.text(name);
     Ok(hash.finish())

@@ -184,7 +184,8 @@ impl<'de> Walk<'_, '_, 'de> {
                 }
                 "eventName" => record.event_name = map.next_value::<Scalar<'_>>()?.text(),
                 "attributes" => {
-                    map.next_value_seed(Read(AttributeList::of(&mut record.attributes)))?
+                    let list = AttributeList::of(&mut record.attributes);
+                    map.next_value_seed(Read(list))?;
                 }
                 _ => skip(&mut map)?,
             }
@@ -242,7 +243,8 @@ impl<'de> Walk<'_, '_, 'de> {
         while let Some(Key(key)) = map.next_key()? {
             match &*key {
                 "attributes" => {
-                    map.next_value_seed(Read(AttributeList::of(&mut point.attributes)))?
+                    let list = AttributeList::of(&mut point.attributes);
+                    map.next_value_seed(Read(list))?;
                 }
                 "startTimeUnixNano" => point.start = map.next_value::<Scalar<'_>>()?.nanos(),
                 "timeUnixNano" => point.time = map.next_value::<Scalar<'_>>()?.nanos(),
@@ -279,7 +281,7 @@ impl<'de> Shape<'de> for &mut MetricData<'de> {
                 "aggregationTemporality" => {
                     self.temporality = temporality(map.next_value()?);
                 }
-                "isMonotonic" => self.monotonic = map.next_value::<Scalar<'_>>()?.is_true(),
+                "isMonotonic" => self.monotonic = map.next_value::<Scalar<'_>>()?.flag(),
                 _ => skip(&mut map)?,
             }
         }

@@ -95,7 +95,8 @@ impl<'a> Scalar<'a> {
         }
     }
 
-    pub(super) fn is_true(self) -> bool {
+    /// False if it is no boolean.
+    pub(super) fn flag(self) -> bool {
         self.bool() == Value::Bool(true)
     }
 

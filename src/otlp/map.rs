@@ -122,8 +122,12 @@ impl<'c, 'a> Mapper<'c, 'a> {
         self.sender = self.tally.sender(&self.client);
     }
 
+    /// Protobuf does not write empty names, JSON may: both are no name.
     pub(super) fn begin_scope(&mut self, name: Value<'a>) {
-        self.scope = name;
+        self.scope = match name {
+            Value::Text(name) if name.is_empty() => Value::Absent,
+            name => name,
+        };
         self.origin = None;
     }
 
@@ -140,9 +144,10 @@ impl<'c, 'a> Mapper<'c, 'a> {
 
     pub(super) fn begin_metric(&mut self, metric: Metric<'a>) {
         self.metric = counters::Current::of(metric);
-        self.heard_from(match self.metric.is_genai() {
-            true => source::GENAI,
-            false => source::METRICS,
+        self.heard_from(if self.metric.is_genai() {
+            source::GENAI
+        } else {
+            source::METRICS
         });
     }
 

@@ -124,7 +124,7 @@ impl Tally {
                 self.judge(owner, verdict, &mut codes);
             }
         }
-        self.close(codes)
+        self.close(&codes)
     }
 
     fn judge(&mut self, owner: u32, verdict: Verdict, codes: &mut BTreeMap<u32, &'static str>) {
@@ -143,7 +143,7 @@ impl Tally {
         }
     }
 
-    fn close(mut self, codes: BTreeMap<u32, &'static str>) -> Settled {
+    fn close(mut self, codes: &BTreeMap<u32, &'static str>) -> Settled {
         for (owner, item) in (0_u32..).zip(&self.items) {
             let Some((_, delivery)) = self.senders.get_mut(usize::from(item.sender)) else {
                 continue;

@@ -47,7 +47,7 @@ pub(super) fn missing(field: &str) -> Refusal {
     refuse("missing", field, "is missing")
 }
 
-impl<'a> Value<'a> {
+impl Value<'_> {
     pub(super) fn is_absent(&self) -> bool {
         matches!(self, Self::Absent)
     }
@@ -93,8 +93,15 @@ impl<'a> Value<'a> {
 
     /// A whole number up to [`Tokens::MAX`], `None` if absent.
     pub(super) fn count(&self, field: &str) -> Result<Option<u64>, Refusal> {
-        if let Self::Int(number @ 0..=SMALL) = self {
-            return Ok(Some(number.unsigned_abs()));
+        let whole = match self {
+            Self::Int(number) => Some(*number),
+            Self::Text(text) => text.trim().parse().ok(),
+            _ => None,
+        };
+        match whole {
+            Some(number @ 0..=SMALL) => return Ok(Some(number.unsigned_abs())),
+            Some(1..) => return Err(too_large(field)),
+            _ => {}
         }
         let Some(number) = self.number(field)? else {
             return Ok(None);
@@ -124,9 +131,13 @@ const SMALL: i64 = 1 << 53;
 )]
 fn bounded(number: f64, field: &str) -> Result<u64, Refusal> {
     if number > Tokens::MAX as f64 {
-        return Err(refuse("too_large", field, "is larger than 2^53"));
+        return Err(too_large(field));
     }
     Ok(number as u64)
+}
+
+fn too_large(field: &str) -> Refusal {
+    refuse("too_large", field, "is larger than 2^53")
 }
 
 /// A number that may be beyond 63 bits; there readers only have to see that it is too large.
@@ -251,6 +262,10 @@ mod tests {
         assert_eq!(code(Value::Text("NaN".into()).count("n")), "not_finite");
         assert_eq!(code(Value::Double(1.5).count("n")), "not_whole");
         assert_eq!(code(Value::Int(SMALL + 1).count("n")), "too_large");
+        assert_eq!(
+            code(Value::Text("9007199254740993".into()).count("n")),
+            "too_large"
+        );
         assert_eq!(code(Value::Double(1e300).count("n")), "too_large");
         assert_eq!(code(Value::Text("many".into()).count("n")), "not_a_number");
         assert_eq!(code(Value::Bad.count("n")), "not_a_number");

@@ -30,7 +30,10 @@ fn reason(signal: Signal, body: &Value) -> String {
     let (intake, refused, reasons) = read_json(signal, body);
     assert_eq!(refused, 1, "{body}");
     assert!(intake.records.is_empty() && intake.points.is_empty());
-    assert!(intake.activities.is_empty(), "nothing of a refused item is kept");
+    assert!(
+        intake.activities.is_empty(),
+        "nothing of a refused item is kept"
+    );
     reasons
 }
 
@@ -39,15 +42,47 @@ fn bad_numbers_in_events_are_refused_by_name() {
     let rows = [
         ("input_tokens", json!(-1), "input_tokens: is negative"),
         ("input_tokens", json!("-1"), "input_tokens: is negative"),
-        ("output_tokens", json!("NaN"), "output_tokens: is not a finite number"),
-        ("output_tokens", json!("Infinity"), "output_tokens: is not a finite number"),
-        ("cache_read_tokens", json!(1.5), "cache_read_tokens: is not a whole number"),
-        ("cache_creation_tokens", json!(9_007_199_254_740_994_u64), "cache_creation_tokens: is larger than 2^53"),
-        ("input_tokens", json!(u64::MAX), "input_tokens: is larger than 2^53"),
-        ("input_tokens", json!("many"), "input_tokens: is not a number"),
+        (
+            "output_tokens",
+            json!("NaN"),
+            "output_tokens: is not a finite number",
+        ),
+        (
+            "output_tokens",
+            json!("Infinity"),
+            "output_tokens: is not a finite number",
+        ),
+        (
+            "cache_read_tokens",
+            json!(1.5),
+            "cache_read_tokens: is not a whole number",
+        ),
+        (
+            "cache_creation_tokens",
+            json!(9_007_199_254_740_994_u64),
+            "cache_creation_tokens: is larger than 2^53",
+        ),
+        (
+            "input_tokens",
+            json!(u64::MAX),
+            "input_tokens: is larger than 2^53",
+        ),
+        (
+            "input_tokens",
+            json!("many"),
+            "input_tokens: is not a number",
+        ),
         ("cost_usd", json!(-0.5), "cost_usd: is negative"),
-        ("duration_ms", json!(1e300), "duration_ms: is larger than 2^53"),
-        ("duration_ms", json!(5e9), "duration_ms: is larger than 2^32"),
+        (
+            "duration_ms",
+            json!(1e300),
+            "duration_ms: is larger than 2^53",
+        ),
+        (
+            "duration_ms",
+            json!(5e9),
+            "duration_ms: is larger than 2^32",
+        ),
         ("event.sequence", json!(-7), "event.sequence: is negative"),
     ];
     for (key, value, expected) in rows {
@@ -59,7 +94,14 @@ fn bad_numbers_in_events_are_refused_by_name() {
 #[test]
 fn bad_names_in_events_are_refused_by_name() {
     let long = "x".repeat(10_000);
-    for key in ["model", "session.id", "user.id", "user.email", "request_id", "query_source"] {
+    for key in [
+        "model",
+        "session.id",
+        "user.id",
+        "user.email",
+        "request_id",
+        "query_source",
+    ] {
         let body = log(&request_with(key, json!(long)));
         let expected = format!("{key}: is longer than 256 bytes");
         assert_eq!(reason(Signal::Logs, &body), expected);
@@ -110,7 +152,10 @@ fn times_of_long_ago_and_far_ahead_are_left_to_the_recorder() {
 fn ten_thousand_attributes_are_refused() {
     let many: serde_json::Map<_, _> = (0..10_000).map(|n| (format!("k{n}"), json!(n))).collect();
     let expected = "attributes: more than 256 of them";
-    assert_eq!(reason(Signal::Logs, &log(&Value::Object(many.clone()))), expected);
+    assert_eq!(
+        reason(Signal::Logs, &log(&Value::Object(many.clone()))),
+        expected
+    );
     let mut body = log(&request());
     body["resourceLogs"][0]["resource"]["attributes"] = pairs(&Value::Object(many));
     assert_eq!(reason(Signal::Logs, &body), expected);
@@ -141,7 +186,10 @@ fn bad_values_of_points_are_refused_by_name() {
         (json!("NaN"), "value: is not a finite number"),
         (json!("-Infinity"), "value: is not a finite number"),
         (json!(1.5), "value: is not a whole number"),
-        (json!(9_007_199_254_740_994_u64), "value: is larger than 2^53"),
+        (
+            json!(9_007_199_254_740_994_u64),
+            "value: is larger than 2^53",
+        ),
         (json!(null), "value: is missing"),
         (json!([1]), "value: is not a number"),
     ];
@@ -165,7 +213,12 @@ fn points_that_cannot_be_added_up_are_refused() {
     let rows = [
         metric(name, "gauge", json!({}), &point),
         metric(name, "sum", falling, &point),
-        metric(name, "histogram", json!({ "aggregationTemporality": 1 }), &point),
+        metric(
+            name,
+            "histogram",
+            json!({ "aggregationTemporality": 1 }),
+            &point,
+        ),
     ];
     for body in rows {
         let expected = "claude_code.token.usage: is not a monotonic sum";
@@ -182,7 +235,10 @@ fn points_must_name_kind_and_model() {
     let rows = [
         (json!({ "model": "m" }), "type: is missing"),
         (json!({ "type": "input" }), "model: is missing"),
-        (json!({ "type": "all", "model": "m" }), "type: is no known kind of token"),
+        (
+            json!({ "type": "all", "model": "m" }),
+            "type: is no known kind of token",
+        ),
     ];
     for (attributes, expected) in rows {
         let point = point(&attributes, &json!(1));
@@ -210,12 +266,18 @@ fn a_point_without_start_begins_when_it_ends() {
 
 #[test]
 fn unknown_metrics_are_counted_by_name_once_per_delivery() {
-    let points = [point(&json!({}), &json!(-5)), point(&json!({ "a": 1 }), &json!(1))];
+    let points = [
+        point(&json!({}), &json!(-5)),
+        point(&json!({ "a": 1 }), &json!(1)),
+    ];
     let body = metric("http.server.duration", "gauge", json!({}), &points);
     let (intake, refused, _) = read_json(Signal::Metrics, &body);
     assert_eq!((intake.points.len(), refused), (0, 0));
     let activity = &intake.activities[0];
-    assert_eq!((&*activity.labels[0], activity.amount), ("http.server.duration", 2));
+    assert_eq!(
+        (&*activity.labels[0], activity.amount),
+        ("http.server.duration", 2)
+    );
 }
 
 #[test]
@@ -250,9 +312,16 @@ fn deep_json_is_malformed_and_harmless() {
     );
     let result = try_read(Signal::Logs, Encoding::Json, body.as_bytes());
     assert!(matches!(result, Err(Malformed::Json { .. })));
-    let unknown = format!(r#"{{"later":{}{}}}"#, "[".repeat(100_000), "]".repeat(100_000));
+    let unknown = format!(
+        r#"{{"later":{}{}}}"#,
+        "[".repeat(100_000),
+        "]".repeat(100_000)
+    );
     let result = try_read(Signal::Logs, Encoding::Json, unknown.as_bytes());
-    assert!(result.is_ok(), "what is not known is passed over without recursion");
+    assert!(
+        result.is_ok(),
+        "what is not known is passed over without recursion"
+    );
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::support::{fixture, metrics_to_json, logs_to_json, read};
+use super::support::{fixture, logs_to_json, metrics_to_json, read};
 use crate::model::identity::{Identity, Origin};
 use crate::model::money::PicoUsd;
 use crate::model::tokens::{TokenKind, Tokens};
@@ -157,9 +157,15 @@ fn the_other_counters_are_read() {
     assert_eq!(sessions, [(vec!["fresh"], 1)]);
     let lines = activity(&intake, ActivityMetric::Lines);
     let model = "claude-opus-4-8";
-    assert_eq!(lines, [(vec!["added", model], 5), (vec!["removed", model], 0)]);
+    assert_eq!(
+        lines,
+        [(vec!["added", model], 5), (vec!["removed", model], 0)]
+    );
     let decisions = activity(&intake, ActivityMetric::EditDecisions);
-    assert_eq!(decisions, [(vec!["Write", "accept", "config", "Python"], 1)]);
+    assert_eq!(
+        decisions,
+        [(vec!["Write", "accept", "config", "Python"], 1)]
+    );
     let active = activity(&intake, ActivityMetric::ActiveTime);
     assert_eq!(active, [(vec!["cli"], 197)]);
     let cost: Vec<_> = intake

@@ -72,12 +72,20 @@ fn an_inclusive_input_is_made_disjoint() {
             (TokenKind::CacheCreation, 100),
         ]
     );
-    assert!(intake.points.iter().all(|point| &*point.source == source::GENAI));
+    assert!(
+        intake
+            .points
+            .iter()
+            .all(|point| &*point.source == source::GENAI)
+    );
 }
 
 #[test]
 fn an_input_without_cache_series_stands_as_it_is() {
-    assert_eq!(tokens(&read(&[usage("input", 1000)])), [(TokenKind::Input, 1000)]);
+    assert_eq!(
+        tokens(&read(&[usage("input", 1000)])),
+        [(TokenKind::Input, 1000)]
+    );
 }
 
 #[test]
@@ -113,8 +121,16 @@ fn cumulative_series_belong_together_wherever_they_began() {
 #[test]
 fn requests_are_counted_by_the_duration_histogram() {
     let delta = json!({ "aggregationTemporality": 1 });
-    let points = [histogram(&json!({ "gen_ai.response.model": "claude-opus-4-8" }), 0)];
-    let body = metric("gen_ai.client.operation.duration", "histogram", delta, &points);
+    let points = [histogram(
+        &json!({ "gen_ai.response.model": "claude-opus-4-8" }),
+        0,
+    )];
+    let body = metric(
+        "gen_ai.client.operation.duration",
+        "histogram",
+        delta,
+        &points,
+    );
     let (intake, _, _) = read_json(Signal::Metrics, &body);
     let Counted::Requests { sku } = &intake.points[0].what else {
         panic!("requests were sent");

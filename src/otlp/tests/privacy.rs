@@ -9,13 +9,32 @@ use crate::otlp::Signal;
 fn no_byte_of_content_gets_past_the_mapping() {
     let secret = "SECRET-7f3a";
     let content = [
-        "prompt", "response", "body", "tool_input", "tool_parameters", "error", "error.message",
-        "body_ref", "full_command", "file_path", "hook_definitions", "workspace.host_paths",
+        "prompt",
+        "response",
+        "body",
+        "tool_input",
+        "tool_parameters",
+        "error",
+        "error.message",
+        "body_ref",
+        "full_command",
+        "file_path",
+        "hook_definitions",
+        "workspace.host_paths",
     ];
     let events = [
-        "user_prompt", "assistant_response", "api_request", "api_error", "api_retries_exhausted",
-        "api_refusal", "api_request_body", "api_response_body", "tool_result", "tool_decision",
-        "error", "something_new",
+        "user_prompt",
+        "assistant_response",
+        "api_request",
+        "api_error",
+        "api_retries_exhausted",
+        "api_refusal",
+        "api_request_body",
+        "api_response_body",
+        "tool_result",
+        "tool_decision",
+        "error",
+        "something_new",
     ];
     for event in events {
         let mut attributes = json!({

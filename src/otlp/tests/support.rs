@@ -50,7 +50,7 @@ pub(super) fn read_json(signal: Signal, body: &Value) -> (Intake, u64, String) {
 pub(super) fn fixture(name: &str) -> Vec<u8> {
     let path = format!("{}/tests/fixtures/otlp/{name}", env!("CARGO_MANIFEST_DIR"));
     let bytes = std::fs::read(&path).expect("a fixture");
-    if !name.ends_with(".gz") {
+    if !path.contains(".pb.") {
         return bytes;
     }
     let mut unpacked = Vec::new();
@@ -122,7 +122,10 @@ pub(super) fn logs_to_json(request: &ExportLogsServiceRequest) -> Value {
                     "attributes": pairs_to_json(&record.attributes),
                 })
             });
-            let name = scope.scope.as_ref().map(|scope| json!({ "name": scope.name }));
+            let name = scope
+                .scope
+                .as_ref()
+                .map(|scope| json!({ "name": scope.name }));
             json!({ "scope": name, "logRecords": records.collect::<Value>() })
         });
         json!({
@@ -138,7 +141,10 @@ pub(super) fn metrics_to_json(request: &ExportMetricsServiceRequest) -> Value {
     let resources = request.resource_metrics.iter().map(|resource| {
         let scopes = resource.scope_metrics.iter().map(|scope| {
             let metrics = scope.metrics.iter().map(metric_to_json);
-            let name = scope.scope.as_ref().map(|scope| json!({ "name": scope.name }));
+            let name = scope
+                .scope
+                .as_ref()
+                .map(|scope| json!({ "name": scope.name }));
             json!({ "metrics": metrics.collect::<Value>(), "scope": name })
         });
         json!({
@@ -176,15 +182,15 @@ fn point_to_json(point: &NumberDataPoint) -> Value {
 }
 
 fn resource_to_json(resource: Option<&Resource>) -> Value {
-    resource.map_or(Value::Null, |resource| {
-        json!({ "attributes": pairs_to_json(&resource.attributes) })
-    })
+    resource.map_or(
+        Value::Null,
+        |resource| json!({ "attributes": pairs_to_json(&resource.attributes) }),
+    )
 }
 
 fn pairs_to_json(pairs: &[KeyValue]) -> Value {
-    let pair = |pair: &KeyValue| {
-        json!({ "key": pair.key, "value": pair.value.as_ref().map(any_to_json) })
-    };
+    let pair =
+        |pair: &KeyValue| json!({ "key": pair.key, "value": pair.value.as_ref().map(any_to_json) });
     pairs.iter().map(pair).collect()
 }
 
@@ -194,7 +200,11 @@ fn double_json(double: f64) -> Value {
         return json!("NaN");
     }
     if double.is_infinite() {
-        return json!(if double > 0.0 { "Infinity" } else { "-Infinity" });
+        return json!(if double > 0.0 {
+            "Infinity"
+        } else {
+            "-Infinity"
+        });
     }
     json!(double)
 }
