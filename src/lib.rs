@@ -16,7 +16,10 @@
 
 pub mod clock;
 pub mod heard;
+pub mod http;
 pub mod model;
+pub mod ready;
 pub mod record;
 pub mod registry;
 pub mod store;
+pub mod web;
