@@ -2,15 +2,16 @@
 //!
 //! Each part is one explicit line in [`App::build`]; a new job is one line in [`App::run`].
 
+mod doors;
 mod jobs;
 mod live;
 #[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use anyhow::Context as _;
-use axum::Router;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 use tracing::info;
@@ -26,7 +27,7 @@ use crate::ready::Readiness;
 use crate::record::{Naming, Recorder};
 use crate::registry::Registry;
 use crate::schedule::{Stop, Ticks};
-use crate::serve::{Addresses, Certificate, Doors, Listeners};
+use crate::serve::{Addresses, Certificate, Listeners};
 use crate::store::{Ledger, Settings, WriterThread};
 use crate::telemetry::LevelSwitch;
 pub use live::{Live, Reloader, check_files};
@@ -42,6 +43,8 @@ pub struct Parts {
     pub ledger: Ledger,
     pub recorder: Recorder,
     pub forward: Option<Forward>,
+    /// False while `/metrics` has nothing true to show yet.
+    pub exposing: Arc<AtomicBool>,
 }
 
 /// The daemon, built and with open sockets, not yet answering.
@@ -81,6 +84,7 @@ impl App {
             registry,
             heard: Arc::new(Heard::default()),
             forward,
+            exposing: Arc::new(AtomicBool::new(true)),
         };
         parts.readiness.set("ledger", true, "open");
         jobs::note_reload(&parts.registry, true, parts.clock.now());
@@ -156,7 +160,7 @@ impl App {
         say_listening(addresses);
         self.listeners
             .serve(
-                doors(&parts),
+                doors::all(&parts, &config),
                 &config.limits,
                 self.certificate,
                 stop.clone(),
@@ -219,15 +223,6 @@ fn collectors(config: &Config) -> Vec<collect::run::Job> {
         });
     }
     jobs
-}
-
-/// What answers on each listener.
-fn doors(_parts: &Parts) -> Doors {
-    Doors {
-        http: Router::new(),
-        otlp_http: Router::new(),
-        grpc: Router::new(),
-    }
 }
 
 /// Says where to reach tallyd, for people and for programs that started it.

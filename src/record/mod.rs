@@ -120,3 +120,43 @@ impl Recorder {
 
 /// What a check decided of each item, in order: `None` is left to the ledger.
 type Sifted = Vec<Option<Verdict>>;
+
+/// A recorder on a ledger of its own, for tests of what stands above it.
+#[cfg(test)]
+pub(crate) mod testing {
+    use super::*;
+    use crate::config::PerUser;
+    use crate::store::Settings;
+
+    /// Keeps the ledger's folder as long as it lives.
+    pub(crate) struct Scratch {
+        pub(crate) recorder: Recorder,
+        pub(crate) registry: Arc<Registry>,
+        _folder: tempfile::TempDir,
+    }
+
+    impl Scratch {
+        pub(crate) fn new(clock: Clock) -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let settings = Settings {
+                folder: folder.path().to_owned(),
+                retain_raw: std::time::Duration::from_secs(90 * 86_400),
+                zone: jiff::tz::TimeZone::UTC,
+            };
+            let terms = Arc::new(ArcSwap::from_pointee(Terms::default()));
+            let registry = Arc::new(Registry::default());
+            let opened = Ledger::open(&settings, terms.clone(), clock.clone()).unwrap();
+            let naming = Naming {
+                per_user: PerUser::On,
+                pseudonyms: None,
+            };
+            let (recorder, _) =
+                Recorder::start(opened, registry.clone(), terms, naming, clock).unwrap();
+            Self {
+                recorder,
+                registry,
+                _folder: folder,
+            }
+        }
+    }
+}

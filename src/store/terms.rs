@@ -18,7 +18,7 @@ pub struct ControlRule {
 }
 
 /// The terms. They can be swapped while the ledger works; what was counted stays.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Terms {
     pub prices: PriceTable,
     /// How cache writes are priced whose lifetime is not told.

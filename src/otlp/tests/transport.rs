@@ -26,13 +26,13 @@ use crate::model::access::{AccessList, Binding, Grant, Scope, hash_token};
 use crate::model::identity::Origin;
 use crate::model::names::ModelNames;
 use crate::otlp::{OtlpDoor, Signal, grpc_routes, router};
-use crate::record::Recorder;
+use crate::record::testing::Scratch;
 
 const MAX_BODY: usize = 1 << 20;
 
 fn door_with(access: AccessList) -> OtlpDoor {
     OtlpDoor {
-        recorder: Recorder::default(),
+        recorder: Scratch::new(Clock::System).recorder,
         access: Arc::new(ArcSwap::from_pointee(access)),
         names: Arc::new(ArcSwap::from_pointee(ModelNames::default())),
         heard: Arc::new(Heard::default()),

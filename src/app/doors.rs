@@ -1,0 +1,90 @@
+//! What answers on each listener.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use axum::body::Bytes;
+
+use super::Parts;
+use crate::config::{Config, Signal};
+use crate::export::prometheus::{self, Format};
+use crate::forward::Forward;
+use crate::http::{Api, BodyLimits, Expose, Exposition, Families};
+use crate::model::catalogue;
+use crate::otlp::{self, OtlpDoor};
+use crate::serve::Doors;
+use crate::{http, web};
+
+pub(super) fn all(parts: &Parts, config: &Config) -> Doors {
+    let otlp = Arc::new(OtlpDoor {
+        recorder: parts.recorder.clone(),
+        access: parts.live.access.clone(),
+        names: parts.live.names.clone(),
+        heard: parts.heard.clone(),
+        clock: parts.clock.clone(),
+        max_body: config.limits.body,
+        forward: parts.forward.clone().map(pass_on),
+    });
+    let api = Arc::new(Api {
+        clock: parts.clock.clone(),
+        access: parts.live.access.clone(),
+        names: parts.live.names.clone(),
+        recorder: parts.recorder.clone(),
+        ledger: parts.ledger.clone(),
+        heard: parts.heard.clone(),
+        readiness: parts.readiness.clone(),
+        registry: parts.registry.clone(),
+        families: Families {
+            requests: catalogue::HTTP_REQUESTS,
+            duration: catalogue::HTTP_REQUEST_DURATION,
+        },
+        expose: expose(parts),
+        zone: config.time.zone.clone(),
+        body_limits: BodyLimits {
+            bytes: config.limits.body,
+            ..BodyLimits::default()
+        },
+    });
+    let beside = web::router().merge(otlp::router(otlp.clone()));
+    Doors {
+        http: http::router(api, beside),
+        otlp_http: otlp::router(otlp.clone()),
+        grpc: otlp::grpc_routes(otlp).into_axum_router(),
+    }
+}
+
+/// Hands what was accepted to the forwarder, unpacked.
+fn pass_on(forward: Forward) -> otlp::Forward {
+    Arc::new(move |signal, encoding: otlp::Encoding, body: Bytes| {
+        let signal = match signal {
+            otlp::Signal::Logs => Signal::Logs,
+            otlp::Signal::Metrics => Signal::Metrics,
+            otlp::Signal::Traces => Signal::Traces,
+        };
+        forward.offer(signal, encoding.content_type(), None, body);
+    })
+}
+
+/// Writes `/metrics`.
+fn expose(parts: &Parts) -> Expose {
+    let parts = parts.clone();
+    Arc::new(move |accept, accept_encoding| {
+        if !parts.exposing.load(Ordering::Relaxed) {
+            return None;
+        }
+        parts.recorder.refresh(parts.clock.now());
+        let format = Format::negotiate(Some(accept));
+        let text = prometheus::scrape(&parts.registry, format);
+        let packed = prometheus::accepts_gzip(Some(accept_encoding));
+        Some(Exposition {
+            content_type: format.content_type(),
+            encoding: packed.then_some("gzip"),
+            body: if packed {
+                prometheus::gzip(&text)
+            } else {
+                text
+            }
+            .into(),
+        })
+    })
+}

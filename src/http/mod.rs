@@ -1,0 +1,119 @@
+//! The HTTP API: usage in, figures out, and what operators need.
+//!
+//! One file per address, listed once in [`routes`]. What is not HTTP happens below: doors parse,
+//! ask a tool, and write the answer. Errors have one shape ([`error::Problem`]).
+
+mod auth;
+mod backup;
+mod body;
+mod cloud_event;
+pub mod delivery;
+pub mod elements;
+pub mod error;
+mod figures;
+mod health;
+mod intake;
+mod lenient;
+pub mod litellm;
+mod litellm_call;
+mod metrics;
+mod openapi;
+mod range;
+mod receipt;
+mod sources;
+#[cfg(test)]
+mod tests;
+pub mod usage_events;
+mod usage_query;
+mod usage_record;
+mod watch;
+
+use std::fmt;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use axum::Router;
+use axum::middleware::from_fn_with_state;
+use axum::routing::{MethodRouter, get, post};
+use jiff::tz::TimeZone;
+
+pub use body::BodyLimits;
+pub use metrics::{Expose, Exposition};
+pub use openapi::document;
+
+use crate::clock::Clock;
+use crate::heard::Heard;
+use crate::model::access::AccessList;
+use crate::model::catalogue::Desc;
+use crate::model::names::ModelNames;
+use crate::ready::Readiness;
+use crate::record::Recorder;
+use crate::registry::Registry;
+use crate::store::Ledger;
+
+/// The metric families of this door.
+#[derive(Clone, Copy, Debug)]
+pub struct Families {
+    /// A counter with the labels `route` and `status`.
+    pub requests: &'static Desc,
+    /// A histogram in seconds with the label `route`.
+    pub duration: &'static Desc,
+}
+
+/// What the API works with.
+pub struct Api {
+    pub clock: Clock,
+    /// Replaced when the configuration is read again.
+    pub access: Arc<ArcSwap<AccessList>>,
+    /// Replaced when the configuration is read again.
+    pub names: Arc<ArcSwap<ModelNames>>,
+    pub recorder: Recorder,
+    pub ledger: Ledger,
+    pub heard: Arc<Heard>,
+    pub readiness: Arc<Readiness>,
+    pub registry: Arc<Registry>,
+    pub families: Families,
+    pub expose: Expose,
+    /// The zone of days and months where a query names none.
+    pub zone: TimeZone,
+    pub body_limits: BodyLimits,
+}
+
+impl fmt::Debug for Api {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Api").finish_non_exhaustive()
+    }
+}
+
+/// Builds the router of the HTTP listener: the API, and `others` (the page, OTLP) beside it.
+///
+/// All requests are counted and timed; what no route answers is a problem like any other.
+pub fn router(api: Arc<Api>, others: Router) -> Router {
+    let mut router = Router::new();
+    for (path, methods) in routes() {
+        router = router.route(path, methods);
+    }
+    router
+        .with_state(Arc::clone(&api))
+        .merge(others)
+        .method_not_allowed_fallback(watch::method_not_allowed)
+        .fallback(watch::not_found)
+        .layer(from_fn_with_state(api, watch::watch))
+}
+
+/// All addresses of the API.
+fn routes() -> Vec<(&'static str, MethodRouter<Arc<Api>>)> {
+    vec![
+        ("/api/v1/usage/events", post(usage_events::post)),
+        ("/api/v1/usage/litellm", post(litellm::post)),
+        ("/api/v1/usage", get(usage_query::usage)),
+        ("/api/v1/usage/control", get(usage_query::control)),
+        ("/api/v1/users/{user}/usage", get(usage_query::user_usage)),
+        ("/api/v1/sources", get(sources::list)),
+        ("/api/v1/store/backup", post(backup::post)),
+        ("/api/v1/openapi.json", get(openapi::get)),
+        ("/metrics", get(metrics::get)),
+        ("/healthz", get(health::healthz)),
+        ("/readyz", get(health::readyz)),
+    ]
+}

@@ -1,0 +1,110 @@
+//! `GET /api/v1/openapi.json`: the description of the API, generated from the code.
+
+use axum::Json;
+use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
+use utoipa::{Modify, OpenApi, ToResponse, ToSchema};
+
+use super::error::ProblemBody;
+use super::usage_record::WireRecord;
+use super::{backup, cloud_event, health, litellm, metrics, sources, usage_events, usage_query};
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "tallyd",
+        description = "Usage, cost and quota of a company's Claude Code deployment.\n\n\
+            Where tokens are configured, each call needs one (`Authorization: Bearer ...`) with \
+            the scope that is named beside it; `admin` includes all. Errors are \
+            `application/problem+json` with a stable `code`. Times are RFC 3339, ranges are \
+            half-open, money is exact decimal text in USD. Bodies may be packed with gzip or \
+            zstd."
+    ),
+    tags(
+        (name = "usage", description = "Report and ask for usage."),
+        (name = "operation", description = "Run tallyd."),
+    ),
+    paths(
+        usage_events::post,
+        litellm::post,
+        usage_query::usage,
+        usage_query::control,
+        usage_query::user_usage,
+        sources::list,
+        backup::post,
+        get,
+        metrics::get,
+        health::healthz,
+        health::readyz,
+    ),
+    components(
+        schemas(UsageBody, WireRecord<'static>, cloud_event::WireEvent<'static>, ProblemBody),
+        responses(
+            Invalid, Unauthorized, Forbidden, TooLarge, UnsupportedType, QueryTooLarge,
+            Overloaded, Unavailable,
+        ),
+    ),
+    modifiers(&Bearer),
+)]
+pub(super) struct Document;
+
+struct Bearer;
+
+impl Modify for Bearer {
+    fn modify(&self, openapi: &mut utoipa::openapi::OpenApi) {
+        let components = openapi.components.get_or_insert_default();
+        components.add_security_scheme(
+            "bearer",
+            SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)),
+        );
+    }
+}
+
+/// One record or many.
+#[derive(ToSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "it only describes what `elements` reads")]
+pub(super) enum UsageBody {
+    One(WireRecord<'static>),
+    Many(Vec<WireRecord<'static>>),
+}
+
+/// Declares the error answers that several routes share.
+macro_rules! problems {
+    ($($name:ident: $description:literal,)*) => {
+        $(
+            #[derive(ToResponse)]
+            #[response(description = $description, content_type = "application/problem+json")]
+            #[expect(dead_code, reason = "it only describes an answer")]
+            pub(super) struct $name(ProblemBody);
+        )*
+    };
+}
+
+problems! {
+    Invalid: "A parameter or the body as a whole cannot be understood \
+        (`invalid_parameter`, `invalid_body`).",
+    Unauthorized: "A bearer token is needed or not known (`token_missing`, `token_unknown`).",
+    Forbidden: "The token lacks the scope (`scope_missing`).",
+    TooLarge: "The body has too many bytes or records (`body_too_large`, `too_many_records`).",
+    UnsupportedType: "The content type or encoding is not taken (`unsupported_media_type`, \
+        `unsupported_encoding`).",
+    QueryTooLarge: "The range covers too much for one answer (`too_large`).",
+    Overloaded: "Too much is in work; come again after `Retry-After` (`overloaded`).",
+    Unavailable: "The ledger cannot be used just now, or tallyd is stopping; come again after \
+        `Retry-After` (`store_unavailable`, `stopping`, `backup_failed`).",
+}
+
+/// The document, as it is served.
+#[must_use]
+pub fn document() -> utoipa::openapi::OpenApi {
+    Document::openapi()
+}
+
+/// Describe this API
+#[utoipa::path(get, path = "/api/v1/openapi.json", tag = "operation",
+    operation_id = "getOpenapi",
+    responses((status = 200, description = "This document, OpenAPI 3.1.",
+        body = serde_json::Value)))]
+pub(super) async fn get() -> Json<utoipa::openapi::OpenApi> {
+    Json(document())
+}
