@@ -7,15 +7,14 @@
 use std::collections::HashMap;
 use std::fmt;
 
-use super::money::{PicoUsd, parse_decimal};
+use super::money::PicoUsd;
 use super::tokens::Tokens;
 use super::usage::{Band, Sku, Tier};
 
+mod read;
+
 /// The list prices that come with tallyd.
 pub const EMBEDDED: &str = include_str!("../../prices/claude.toml");
-
-/// USD per million tokens have six places more than pico-USD per token.
-const PRICE_DECIMALS: u32 = 6;
 
 /// Multipliers are kept in millionths.
 const ONE: u64 = 1_000_000;
@@ -23,34 +22,6 @@ const ONE: u64 = 1_000_000;
 /// The dearest price read, in pico-USD per token: nine thousand USD. With it the cost of any
 /// count of tokens stays far below the bounds of [`PicoUsd`].
 const MAX_PRICE: u64 = 1 << 53;
-
-const TOP_FIELDS: [(&str, &str); 2] = [("currency", "USD"), ("unit", "1000000 tokens")];
-
-const PRICE_FIELDS: [&str; 10] = [
-    "input",
-    "output",
-    "cache_read",
-    "cache_write_5m",
-    "cache_write_1h",
-    "batch_input",
-    "batch_output",
-    "batch_cache_read",
-    "batch_cache_write_5m",
-    "batch_cache_write_1h",
-];
-
-const ROW_FIELDS: [&str; 10] = [
-    "model",
-    "provider",
-    "scope",
-    "keys",
-    "retires",
-    "suspect",
-    "long_context",
-    "fast_multiplier",
-    "us_geo_multiplier",
-    "regional_multiplier",
-];
 
 /// Pico-USD per token by kind; `None` where the table has no price.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -151,58 +122,7 @@ impl UnitPrices {
 impl PriceTable {
     /// Reads a table in the form of `prices/claude.toml`; reports all faults together.
     pub fn parse(text: &str) -> Result<Self, Vec<PriceFault>> {
-        let mut faults = Faults::default();
-        let top: toml::Table = match text.parse() {
-            Ok(top) => top,
-            Err(error) => return Err(faults.with("price table", error.to_string())),
-        };
-        if top.get("schema_version").and_then(toml::Value::as_integer) != Some(1) {
-            faults.add("price table", "schema_version: must be 1");
-        }
-        for (field, value) in TOP_FIELDS {
-            if top.get(field).and_then(toml::Value::as_str) != Some(value) {
-                faults.add("price table", format!("{field}: must be \"{value}\""));
-            }
-        }
-        let Some(rows) = top.get("price").and_then(toml::Value::as_array) else {
-            return Err(faults.with("price table", "price: must be a list of rows"));
-        };
-        let mut table = Self::default();
-        for (index, row) in rows.iter().enumerate() {
-            match row.as_table() {
-                Some(row) => table.add(row, index, &mut faults),
-                None => faults.add(&format!("row {}", index + 1), "must be a table"),
-            }
-        }
-        if faults.0.is_empty() {
-            Ok(table)
-        } else {
-            Err(faults.0)
-        }
-    }
-
-    fn add(&mut self, row: &toml::Table, index: usize, faults: &mut Faults) {
-        let text = |field| {
-            row.get(field)
-                .and_then(toml::Value::as_str)
-                .unwrap_or_default()
-        };
-        let (provider, scope, model) = (text("provider"), text("scope"), text("model"));
-        if [provider, scope, model].contains(&"") {
-            let place = format!("row {}", index + 1);
-            faults.add(&place, "provider, scope and model must be given as strings");
-            return;
-        }
-        let mut reader = RowReader {
-            place: format!("{provider} {scope} {model}"),
-            faults,
-        };
-        let read = reader.row(row, provider, scope);
-        let rows = self.models.entry(model.into()).or_default();
-        if rows.iter().any(|row| row.is(provider, scope)) {
-            reader.fault("the row occurs twice");
-        }
-        rows.push(read);
+        read::parse(text).map(|models| Self { models })
     }
 
     /// The prices for a SKU. `None` if there is no row, if the tier has no list price, or if the
@@ -297,160 +217,257 @@ fn scaled(price: u64, one: u64, two: u64) -> Option<u64> {
         .filter(|price| exact && *price <= MAX_PRICE)
 }
 
-#[derive(Default)]
-struct Faults(Vec<PriceFault>);
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
 
-impl Faults {
-    fn add(&mut self, place: &str, message: impl Into<String>) {
-        self.0.push(PriceFault {
-            place: place.to_owned(),
-            message: message.into(),
-        });
+    use super::*;
+    use crate::model::names::ModelNames;
+
+    fn embedded() -> PriceTable {
+        PriceTable::parse(EMBEDDED).expect("the embedded table has no faults")
     }
 
-    fn with(mut self, place: &str, message: impl Into<String>) -> Vec<PriceFault> {
-        self.add(place, message);
-        self.0
-    }
-}
-
-/// Reads one row and notes its faults.
-struct RowReader<'a> {
-    place: String,
-    faults: &'a mut Faults,
-}
-
-impl RowReader<'_> {
-    fn fault(&mut self, message: impl Into<String>) {
-        self.faults.add(&self.place, message);
-    }
-
-    fn row(&mut self, row: &toml::Table, provider: &str, scope: &str) -> Row {
-        self.only_known(row, &ROW_FIELDS, "");
-        let suspect = self.suspect(row);
-        let read = Row {
-            provider: provider.into(),
-            scope: scope.into(),
-            base: self.rates(row, &suspect, ""),
-            long_context: self.long_context(row, &suspect),
-            fast: self.number(row, "fast_multiplier", ""),
-            us_geo: self.number(row, "us_geo_multiplier", ""),
-            regional: self.number(row, "regional_multiplier", ""),
-        };
-        self.whole_after_multipliers(&read);
-        read
-    }
-
-    /// A misspelt field would otherwise be a price that is silently missing.
-    fn only_known(&mut self, table: &toml::Table, fields: &[&str], under: &str) {
-        for field in table.keys() {
-            if !fields.contains(&field.as_str()) && !PRICE_FIELDS.contains(&field.as_str()) {
-                self.fault(format!("{under}{field}: unknown field"));
-            }
+    fn sku(raw_model: &str) -> Sku {
+        let name = ModelNames::default().resolve(raw_model, None);
+        Sku {
+            provider: name.provider,
+            model: name.model,
+            raw_model: raw_model.into(),
+            scope: name.scope,
+            region: None,
+            tier: Tier::Standard,
+            band: Band::UpTo100k,
         }
     }
 
-    /// The price fields that are believed wrong.
-    fn suspect(&mut self, row: &toml::Table) -> Vec<String> {
-        let mut fields = Vec::new();
-        let named = row.get("suspect").and_then(toml::Value::as_array);
-        for name in named.into_iter().flatten() {
-            match name.as_str() {
-                Some("geo_premium") => {}
-                Some("all") => fields.extend(PRICE_FIELDS.map(str::to_owned)),
-                Some(field) if PRICE_FIELDS.contains(&field) => fields.push(field.to_owned()),
-                _ => self.fault(format!("suspect: {name} is not a price of the row")),
-            }
-        }
-        fields
+    /// A price of 0 stands for none.
+    fn prices(kinds: [u64; 5]) -> Option<UnitPrices> {
+        let some = kinds.map(|price| (price > 0).then_some(price));
+        some.iter().any(Option::is_some).then_some(UnitPrices {
+            input: some[0],
+            output: some[1],
+            cache_read: some[2],
+            cache_write_5m: some[3],
+            cache_write_1h: some[4],
+        })
     }
 
-    fn rates(&mut self, table: &toml::Table, suspect: &[String], under: &str) -> Rates {
-        let mut prices = [None; PRICE_FIELDS.len()];
-        for (price, field) in prices.iter_mut().zip(PRICE_FIELDS) {
-            let read = self.number(table, field, under);
-            *price = read.filter(|_| !suspect.iter().any(|suspect| suspect == field));
-        }
-        let tier = |first: usize| UnitPrices {
-            input: prices[first],
-            output: prices[first + 1],
-            cache_read: prices[first + 2],
-            cache_write_5m: prices[first + 3],
-            cache_write_1h: prices[first + 4],
-        };
-        Rates {
-            standard: tier(0),
-            batch: tier(PRICE_FIELDS.len() / 2),
+    const REQUEST: Tokens = Tokens {
+        input: 1201,
+        output: 42,
+        cache_read: 5600,
+        cache_write_5m: 0,
+        cache_write_1h: 0,
+        cache_write_unknown: 340,
+    };
+
+    fn whole(cost: i128) -> Priced {
+        Priced {
+            cost: Some(PicoUsd(cost)),
+            priced_part: PicoUsd(cost),
+            unpriced_tokens: 0,
         }
     }
 
-    fn long_context(&mut self, row: &toml::Table, suspect: &[String]) -> Option<LongContext> {
-        let value = row.get("long_context")?;
-        let Some(table) = value.as_table() else {
-            self.fault("long_context: must be a table");
-            return None;
-        };
-        let under = "long_context.";
-        self.only_known(table, &["threshold_tokens"], under);
-        let threshold = table
-            .get("threshold_tokens")
-            .and_then(toml::Value::as_integer);
-        let above = match threshold {
-            Some(100_000) => Band::UpTo100k,
-            Some(200_000) => Band::UpTo200k,
-            _ => {
-                self.fault("long_context.threshold_tokens: must be 100000 or 200000");
-                return None;
-            }
-        };
-        let rates = self.rates(table, suspect, under);
-        Some(LongContext { above, rates })
+    #[test]
+    fn a_request_costs_exactly_what_the_list_says() {
+        let table = embedded();
+        let opus = sku("claude-opus-4-8");
+        let sonnet = sku("us.anthropic.claude-sonnet-4-6-v1:0");
+        assert_eq!(
+            [
+                table.cost(&REQUEST, &opus, WriteLifetime::FiveMinutes),
+                table.cost(&REQUEST, &opus, WriteLifetime::OneHour),
+                table.cost(&REQUEST, &sonnet, WriteLifetime::FiveMinutes),
+            ],
+            [
+                whole(11_980_000_000),
+                whole(13_255_000_000),
+                whole(7_906_800_000),
+            ]
+        );
     }
 
-    /// Reads a price in pico-USD per token, or a multiplier in millionths: both are decimal text
-    /// with six places.
-    fn number(&mut self, table: &toml::Table, field: &str, under: &str) -> Option<u64> {
-        let value = table.get(field)?;
-        let Some(text) = value.as_str() else {
-            self.fault(format!(
-                "{under}{field}: must be a decimal number in quotes"
-            ));
-            return None;
+    #[test]
+    fn an_unknown_model_has_no_cost_but_its_tokens_are_told() {
+        let table = embedded();
+        let unknown = sku("claude-opus-4-9");
+        let unpriced = |tokens| Priced {
+            cost: None,
+            priced_part: PicoUsd::ZERO,
+            unpriced_tokens: tokens,
         };
-        let number = match parse_decimal(text, PRICE_DECIMALS) {
-            Ok(number) => u64::try_from(number)
-                .ok()
-                .filter(|number| *number <= MAX_PRICE),
-            Err(error) => {
-                self.fault(format!("{under}{field} = \"{text}\": {error}"));
-                return None;
-            }
-        };
-        if number.is_none() {
-            self.fault(format!(
-                "{under}{field} = \"{text}\": negative or too large"
-            ));
-        }
-        number
+        assert_eq!(
+            (
+                table.unit(&unknown),
+                table.cost(&REQUEST, &unknown, WriteLifetime::FiveMinutes),
+                table.cost(&Tokens::default(), &unknown, WriteLifetime::FiveMinutes),
+            ),
+            (None, unpriced(7183), whole(0))
+        );
     }
 
-    fn whole_after_multipliers(&mut self, row: &Row) {
-        let fast = row.fast.unwrap_or(ONE);
-        let regions = [ONE, row.us_geo.unwrap_or(ONE), row.regional.unwrap_or(ONE)];
-        let long = row.long_context.map(|long| long.rates);
-        for rates in [Some(row.base), long].into_iter().flatten() {
-            let standard = rates.standard.kinds().map(|price| (price, fast));
-            let all = [rates.standard, rates.batch].map(UnitPrices::kinds);
-            let plain = all.as_flattened().iter().map(|price| (*price, ONE));
-            let whole = standard.into_iter().chain(plain).all(|(price, tier)| {
-                regions
-                    .iter()
-                    .all(|region| price.is_none_or(|price| scaled(price, tier, *region).is_some()))
-            });
-            if !whole {
-                self.fault("a multiplier leaves a fraction of a pico-USD per token");
-                return;
+    #[test]
+    fn a_kind_without_a_price_leaves_the_rest_priced() {
+        let opus_4 = sku("anthropic.claude-opus-4-20250514-v1:0");
+        assert_eq!(
+            embedded().cost(&REQUEST, &opus_4, WriteLifetime::OneHour),
+            Priced {
+                cost: None,
+                priced_part: PicoUsd(29_565_000_000),
+                unpriced_tokens: 340,
             }
+        );
+    }
+
+    #[test]
+    fn rows_are_found_by_exact_match_only() {
+        let table = embedded();
+        let elsewhere = Sku {
+            scope: "ca".into(),
+            ..sku("us.anthropic.claude-sonnet-4-6")
+        };
+        let other = Sku {
+            provider: "corp-gateway".into(),
+            ..sku("claude-sonnet-4-6")
+        };
+        assert_eq!([table.unit(&elsewhere), table.unit(&other)], [None, None]);
+    }
+
+    #[test]
+    fn a_long_context_takes_the_higher_price_for_the_whole_request() {
+        let table = embedded();
+        let by_band = |raw: &str| Band::ALL.map(|band| table.unit(&Sku { band, ..sku(raw) }));
+        let haiku = prices([100_000, 500_000, 10_000, 125_000, 200_000]);
+        let haiku_long = prices([500_000, 2_500_000, 50_000, 625_000, 1_000_000]);
+        let sonnet = prices([3_000_000, 15_000_000, 300_000, 3_750_000, 6_000_000]);
+        let sonnet_long = prices([6_000_000, 22_500_000, 600_000, 7_500_000, 12_000_000]);
+        let opus = prices([5_000_000, 25_000_000, 500_000, 6_250_000, 10_000_000]);
+        assert_eq!(
+            [
+                by_band("claude-haiku-5-5"),
+                by_band("global.anthropic.claude-sonnet-4-5"),
+                by_band("claude-opus-4-8"),
+            ],
+            [
+                [haiku, haiku_long, haiku_long, None],
+                [sonnet, sonnet, sonnet_long, None],
+                [opus; 4],
+            ]
+        );
+    }
+
+    #[test]
+    fn tiers_have_the_prices_that_the_table_states() {
+        let table = embedded();
+        let by_tier = |raw: &str| Tier::ALL.map(|tier| table.unit(&Sku { tier, ..sku(raw) }));
+        assert_eq!(
+            [
+                by_tier("claude-opus-4-8"),
+                by_tier("us.anthropic.claude-opus-4-8")
+            ],
+            [
+                [
+                    prices([5_000_000, 25_000_000, 500_000, 6_250_000, 10_000_000]),
+                    prices([2_500_000, 12_500_000, 250_000, 3_125_000, 0]),
+                    prices([10_000_000, 50_000_000, 1_000_000, 12_500_000, 20_000_000]),
+                    None,
+                    None,
+                ],
+                [
+                    prices([5_500_000, 27_500_000, 550_000, 6_875_000, 11_000_000]),
+                    Some(UnitPrices::default()),
+                    None,
+                    None,
+                    None,
+                ],
+            ]
+        );
+    }
+
+    #[test]
+    fn regional_endpoints_cost_more_where_the_table_says_so() {
+        let table = embedded();
+        let input = |raw: &str, region: Option<&str>, tier: Tier| {
+            let sku = Sku {
+                region: region.map(Into::into),
+                tier,
+                ..sku(raw)
+            };
+            table.unit(&sku).and_then(|unit| unit.input)
+        };
+        let (standard, fast) = (Tier::Standard, Tier::Fast);
+        assert_eq!(
+            [
+                input("vertex_ai/claude-opus-4-8", None, standard),
+                input("vertex_ai/claude-opus-4-8", Some("global"), standard),
+                input("vertex_ai/claude-opus-4-8", Some("europe-west1"), standard),
+                input("vertex_ai/claude-opus-4-8", Some("us"), standard),
+                input("vertex_ai/claude-3-haiku", Some("us-east5"), standard),
+                input("claude-opus-4-8", Some("us"), standard),
+                input("claude-opus-4-8", Some("us"), fast),
+                input("claude-opus-4-8", Some("us-east-1"), standard),
+                input("us.anthropic.claude-opus-4-8", Some("us-east-1"), standard),
+            ],
+            [
+                5_000_000, 5_000_000, 5_500_000, 5_500_000, 250_000, 5_500_000, 11_000_000,
+                5_000_000, 5_500_000,
+            ]
+            .map(Some)
+        );
+    }
+
+    #[test]
+    fn prices_believed_wrong_are_not_used() {
+        let table = embedded();
+        let batch = |raw: &str| {
+            let tier = Tier::Batch;
+            table.unit(&Sku { tier, ..sku(raw) })
+        };
+        assert_eq!(
+            [
+                table.unit(&sku("us.anthropic.claude-mythos-preview")),
+                table.unit(&sku("anthropic.claude-opus-4-8")),
+                batch("vertex_ai/claude-opus-5-5"),
+                batch("vertex_ai/claude-sonnet-4-6"),
+            ],
+            [
+                Some(UnitPrices::default()),
+                prices([5_000_000, 25_000_000, 500_000, 6_250_000, 10_000_000]),
+                prices([0, 0, 100_000, 2_500_000, 0]),
+                prices([1_500_000, 7_500_000, 150_000, 0, 0]),
+            ]
+        );
+    }
+
+    fn small() -> PriceTable {
+        let row = "{ model = \"claude-opus-4-8\", provider = \"anthropic\", scope = \"base\", \
+            input = \"5\", output = \"25\", cache_read = \"0.5\", cache_write_5m = \"6.25\", \
+            cache_write_1h = \"10\" }]";
+        PriceTable::parse(&format!("{}{row}", read::HEAD)).expect("the small table has no faults")
+    }
+
+    proptest! {
+        #[test]
+        fn a_sum_costs_what_its_parts_cost(
+            parts in prop::collection::vec(prop::array::uniform6(0..Tokens::MAX), 0..8),
+        ) {
+            let (table, opus) = (small(), sku("claude-opus-4-8"));
+            let mut sum = Tokens::default();
+            let mut total = PicoUsd::ZERO;
+            for [input, output, cache_read, cache_write_5m, cache_write_1h, cache_write_unknown] in parts {
+                let part = Tokens { input, output, cache_read, cache_write_5m, cache_write_1h, cache_write_unknown };
+                let cost = table.cost(&part, &opus, WriteLifetime::OneHour).cost;
+                total = total.checked_add(cost.expect("all kinds have a price")).expect("no overflow");
+                sum.input += part.input;
+                sum.output += part.output;
+                sum.cache_read += part.cache_read;
+                sum.cache_write_5m += part.cache_write_5m;
+                sum.cache_write_1h += part.cache_write_1h;
+                sum.cache_write_unknown += part.cache_write_unknown;
+            }
+            prop_assert_eq!(table.cost(&sum, &opus, WriteLifetime::OneHour), whole(total.0));
         }
     }
 }

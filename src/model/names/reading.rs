@@ -41,7 +41,7 @@ pub(super) struct Clues<'a> {
     /// The form of the name is that of one provider.
     implied: Option<&'static str>,
     geo: Option<&'a str>,
-    /// A region with prices of its own: GovCloud.
+    /// A region with prices of its own: AWS's for the US government.
     region: Option<&'a str>,
 }
 
@@ -171,7 +171,8 @@ fn strip_region<'a>(rest: &'a str, clues: &mut Clues<'a>) -> &'a str {
     }
 }
 
-/// Commercial regions share the price scope `in_region`; GovCloud regions have their own.
+/// Commercial regions share the price scope `in_region`; the regions of the US government
+/// have their own.
 fn note_region<'a>(region: &'a str, clues: &mut Clues<'a>) {
     if region.starts_with("us-gov-") {
         clues.region.get_or_insert(region);
@@ -276,7 +277,9 @@ fn in_order(name: &str) -> Option<String> {
     if !number_first {
         push(family);
     }
-    version.iter().for_each(|word| push(word));
+    for word in version {
+        push(word);
+    }
     if number_first {
         push(family);
     }
