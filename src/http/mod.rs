@@ -16,13 +16,12 @@ mod intake;
 mod lenient;
 pub mod litellm;
 mod litellm_call;
+mod litellm_fields;
 mod metrics;
 mod openapi;
 mod range;
 mod receipt;
 mod sources;
-#[cfg(test)]
-mod tests;
 #[cfg(test)]
 mod tests;
 pub mod usage_events;
