@@ -237,7 +237,7 @@ mod tests {
     /// Keeps each element as text.
     struct Kept(Vec<String>);
 
-    impl<'a> Sink<'a> for Kept {
+    impl Sink<'_> for Kept {
         type Element = BTreeMap<String, u64>;
 
         fn take(&mut self, element: Result<Part<Self::Element>, Refusal>) {

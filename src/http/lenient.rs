@@ -95,7 +95,7 @@ impl<'a> Text<'a> {
                 format_args!("must be at most {MAX_TEXT_BYTES} bytes, got {len}"),
             ));
         }
-        if text.chars().any(char::is_control) {
+        if has_control(&text) {
             return Err(invalid(field, "must not contain control characters"));
         }
         Ok(Some(text))
@@ -114,6 +114,13 @@ impl<'a> Text<'a> {
     pub(super) fn usable(self) -> Option<Cow<'a, str>> {
         self.optional("").ok().flatten()
     }
+}
+
+/// As `char::is_control`, which decodes only where a byte leaves a doubt: the control characters
+/// above ASCII begin with `C2`.
+fn has_control(text: &str) -> bool {
+    let doubtful = |byte: u8| byte < b' ' || byte == 0x7f || byte == 0xc2;
+    text.bytes().any(doubtful) && text.chars().any(char::is_control)
 }
 
 fn trimmed(text: Cow<'_, str>) -> Cow<'_, str> {

@@ -6,12 +6,14 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::delivery::{Shop, What, Who, Wire, status_code};
-use super::lenient::{Count, Flag, Part, Text, invalid, missing};
+use super::lenient::{Count, Flag, Part, Text, missing};
+use super::litellm_fields::{
+    ClientUser, Times, provider_name, region_of, seconds, without_provider,
+};
 use super::usage_record::WireCacheCreation;
 use crate::model::tokens::Tokens;
 use crate::model::usage::{Outcome, Refusal, Tier, UsageRecord, source};
@@ -64,6 +66,10 @@ struct ErrorInformation<'a> {
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
+#[expect(
+    clippy::struct_field_names,
+    reason = "the fields are named as LiteLLM names them"
+)]
 struct Metadata<'a> {
     #[serde(borrow)]
     user_api_key_end_user_id: Text<'a>,
@@ -84,15 +90,15 @@ struct Metadata<'a> {
     #[serde(borrow)]
     quota_reservation_id: Text<'a>,
     #[serde(borrow)]
-    requester_metadata: Part<OwnMetadata<'a>>,
+    requester_metadata: Part<Noted<'a>>,
     #[serde(borrow)]
-    spend_logs_metadata: Part<OwnMetadata<'a>>,
+    spend_logs_metadata: Part<Noted<'a>>,
     usage_object: Part<UsageObject>,
 }
 
 /// What a hook of ours leaves in a call's metadata.
 #[derive(Clone, Debug, Default, Deserialize)]
-struct OwnMetadata<'a> {
+struct Noted<'a> {
     #[serde(borrow)]
     quota_reservation_id: Text<'a>,
 }
@@ -127,14 +133,13 @@ impl<'a> Wire<'a> for WireCall<'a> {
         if self.counts_tokens_only() {
             return Ok(None);
         }
-        let metadata = self.metadata.optional("metadata")?.unwrap_or_default();
+        let mut metadata = self.metadata.optional("metadata")?.unwrap_or_default();
         let times = Times {
             start: seconds(self.start_time, "startTime")?,
             first: seconds(self.completion_start_time, "completionStartTime")?,
             end: seconds(self.end_time, "endTime")?.ok_or_else(|| missing("endTime"))?,
         };
         let at = shop.in_bounds(times.end, "endTime")?;
-        let mut metadata = metadata;
         let usage = std::mem::take(&mut metadata.usage_object);
         let tokens = if self.cache_hit.0 {
             // Answered from the proxy's own cache: the provider saw nothing of it.
@@ -142,34 +147,19 @@ impl<'a> Wire<'a> for WireCall<'a> {
         } else {
             tokens_of(self.prompt_tokens, self.completion_tokens, usage)?
         };
-        let error = self.error_information.optional("error_information")?;
-        let code = error
-            .and_then(|error| error.error_code.usable())
-            .and_then(|code| code.parse().ok())
-            .and_then(|code| status_code(Some(code), "error_code").ok().flatten());
-        let provider = self.custom_llm_provider.usable();
-        let model = match self.model {
-            Text::Is(model) if !model.trim().is_empty() => Text::Is(model),
-            _ => self.model_group,
-        };
-        let what = What {
-            region: self.api_base.usable().and_then(region_of),
-            model: without_provider(model.required("model")?, provider.as_deref()),
-            provider: provider.map(provider_name),
-            tier: Tier::Standard,
-        };
+        let what = what_of(
+            self.custom_llm_provider,
+            [self.model, self.model_group],
+            &self.api_base,
+        )?;
+        let id = self.id.usable().or(self.litellm_call_id.usable());
         let reservation = metadata.reservation();
         let (who, client_session) = metadata.who(self.end_user);
+        // The payload's `trace_id` is no session: LiteLLM makes a new one for each call.
         let session = self.session_id.usable().or(client_session);
         Ok(Some(UsageRecord {
             source,
-            id: self
-                .id
-                .usable()
-                .or(self.litellm_call_id.usable())
-                .ok_or_else(|| missing("id"))?
-                .as_ref()
-                .into(),
+            id: id.ok_or_else(|| missing("id"))?.as_ref().into(),
             request_id: None,
             client_request_id: None,
             session: session.map(|session| shop.shared(session)),
@@ -180,7 +170,7 @@ impl<'a> Wire<'a> for WireCall<'a> {
             sku: shop.sku(what, &tokens),
             tokens,
             outcome: outcome_of(self.status.usable().as_deref()),
-            status_code: code,
+            status_code: part(self.error_information).status_code(),
             duration_ms: times.since_start(Some(times.end)),
             ttft_ms: times.since_start(times.first),
             tools: None,
@@ -188,6 +178,37 @@ impl<'a> Wire<'a> for WireCall<'a> {
             entrypoint: None,
             client_cost: None,
         }))
+    }
+}
+
+fn what_of<'a>(
+    provider: Text<'a>,
+    models: [Text<'a>; 2],
+    api_base: &Text<'a>,
+) -> Result<What<'a>, Refusal> {
+    let provider = provider.usable();
+    let [model, group] = models;
+    let model = match model {
+        Text::Is(model) if !model.trim().is_empty() => Text::Is(model),
+        _ => group,
+    };
+    let region = match api_base {
+        Text::Is(address) => region_of(address).map(Cow::Owned),
+        _ => None,
+    };
+    Ok(What {
+        region,
+        model: without_provider(model.required("model")?, provider.as_deref()),
+        provider: provider.map(provider_name),
+        tier: Tier::Standard,
+    })
+}
+
+impl ErrorInformation<'_> {
+    /// LiteLLM writes the code as text; what is no HTTP status is left out.
+    fn status_code(self) -> Option<u16> {
+        let code = self.error_code.usable()?.parse().ok()?;
+        status_code(Some(code), "error_code").ok().flatten()
     }
 }
 
@@ -256,45 +277,6 @@ impl<'a> Metadata<'a> {
     }
 }
 
-/// What Claude Code puts into a request's `metadata.user_id`, which LiteLLM takes for the end
-/// user: `user_DEVICE_account_ACCOUNT_session_SESSION`, or the same three as a JSON object.
-#[derive(Debug, Default, PartialEq, Eq, Deserialize)]
-struct ClientUser {
-    #[serde(rename = "device_id")]
-    device: Option<String>,
-    #[serde(rename = "account_uuid")]
-    account: Option<String>,
-    #[serde(rename = "session_id")]
-    session: Option<String>,
-}
-
-impl ClientUser {
-    fn parse(text: &str) -> Option<Self> {
-        let client = if text.starts_with('{') {
-            serde_json::from_str(text).ok()?
-        } else {
-            let rest = text.strip_prefix("user_")?;
-            let (device, rest) = rest.split_once("_account_")?;
-            let (account, session) = rest.split_once("_session_")?;
-            let part = |text: &str| Some(text.to_owned());
-            Self {
-                device: part(device),
-                account: part(account),
-                session: part(session),
-            }
-        };
-        let usable = |text: Option<String>| {
-            let text = Text::Is(Cow::Owned(text?)).usable()?;
-            Some(text.into_owned())
-        };
-        Some(Self {
-            device: usable(client.device),
-            account: usable(client.account),
-            session: usable(client.session),
-        })
-    }
-}
-
 /// `prompt_tokens` hold cache reads and writes; the kinds of a record are disjoint.
 fn tokens_of(
     prompt: Count,
@@ -324,20 +306,20 @@ fn tokens_of(
         _ => part(details.cache_creation_token_details),
     };
     let name = |kind: &str| format!("usage_object.cache_creation.{kind}");
-    let cache_write_5m = split
+    let short = split
         .ephemeral_5m_input_tokens
         .tokens(&name("ephemeral_5m_input_tokens"))?;
-    let cache_write_1h = split
+    let long = split
         .ephemeral_1h_input_tokens
         .tokens(&name("ephemeral_1h_input_tokens"))?;
-    let written = written.max(cache_write_5m + cache_write_1h);
+    let written = written.max(short + long);
     Ok(Tokens {
         input: prompt.saturating_sub(read).saturating_sub(written),
         output,
         cache_read: read,
-        cache_write_5m,
-        cache_write_1h,
-        cache_write_unknown: written - cache_write_5m - cache_write_1h,
+        cache_write_5m: short,
+        cache_write_1h: long,
+        cache_write_unknown: written - short - long,
     })
 }
 
@@ -353,90 +335,4 @@ fn part<T: Default>(part: Part<T>) -> T {
 fn larger(a: (Count, &str), b: (Count, &str)) -> Result<u64, Refusal> {
     let read = |(count, name): (Count, &str)| count.tokens(&format!("usage_object.{name}"));
     Ok(read(a)?.max(read(b)?))
-}
-
-struct Times {
-    start: Option<Timestamp>,
-    first: Option<Timestamp>,
-    end: Timestamp,
-}
-
-impl Times {
-    fn since_start(&self, until: Option<Timestamp>) -> Option<u32> {
-        let elapsed = until?.as_millisecond() - self.start?.as_millisecond();
-        u32::try_from(elapsed).ok()
-    }
-}
-
-/// Reads epoch seconds from their decimal text, so that no float rounds them, or a written time.
-fn seconds(raw: Option<&RawValue>, field: &str) -> Result<Option<Timestamp>, Refusal> {
-    let Some(text) = raw.map(RawValue::get) else {
-        return Ok(None);
-    };
-    if text == "null" {
-        return Ok(None);
-    }
-    let read = if text.starts_with('"') {
-        serde_json::from_str::<Cow<'_, str>>(text)
-            .ok()
-            .and_then(|text| text.parse().ok())
-    } else {
-        epoch_seconds(text)
-    };
-    match read {
-        Some(at) => Ok(Some(at)),
-        None => Err(invalid(field, "must be seconds since 1970")),
-    }
-}
-
-/// Rounds to milliseconds, half up.
-fn epoch_seconds(text: &str) -> Option<Timestamp> {
-    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
-    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
-    if whole.is_empty() || !digits(whole) || !digits(fraction) {
-        return None;
-    }
-    let seconds: i64 = whole.parse().ok()?;
-    let digit = |at: usize| i64::from(fraction.as_bytes().get(at).map_or(0, |byte| byte - b'0'));
-    let round_up = i64::from(digit(3) >= 5);
-    let millis = digit(0) * 100 + digit(1) * 10 + digit(2) + round_up;
-    Timestamp::from_millisecond(seconds.checked_mul(1000)?.checked_add(millis)?).ok()
-}
-
-/// tallyd's names for LiteLLM's providers.
-fn provider_name(provider: Cow<'_, str>) -> Cow<'_, str> {
-    match provider.as_ref() {
-        "bedrock" | "bedrock_converse" => Cow::Borrowed("bedrock"),
-        "vertex_ai" | "vertex_ai_beta" | "vertex_ai-anthropic_models" => Cow::Borrowed("vertex"),
-        _ => provider,
-    }
-}
-
-/// Takes LiteLLM's routing prefix off a model's name: `bedrock/converse/MODEL`.
-fn without_provider<'a>(model: Cow<'a, str>, provider: Option<&str>) -> Cow<'a, str> {
-    let mut name = model.as_ref();
-    if let Some(provider) = provider
-        && let Some(rest) = name.strip_prefix(provider)
-        && let Some(rest) = rest.strip_prefix('/')
-    {
-        name = rest;
-    }
-    for route in ["converse/", "invoke/"] {
-        name = name.strip_prefix(route).unwrap_or(name);
-    }
-    if name.len() == model.len() || name.is_empty() {
-        return model;
-    }
-    Cow::Owned(name.to_owned())
-}
-
-/// The region in the address of Bedrock or Vertex.
-fn region_of(api_base: Cow<'_, str>) -> Option<Cow<'static, str>> {
-    let (_, host) = api_base.split_once("://")?;
-    let host = host.split('/').next()?;
-    let region = host
-        .strip_prefix("bedrock-runtime.")
-        .and_then(|rest| rest.split('.').next())
-        .or_else(|| host.strip_suffix("-aiplatform.googleapis.com"))?;
-    Some(Cow::Owned(region.to_owned()))
 }

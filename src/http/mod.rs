@@ -16,6 +16,7 @@ mod intake;
 mod lenient;
 pub mod litellm;
 mod litellm_call;
+mod litellm_fields;
 mod metrics;
 mod openapi;
 mod range;

@@ -64,7 +64,7 @@ impl Modify for Bearer {
 #[serde(untagged)]
 #[expect(dead_code, reason = "it only describes what `elements` reads")]
 pub(super) enum UsageBody {
-    One(WireRecord<'static>),
+    One(Box<WireRecord<'static>>),
     Many(Vec<WireRecord<'static>>),
 }
 

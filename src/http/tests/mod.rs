@@ -1,0 +1,175 @@
+//! The door as a whole: requests in, answers out.
+
+mod bad_input;
+mod description;
+mod figures;
+mod litellm;
+mod properties;
+mod records;
+mod routes;
+
+use std::io::Write;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use axum::Router;
+use axum::body::{Body, Bytes, to_bytes};
+use axum::http::{HeaderMap, Request};
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use serde_json::Value;
+use tower::ServiceExt;
+
+use super::*;
+use crate::model::access::{Binding, Grant, Scope, hash_token};
+use crate::model::catalogue::Kind;
+
+/// The time at which all of these tests take place.
+const NOW: &str = "2026-11-22T04:00:00Z";
+
+static REQUESTS: Desc = Desc {
+    name: "tallyd_http_requests_total",
+    kind: Kind::Counter,
+    scale: 0,
+    unit: "",
+    labels: &["route", "status"],
+    help: "HTTP requests answered.",
+};
+
+static DURATION: Desc = Desc {
+    name: "tallyd_http_request_duration_seconds",
+    kind: Kind::Histogram(&[0.01, 0.1, 1.0]),
+    scale: 9,
+    unit: "seconds",
+    labels: &["route"],
+    help: "Duration of HTTP requests in seconds.",
+};
+
+fn now() -> Timestamp {
+    NOW.parse().expect("a time")
+}
+
+/// An API over fresh tools, open to everyone.
+fn api() -> Api {
+    Api {
+        clock: Clock::manual(now()),
+        access: Arc::default(),
+        names: Arc::default(),
+        recorder: Recorder::default(),
+        ledger: Ledger::default(),
+        heard: Arc::default(),
+        readiness: Arc::default(),
+        registry: Arc::default(),
+        families: Families {
+            requests: &REQUESTS,
+            duration: &DURATION,
+        },
+        expose: Arc::new(|accept, encoding| {
+            Some(Exposition {
+                content_type: "text/plain; version=0.0.4",
+                encoding: encoding.contains("gzip").then_some("gzip"),
+                body: Bytes::from(format!("accept {accept}")),
+            })
+        }),
+        zone: TimeZone::get("Asia/Tokyo").expect("the zone is bundled"),
+        body_limits: BodyLimits {
+            bytes: 1_000_000,
+            ..BodyLimits::default()
+        },
+    }
+}
+
+/// An API with one token for each scope, named like it, and one bound to a team.
+fn guarded_api() -> Api {
+    let grant = |name: &str, scope, binding| {
+        let grant = Grant {
+            name: name.into(),
+            scopes: vec![scope],
+            binding,
+            authenticated: true,
+        };
+        (hash_token(name), grant)
+    };
+    let team = Binding {
+        users: Vec::new(),
+        teams: vec!["payments".into()],
+    };
+    let grants = Scope::ALL
+        .map(|scope| grant(scope.name(), scope, Binding::default()))
+        .into_iter()
+        .chain([grant("payments", Scope::Ingest, team)]);
+    let access = ArcSwap::from_pointee(AccessList::new(grants));
+    Api {
+        access: Arc::new(access),
+        ..api()
+    }
+}
+
+/// What came back.
+struct Answer {
+    status: u16,
+    headers: HeaderMap,
+    body: Bytes,
+}
+
+impl Answer {
+    fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).expect("the answer is JSON")
+    }
+
+    fn header(&self, name: &str) -> &str {
+        let value = self.headers.get(name).map(|value| value.to_str());
+        value.and_then(Result::ok).unwrap_or_default()
+    }
+
+    /// Status and code of a problem, whose shape is checked.
+    fn problem(&self) -> (u16, String) {
+        assert_eq!(self.header("content-type"), "application/problem+json");
+        let body = self.json();
+        assert_eq!(body["status"], self.status);
+        assert_eq!(body["type"], "about:blank");
+        assert!(body["title"].is_string() && body["detail"].is_string());
+        (
+            self.status,
+            body["code"].as_str().expect("a code").to_owned(),
+        )
+    }
+}
+
+async fn send(router: &Router, request: Request<Body>) -> Answer {
+    let response = router
+        .clone()
+        .oneshot(request)
+        .await
+        .expect("the router is infallible");
+    let (parts, body) = response.into_parts();
+    Answer {
+        status: parts.status.as_u16(),
+        headers: parts.headers,
+        body: to_bytes(body, usize::MAX).await.expect("a whole body"),
+    }
+}
+
+fn open_router() -> Router {
+    router(Arc::new(api()), Router::new())
+}
+
+async fn get(path: &str) -> Answer {
+    let request = Request::get(path).body(Body::empty()).expect("a request");
+    send(&open_router(), request).await
+}
+
+async fn post(path: &str, headers: &[(&str, &str)], body: impl Into<Body>) -> Answer {
+    let mut request = Request::post(path);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let request = request.body(body.into()).expect("a request");
+    send(&open_router(), request).await
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(bytes).expect("a vector takes all");
+    encoder.finish().expect("a vector takes all")
+}

@@ -1,0 +1,187 @@
+//! Who may do what, what is answered elsewhere, and what operators see.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::Request;
+use axum::routing::get as get_route;
+use serde_json::json;
+
+use super::{Answer, api, get, guarded_api, open_router, router, send};
+use crate::model::access::Scope;
+
+const RECORD: &str = r#"{"id": "1", "at": "2026-11-22T03:06:46Z", "user": "Alice",
+    "team": "payments", "model": "claude-sonnet-4-6", "tokens": {"input": 1}}"#;
+
+async fn ask(router: &Router, method: &str, path: &str, token: Option<&str>) -> Answer {
+    let mut request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header("content-type", "application/json");
+    if let Some(token) = token {
+        request = request.header("authorization", format!("Bearer {token}"));
+    }
+    let request = request.body(Body::from(RECORD)).expect("a request");
+    send(router, request).await
+}
+
+#[tokio::test]
+async fn each_route_asks_for_its_scope() {
+    let guarded = router(Arc::new(guarded_api()), Router::new());
+    let routes: [(&str, &str, &[Scope]); 8] = [
+        ("POST", "/api/v1/usage/events", &[Scope::Ingest]),
+        ("POST", "/api/v1/usage/litellm", &[Scope::Ingest]),
+        ("GET", "/api/v1/usage", &[Scope::Read]),
+        ("GET", "/api/v1/usage/control", &[Scope::Read]),
+        (
+            "GET",
+            "/api/v1/users/alice/usage",
+            &[Scope::Read, Scope::Quota],
+        ),
+        ("GET", "/api/v1/sources", &[Scope::Read]),
+        ("GET", "/metrics", &[Scope::Read]),
+        ("POST", "/api/v1/store/backup", &[]),
+    ];
+    for (method, path, scopes) in routes {
+        let answer = ask(&guarded, method, path, None).await;
+        assert_eq!(
+            answer.problem(),
+            (401, "token_missing".to_owned()),
+            "{path}"
+        );
+        assert_eq!(answer.header("www-authenticate"), "Bearer realm=\"tallyd\"");
+        let answer = ask(&guarded, method, path, Some("stranger")).await;
+        assert_eq!(
+            answer.problem(),
+            (401, "token_unknown".to_owned()),
+            "{path}"
+        );
+        for scope in Scope::ALL {
+            let answer = ask(&guarded, method, path, Some(scope.name())).await;
+            let allowed = scope == Scope::Admin || scopes.contains(&scope);
+            assert_eq!(answer.status != 403, allowed, "{path} {scope:?}");
+            if !allowed {
+                assert_eq!(answer.problem().1, "scope_missing");
+            }
+        }
+    }
+    for path in ["/healthz", "/readyz", "/api/v1/openapi.json"] {
+        assert_eq!(ask(&guarded, "GET", path, None).await.status, 200);
+    }
+}
+
+#[tokio::test]
+async fn unknown_addresses_and_methods_are_problems() {
+    let answer = get("/api/v2/usage").await;
+    assert_eq!(answer.problem(), (404, "not_found".to_owned()));
+    let request = Request::delete("/api/v1/usage").body(Body::empty());
+    let answer = send(&open_router(), request.expect("a request")).await;
+    assert_eq!(answer.problem(), (405, "method_not_allowed".to_owned()));
+    assert_eq!(answer.header("allow"), "GET,HEAD");
+}
+
+#[tokio::test]
+async fn a_panic_is_answered_without_its_text() {
+    #[expect(clippy::panic, reason = "the panic is what this test is about")]
+    async fn fails() -> &'static str {
+        panic!("the secret reason")
+    }
+    let others = Router::new().route("/other", get_route(fails));
+    let router = router(Arc::new(api()), others);
+    let request = Request::get("/other").body(Body::empty());
+    let answer = send(&router, request.expect("a request")).await;
+    assert_eq!(answer.problem(), (500, "internal".to_owned()));
+    assert!(!String::from_utf8_lossy(&answer.body).contains("secret"));
+}
+
+#[tokio::test]
+async fn senders_are_listed_with_what_was_refused() {
+    let api = Arc::new(guarded_api());
+    let guarded = router(Arc::clone(&api), Router::new());
+    let fraud = RECORD.replace("payments", "fraud");
+    let request = Request::post("/api/v1/usage/events")
+        .header("authorization", "Bearer payments")
+        .header("content-type", "application/json")
+        .header("user-agent", "envoy/1.36 (linux)")
+        .body(Body::from(format!("[{RECORD},{fraud}]")));
+    let answer = send(&guarded, request.expect("a request")).await;
+    assert_eq!(
+        answer.json(),
+        json!({"accepted": 1, "duplicates": 0, "rejected": [{"index": 1,
+            "code": "identity_not_allowed", "message": "team: this token may not report it"}]})
+    );
+    let answer = ask(&guarded, "GET", "/api/v1/sources", Some("read")).await;
+    assert_eq!(
+        answer.json(),
+        json!({"now": "2026-11-22T04:00:00Z", "sources": [{
+            "client": "payments", "version": "envoy/1.36", "signal": "usage",
+            "source": "gateway", "counted": "requests",
+            "first_seen": "2026-11-22T04:00:00Z", "last_seen": "2026-11-22T04:00:00Z",
+            "deliveries": 1, "accepted": 1, "duplicates": 0,
+            "refused": {"identity_not_allowed": 1}, "identity": {"gateway": 1},
+        }]})
+    );
+}
+
+#[tokio::test]
+async fn readiness_names_what_is_missing() {
+    let api = Arc::new(api());
+    let router = router(Arc::clone(&api), Router::new());
+    api.readiness.set("ledger", true, "open");
+    api.readiness.set("backup", false, "the last one failed");
+    let answer = ask(&router, "GET", "/readyz", None).await;
+    assert_eq!(answer.status, 503);
+    assert_eq!(
+        answer.json(),
+        json!({"ready": false, "conditions": [
+            {"name": "backup", "ok": false, "detail": "the last one failed"},
+            {"name": "ledger", "ok": true, "detail": "open"}]})
+    );
+    api.readiness.set("backup", true, "one hour old");
+    assert_eq!(ask(&router, "GET", "/readyz", None).await.status, 200);
+    assert_eq!(get("/healthz").await.json()["status"], "ok");
+}
+
+#[tokio::test]
+async fn metrics_are_negotiated_by_the_exporter() {
+    let request = Request::get("/metrics")
+        .header("accept", "application/openmetrics-text")
+        .header("accept", "text/plain;q=0.5")
+        .header("accept-encoding", "gzip")
+        .body(Body::empty());
+    let answer = send(&open_router(), request.expect("a request")).await;
+    assert_eq!(answer.header("content-encoding"), "gzip");
+    assert_eq!(answer.header("content-type"), "text/plain; version=0.0.4");
+    assert_eq!(
+        answer.body,
+        "accept application/openmetrics-text, text/plain;q=0.5"
+    );
+    let starting = crate::http::Api {
+        expose: Arc::new(|_, _| None),
+        ..api()
+    };
+    let router = router(Arc::new(starting), Router::new());
+    let answer = ask(&router, "GET", "/metrics", None).await;
+    assert_eq!(answer.problem(), (503, "starting".to_owned()));
+    assert_eq!(answer.header("retry-after"), "1");
+}
+
+#[tokio::test]
+async fn a_backup_goes_to_an_absolute_path() {
+    let backup = async |body: &'static str| {
+        let request = Request::post("/api/v1/store/backup")
+            .header("content-type", "application/json")
+            .body(Body::from(body));
+        send(&open_router(), request.expect("a request")).await
+    };
+    for body in [
+        "{}",
+        "{\"path\": 7}",
+        "{\"path\": \"backup.db\"}",
+        "nonsense",
+    ] {
+        let answer = backup(body).await;
+        assert_eq!(answer.problem(), (400, "invalid_body".to_owned()), "{body}");
+    }
+}
