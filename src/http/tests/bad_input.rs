@@ -35,8 +35,8 @@ fn with(field: &str, value: &str) -> String {
 
 /// Posts a faulty record between two good ones and gives its code and message.
 async fn rejected(faulty: &str) -> (String, String) {
-    let good = with("id", "\"good\"");
-    let body = format!("[{good}, {faulty}, {good}]");
+    let (first, last) = (with("id", "\"first\""), with("id", "\"last\""));
+    let body = format!("[{first}, {faulty}, {last}]");
     let answer = post(EVENTS, &JSON, body).await;
     assert_eq!(answer.status, 200, "{faulty}");
     let json = answer.json();

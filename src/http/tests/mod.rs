@@ -23,6 +23,7 @@ use tower::ServiceExt;
 use super::*;
 use crate::model::access::{Binding, Grant, Scope, hash_token};
 use crate::model::catalogue::Kind;
+use crate::record::testing::Scratch;
 
 /// The time at which all of these tests take place.
 const NOW: &str = "2026-11-22T04:00:00Z";
@@ -51,12 +52,16 @@ fn now() -> Timestamp {
 
 /// An API over fresh tools, open to everyone.
 fn api() -> Api {
+    let clock = Clock::manual(now());
+    // The closure below keeps the ledger's folder until the API is dropped.
+    let scratch = Scratch::new(clock.clone());
+    let recorder = scratch.recorder.clone();
     Api {
-        clock: Clock::manual(now()),
+        clock,
         access: Arc::default(),
         names: Arc::default(),
-        recorder: Recorder::default(),
-        ledger: Ledger::default(),
+        ledger: recorder.ledger().clone(),
+        recorder,
         heard: Arc::default(),
         readiness: Arc::default(),
         registry: Arc::default(),
@@ -64,7 +69,8 @@ fn api() -> Api {
             requests: &REQUESTS,
             duration: &DURATION,
         },
-        expose: Arc::new(|accept, encoding| {
+        expose: Arc::new(move |accept, encoding| {
+            let _kept = &scratch;
             Some(Exposition {
                 content_type: "text/plain; version=0.0.4",
                 encoding: encoding.contains("gzip").then_some("gzip"),
