@@ -48,10 +48,18 @@ pub(super) enum Key {
     Department,
     CostCenter,
     Project,
+    ProjectId,
+    ProjectTag,
+    Team,
+    TeamHeader,
+    DepartmentHeader,
+    CostCenterId,
+    CostCenterHeader,
+    Organization,
 }
 
 impl Key {
-    pub(super) const COUNT: usize = Self::Project as usize + 1;
+    pub(super) const COUNT: usize = Self::Organization as usize + 1;
 
     const ALL: [(Self, &'static str); Self::COUNT] = [
         (Self::Type, "type"),
@@ -97,6 +105,14 @@ impl Key {
         (Self::Department, "department"),
         (Self::CostCenter, "cost_center"),
         (Self::Project, "project"),
+        (Self::ProjectId, "project.id"),
+        (Self::ProjectTag, "x-tag-project"),
+        (Self::Team, "team"),
+        (Self::TeamHeader, "x-team-id"),
+        (Self::DepartmentHeader, "x-department"),
+        (Self::CostCenterId, "cost_center.id"),
+        (Self::CostCenterHeader, "x-cost-center"),
+        (Self::Organization, "organization"),
     ];
 
     /// The attribute's name.
