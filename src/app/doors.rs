@@ -20,6 +20,7 @@ pub(super) fn all(parts: &Parts, config: &Config) -> Doors {
         recorder: parts.recorder.clone(),
         access: parts.live.access.clone(),
         names: parts.live.names.clone(),
+        rules: parts.live.rules.clone(),
         heard: parts.heard.clone(),
         clock: parts.clock.clone(),
         max_body: config.limits.body,

@@ -140,7 +140,7 @@ fn request_of(
         "api_request" => Outcome::Ok,
         "api_error" | "api_retries_exhausted" | "error" => Outcome::Error,
         // Without the request's id it cannot be told from the request's own event.
-        "api_refusal" if !own.get(Key::RequestId).is_absent() => Outcome::Refused,
+        "api_refusal" if own.text(Key::RequestId)?.is_some() => Outcome::Refused,
         _ => return Ok(None),
     };
     let source = match name {

@@ -13,7 +13,7 @@ use futures_util::StreamExt;
 
 use super::answer::Failure;
 use super::body::{Coding, UnpackError};
-use super::{Delivery, Encoding, Headers, INLINE_BYTES, OtlpDoor, Signal};
+use super::{Delivery, Encoding, INLINE_BYTES, OtlpDoor, Signal};
 use crate::model::access::{Grant, Scope};
 
 /// The routes `/v1/logs`, `/v1/metrics` and `/v1/traces`.
@@ -69,7 +69,7 @@ async fn take(
         signal,
         encoding,
         body: unpack(coding, packed, door.max_body).await?,
-        headers: believed(&grant, &head.headers),
+        headers: head.headers,
         grant,
     };
     door.receive(delivery).await
@@ -88,15 +88,6 @@ pub(super) fn authorize(door: &OtlpDoor, headers: &HeaderMap) -> Result<Grant, F
 fn bearer(value: &str) -> Option<&str> {
     let (scheme, token) = value.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
-}
-
-/// The identity headers, if the sender is known.
-pub(super) fn believed(grant: &Grant, headers: &HeaderMap) -> Headers {
-    if grant.authenticated {
-        Headers::of(headers)
-    } else {
-        Headers::default()
-    }
 }
 
 fn encoding_of(headers: &HeaderMap) -> Option<Encoding> {

@@ -9,9 +9,8 @@ use serde_json::value::RawValue;
 
 use super::Signal;
 use super::item::{DataPoint, LogRecord, Metric, MetricKind};
-use super::json_value::{
-    AnyValue, AttributeList, Key, NameOf, Read, ResourceAttributes, Scalar, Shape, skip,
-};
+use super::json_scalar::{Key, Scalar};
+use super::json_value::{AnyValue, AttributeList, NameOf, Read, ResourceAttributes, Shape, skip};
 use super::map::Mapper;
 use super::value::{Attributes, MAX_NESTED, Value};
 use crate::model::usage::Temporality;

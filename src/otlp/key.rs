@@ -48,10 +48,18 @@ pub(super) enum Key {
     Department,
     CostCenter,
     Project,
+    ProjectId,
+    ProjectTag,
+    Team,
+    TeamHeader,
+    DepartmentHeader,
+    CostCenterId,
+    CostCenterHeader,
+    Organization,
 }
 
 impl Key {
-    pub(super) const COUNT: usize = Self::Project as usize + 1;
+    pub(super) const COUNT: usize = Self::Organization as usize + 1;
 
     const ALL: [(Self, &'static str); Self::COUNT] = [
         (Self::Type, "type"),
@@ -97,6 +105,14 @@ impl Key {
         (Self::Department, "department"),
         (Self::CostCenter, "cost_center"),
         (Self::Project, "project"),
+        (Self::ProjectId, "project.id"),
+        (Self::ProjectTag, "x-tag-project"),
+        (Self::Team, "team"),
+        (Self::TeamHeader, "x-team-id"),
+        (Self::DepartmentHeader, "x-department"),
+        (Self::CostCenterId, "cost_center.id"),
+        (Self::CostCenterHeader, "x-cost-center"),
+        (Self::Organization, "organization"),
     ];
 
     /// The attribute's name.
@@ -109,29 +125,32 @@ impl Key {
     pub(super) fn of(name: &str) -> Option<Self> {
         let range = BY_LENGTH.get(name.len())?;
         let candidates = &SORTED[usize::from(range.0)..usize::from(range.1)];
-        candidates
-            .iter()
-            .copied()
-            .find(|key| key.name().as_bytes() == name.as_bytes())
+        let first = name.as_bytes().first()?;
+        for (key, known) in candidates {
+            if known.as_bytes().first() == Some(first) && *known == name {
+                return Some(*key);
+            }
+        }
+        None
     }
 }
 
 const LONGEST: usize = 21;
 
 /// All keys by the length of their names.
-const SORTED: [Key; Key::COUNT] = sorted();
+static SORTED: [(Key, &str); Key::COUNT] = sorted();
 
 /// For each length where its keys begin and end in [`SORTED`].
-const BY_LENGTH: [(u8, u8); LONGEST + 1] = by_length();
+static BY_LENGTH: [(u8, u8); LONGEST + 1] = by_length();
 
-const fn sorted() -> [Key; Key::COUNT] {
-    let mut sorted = [Key::Type; Key::COUNT];
+const fn sorted() -> [(Key, &'static str); Key::COUNT] {
+    let mut sorted = Key::ALL;
     let (mut length, mut filled) = (0, 0);
     while length <= LONGEST {
         let mut at = 0;
         while at < Key::COUNT {
             if Key::ALL[at].1.len() == length {
-                sorted[filled] = Key::ALL[at].0;
+                sorted[filled] = Key::ALL[at];
                 filled += 1;
             }
             at += 1;
@@ -147,11 +166,12 @@ const fn sorted() -> [Key; Key::COUNT] {
     reason = "there are fewer than 255 keys"
 )]
 const fn by_length() -> [(u8, u8); LONGEST + 1] {
+    let sorted = sorted();
     let mut ranges = [(0, 0); LONGEST + 1];
     let (mut length, mut at) = (0, 0);
     while length <= LONGEST {
         let start = at;
-        while at < Key::COUNT && SORTED[at].name().len() == length {
+        while at < Key::COUNT && sorted[at].1.len() == length {
             at += 1;
         }
         ranges[length] = (start as u8, at as u8);

@@ -4,6 +4,8 @@
 
 use std::sync::Arc;
 
+use axum::http::HeaderMap;
+
 use super::Signal;
 use super::ids::Hash;
 use super::item::{DataPoint, LogRecord, Metric};
@@ -11,10 +13,11 @@ use super::key::Key;
 use super::recent::Recent;
 use super::tally::Tally;
 use super::value::{Attributes, Value};
-use super::who::{self, Headers};
+use super::who::Who;
 use super::{counters, events, genai};
 use crate::heard::Sender;
 use crate::model::access::Grant;
+use crate::model::identify::IdentityRules;
 use crate::model::identity::{Identity, Origin};
 use crate::model::names::ModelNames;
 use crate::model::usage::{
@@ -28,8 +31,9 @@ const MAX_SENDER_NAME: usize = 64;
 #[derive(Clone, Copy, Debug)]
 pub struct Context<'c> {
     pub names: &'c ModelNames,
-    /// The identity headers, empty unless the sender is authenticated.
-    pub headers: &'c Headers,
+    pub rules: &'c IdentityRules,
+    /// The request's headers; the grant tells whether they are believed.
+    pub headers: &'c HeaderMap,
     pub grant: &'c Grant,
 }
 
@@ -48,7 +52,8 @@ type KnownSku = (Option<Box<str>>, Arc<Sku>);
 /// Builds the intake of one delivery.
 #[derive(Debug)]
 pub(super) struct Mapper<'c, 'a> {
-    context: Context<'c>,
+    names: &'c ModelNames,
+    who: Who<'c>,
     signal: Signal,
     pub(super) sources: Sources,
     resource: Attributes<'a>,
@@ -59,7 +64,6 @@ pub(super) struct Mapper<'c, 'a> {
     sender: u16,
     metric: counters::Current<'a>,
     pub(super) tokens: genai::TokenPoints,
-    identities: Recent<(who::Told, Arc<Identity>)>,
     skus: Recent<KnownSku>,
     texts: Recent<Arc<str>>,
     labels: Recent<Labels>,
@@ -70,7 +74,8 @@ pub(super) struct Mapper<'c, 'a> {
 impl<'c, 'a> Mapper<'c, 'a> {
     pub(super) fn new(context: Context<'c>, signal: Signal) -> Self {
         Self {
-            context,
+            names: context.names,
+            who: Who::new(context.rules, context.headers, context.grant),
             signal,
             sources: Sources {
                 events: source::EVENTS.into(),
@@ -90,7 +95,6 @@ impl<'c, 'a> Mapper<'c, 'a> {
             sender: 0,
             metric: counters::Current::default(),
             tokens: genai::TokenPoints::default(),
-            identities: Recent::default(),
             skus: Recent::default(),
             texts: Recent::default(),
             labels: Recent::default(),
@@ -220,18 +224,7 @@ impl<'c, 'a> Mapper<'c, 'a> {
 
     /// The identity of an item, if this sender may report it.
     pub(super) fn identity(&mut self, own: &Attributes<'_>) -> Result<Arc<Identity>, Refusal> {
-        let known = self
-            .identities
-            .find(|(told, _)| who::same(told, own, &self.resource));
-        if let Some((_, identity)) = known {
-            return Ok(Arc::clone(identity));
-        }
-        let identity = who::identify(own, &self.resource, self.context.headers)?;
-        self.context.grant.binding.permits(&identity)?;
-        let identity = Arc::new(identity);
-        let told = who::remember(own, &self.resource);
-        self.identities.keep((told, Arc::clone(&identity)));
-        Ok(identity)
+        self.who.identify(own, &self.resource)
     }
 
     /// A text that many items have in common, from the item or else from the resource.
@@ -271,7 +264,7 @@ impl<'c, 'a> Mapper<'c, 'a> {
         if let Some((_, sku)) = known {
             return Arc::clone(sku);
         }
-        let name = self.context.names.resolve(raw_model, provider);
+        let name = self.names.resolve(raw_model, provider);
         let sku = Arc::new(Sku {
             provider: name.provider,
             model: name.model,

@@ -15,6 +15,7 @@ mod http;
 mod ids;
 mod item;
 mod json;
+mod json_scalar;
 mod json_value;
 mod key;
 mod map;
@@ -31,11 +32,13 @@ mod tests;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use axum::http::HeaderMap;
 use bytes::Bytes;
 
 use crate::clock::Clock;
 use crate::heard::Heard;
 use crate::model::access::{AccessList, Grant};
+use crate::model::identify::IdentityRules;
 use crate::model::names::ModelNames;
 use crate::model::usage::{Intake, Receipt};
 use crate::record::{RecordError, Recorder};
@@ -43,7 +46,6 @@ use crate::record::{RecordError, Recorder};
 pub use self::grpc::routes as grpc_routes;
 pub use self::http::router;
 pub use self::map::Context;
-pub use self::who::Headers;
 
 /// Unpacked bytes that are read on the runtime's own threads; more would hold up other requests.
 const INLINE_BYTES: usize = 256 * 1024;
@@ -105,6 +107,7 @@ pub struct OtlpDoor {
     pub recorder: Recorder,
     pub access: Arc<ArcSwap<AccessList>>,
     pub names: Arc<ArcSwap<ModelNames>>,
+    pub rules: Arc<ArcSwap<IdentityRules>>,
     pub heard: Arc<Heard>,
     pub clock: Clock,
     /// Bytes of a body at most, packed and unpacked.
@@ -165,7 +168,7 @@ struct Delivery {
     encoding: Encoding,
     body: Bytes,
     grant: Grant,
-    headers: Headers,
+    headers: HeaderMap,
 }
 
 impl OtlpDoor {
@@ -198,9 +201,10 @@ impl OtlpDoor {
     }
 
     fn read(&self, delivery: &Delivery) -> Result<Decoded, Malformed> {
-        let names = self.names.load();
+        let (names, rules) = (self.names.load(), self.rules.load());
         let context = Context {
             names: &names,
+            rules: &rules,
             headers: &delivery.headers,
             grant: &delivery.grant,
         };

@@ -218,6 +218,13 @@ fn read_attributes<'a>(
 
 type Pair<'a> = (Cow<'a, str>, Value<'a>);
 
+fn key_text(bytes: &[u8]) -> Cow<'_, str> {
+    match str::from_utf8(bytes) {
+        Ok(text) => Cow::Borrowed(text),
+        Err(_) => String::from_utf8_lossy(bytes),
+    }
+}
+
 /// `KeyValue`. A key that is no text is replaced and so never read.
 fn read_pair<'a>(
     message: &'a [u8],
@@ -229,7 +236,7 @@ fn read_pair<'a>(
     let mut fields = Reader::new(message);
     while let Some((number, field)) = fields.next()? {
         match (number, field) {
-            (1, Field::Bytes(bytes)) => key = String::from_utf8_lossy(bytes),
+            (1, Field::Bytes(bytes)) => key = key_text(bytes),
             (2, Field::Bytes(content)) => value = read_value(content, depth, nested)?,
             _ => {}
         }

@@ -7,6 +7,7 @@
 use std::borrow::Cow;
 
 use super::key::Key;
+use crate::model::label;
 use crate::model::tokens::Tokens;
 use crate::model::usage::Refusal;
 
@@ -17,7 +18,7 @@ pub(super) const MAX_ATTRIBUTES: usize = 256;
 pub(super) const MAX_NESTED: usize = 1024;
 
 /// Bytes of one name (model, session, tool, ...) at most.
-pub(super) const MAX_TEXT: usize = 256;
+pub(super) const MAX_TEXT: usize = label::MAX_BYTES;
 
 /// One attribute's value.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -52,7 +53,7 @@ impl Value<'_> {
         matches!(self, Self::Absent)
     }
 
-    /// The text of a name, `None` if absent or empty.
+    /// The text of a name, fit to be a label; `None` if absent or empty.
     pub(super) fn text<'v>(&'v self, field: &str) -> Result<Option<Cow<'v, str>>, Refusal> {
         let text = match self {
             Self::Text(text) => Cow::Borrowed(text.as_ref()),
@@ -66,7 +67,10 @@ impl Value<'_> {
         if text.len() > MAX_TEXT {
             return Err(refuse("too_long", field, "is longer than 256 bytes"));
         }
-        Ok((!text.is_empty()).then_some(text))
+        Ok(match text {
+            Cow::Borrowed(text) => label::clean(text),
+            Cow::Owned(text) => Some(Cow::Owned(text)),
+        })
     }
 
     /// The value as a finite number that is not negative, `None` if absent.
@@ -205,11 +209,8 @@ impl<'a> Attributes<'a> {
             .map_or(&Value::Absent, |(_, value)| value)
     }
 
-    /// The value of any attribute, known key or not.
+    /// The value of an attribute that is no [`Key`].
     pub(super) fn named(&self, name: &str) -> &Value<'a> {
-        if let Some(key) = Key::of(name) {
-            return self.get(key);
-        }
         self.list
             .iter()
             .find(|(key, _)| key == name)

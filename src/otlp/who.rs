@@ -1,125 +1,119 @@
-//! Who an item is from: the attributes and headers that tell it.
+//! Who an item is from: its attributes and its resource's, read by the rules of the
+//! configuration.
+
+use std::sync::Arc;
 
 use axum::http::HeaderMap;
 
 use super::key::Key;
-use super::value::{Attributes, Value, refuse};
-use crate::model::identity::{Identity, Origin};
+use super::recent::Recent;
+use super::value::{Attributes, MAX_TEXT, Value, refuse};
+use crate::model::access::Grant;
+use crate::model::identify::IdentityRules;
+use crate::model::identity::Identity;
 use crate::model::usage::Refusal;
 
-/// Attributes that tell an identity; items that agree in these share one.
-const TELLING: [Key; 11] = [
-    Key::UserId,
-    Key::UserEmail,
-    Key::EnduserId,
-    Key::IdentitySource,
-    Key::UserAccountUuid,
-    Key::UserAccountId,
-    Key::OrganizationId,
-    Key::TeamId,
-    Key::Department,
-    Key::CostCenter,
-    Key::Project,
+/// Attributes that tell an identity whatever is configured.
+const ALWAYS: [&str; 8] = [
+    "user.id",
+    "user.email",
+    "enduser.id",
+    "identity.source",
+    "user.account_uuid",
+    "user.account_id",
+    "organization.id",
+    "organization",
 ];
 
-/// Bytes of a name at most.
-const MAX_NAME: usize = 256;
+/// The texts of the telling attributes of an item, in their order.
+type Told = Box<[Option<Box<str>>]>;
 
-/// The e-mail address that some set-ups send for "not known".
-const NOBODY: &str = "unknown@example.com";
-
-/// The telling values of an item, to compare the next one with.
-pub(super) type Told = [Option<Box<str>>; TELLING.len()];
-
-/// The identity headers of a request from an authenticated sender.
-#[derive(Clone, Debug, Default)]
-pub struct Headers {
-    pub user: Option<Box<str>>,
-    pub team: Option<Box<str>>,
+/// Finds identities; items of a delivery that agree in all that tells one share it.
+#[derive(Debug)]
+pub(super) struct Who<'c> {
+    rules: &'c IdentityRules,
+    headers: &'c HeaderMap,
+    grant: &'c Grant,
+    telling: Vec<(&'c str, Option<Key>)>,
+    known: Recent<(Told, Arc<Identity>)>,
 }
 
-impl Headers {
-    /// Reads the headers; call it for authenticated senders only, for anyone can send headers.
-    #[must_use]
-    pub fn of(headers: &HeaderMap) -> Self {
-        let read = |name| {
-            let value = headers.get(name)?.to_str().ok()?.trim();
-            (!value.is_empty()).then(|| value.into())
-        };
+impl<'c> Who<'c> {
+    pub(super) fn new(rules: &'c IdentityRules, headers: &'c HeaderMap, grant: &'c Grant) -> Self {
+        let configured = [
+            &rules.team_attributes,
+            &rules.project_attributes,
+            &rules.department_attributes,
+            &rules.cost_center_attributes,
+        ];
+        let configured = configured.into_iter().flatten().map(String::as_str);
+        let names = ALWAYS
+            .into_iter()
+            .chain(rules.custom_attribute.as_deref())
+            .chain(configured);
         Self {
-            user: read("x-user-email").or_else(|| read("x-user-id")),
-            team: read("x-team-id"),
+            rules,
+            headers,
+            grant,
+            telling: names.map(|name| (name, Key::of(name))).collect(),
+            known: Recent::default(),
         }
+    }
+
+    /// The identity of an item, if this sender may report it.
+    pub(super) fn identify(
+        &mut self,
+        own: &Attributes<'_>,
+        resource: &Attributes<'_>,
+    ) -> Result<Arc<Identity>, Refusal> {
+        let same = |told: &Told| {
+            let mut pairs = self.telling.iter().zip(told);
+            pairs.all(|((name, key), told)| told.as_deref() == tell(own, resource, name, *key))
+        };
+        if let Some((_, identity)) = self.known.find(|(told, _)| same(told)) {
+            return Ok(Arc::clone(identity));
+        }
+        let told = self.told(own, resource)?;
+        let attribute = |name: &str| tell(own, resource, name, Key::of(name));
+        let header = |name: &str| self.headers.get(name)?.to_str().ok();
+        let authenticated = self.grant.authenticated;
+        let identity = self.rules.identify(&attribute, &header, authenticated);
+        self.grant.binding.permits(&identity)?;
+        let identity = Arc::new(identity);
+        self.known.keep((told, Arc::clone(&identity)));
+        Ok(identity)
+    }
+
+    fn told(&self, own: &Attributes<'_>, resource: &Attributes<'_>) -> Result<Told, Refusal> {
+        let mut told = Vec::with_capacity(self.telling.len());
+        for (name, key) in &self.telling {
+            let text = tell(own, resource, name, *key);
+            if text.is_some_and(|text| text.len() > MAX_TEXT) {
+                return Err(refuse("too_long", name, "is longer than 256 bytes"));
+            }
+            told.push(text.map(Box::from));
+        }
+        Ok(told.into())
     }
 }
 
-fn told<'v>(own: &'v Attributes<'_>, resource: &'v Attributes<'_>, key: Key) -> Option<&'v str> {
-    let value = match own.get(key) {
-        Value::Absent => resource.get(key),
+/// The text of an attribute: the item's own, else the resource's.
+fn tell<'v>(
+    own: &'v Attributes<'_>,
+    resource: &'v Attributes<'_>,
+    name: &str,
+    key: Option<Key>,
+) -> Option<&'v str> {
+    let read = |attributes: &'v Attributes<'_>| match key {
+        Some(key) => attributes.get(key),
+        None => attributes.named(name),
+    };
+    let value = match read(own) {
+        Value::Absent => read(resource),
         value => value,
     };
     match value {
-        Value::Text(text) if !text.is_empty() => Some(text),
+        Value::Text(text) => Some(text),
         _ => None,
     }
-}
-
-pub(super) fn same(known: &Told, own: &Attributes<'_>, resource: &Attributes<'_>) -> bool {
-    TELLING
-        .iter()
-        .zip(known)
-        .all(|(key, known)| known.as_deref() == told(own, resource, *key))
-}
-
-pub(super) fn remember(own: &Attributes<'_>, resource: &Attributes<'_>) -> Told {
-    TELLING.map(|key| told(own, resource, key).map(Into::into))
-}
-
-/// The identity of an item, from its own attributes, its resource's and the request's headers.
-pub(super) fn identify(
-    own: &Attributes<'_>,
-    resource: &Attributes<'_>,
-    headers: &Headers,
-) -> Result<Identity, Refusal> {
-    let read = |key: Key| {
-        let text = told(own, resource, key);
-        if text.is_some_and(|text| text.len() > MAX_NAME) {
-            return Err(refuse("too_long", key.name(), "is longer than 256 bytes"));
-        }
-        Ok(text.map(Box::<str>::from))
-    };
-    let id = read(Key::UserId)?;
-    let email = read(Key::UserEmail)?.filter(|email| &**email != NOBODY);
-    let end_user = read(Key::EnduserId)?;
-    let by_provider = read(Key::IdentitySource)?.as_deref() == Some("gateway-oidc");
-    let (user, origin) = if let Some(user) = &headers.user {
-        (Some(user.clone()), Origin::Header)
-    } else if by_provider && id.is_some() {
-        (email.or_else(|| id.clone()), Origin::Oidc)
-    } else if email.is_some() {
-        (email, Origin::Email)
-    } else if end_user.is_some() {
-        (end_user, Origin::EndUser)
-    } else if id.is_some() {
-        (None, Origin::Device)
-    } else {
-        (None, Origin::Unknown)
-    };
-    Ok(Identity {
-        user: user.map(|user| user.to_lowercase().into()),
-        origin,
-        device: id.filter(|_| !by_provider),
-        account: match read(Key::UserAccountUuid)? {
-            None => read(Key::UserAccountId)?,
-            account => account,
-        },
-        organization: read(Key::OrganizationId)?,
-        team: match &headers.team {
-            None => read(Key::TeamId)?,
-            team => team.clone(),
-        },
-        project: read(Key::Project)?,
-        department: read(Key::Department)?,
-        cost_center: read(Key::CostCenter)?,
-    })
 }

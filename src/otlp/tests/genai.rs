@@ -138,28 +138,3 @@ fn requests_are_counted_by_the_duration_histogram() {
     assert_eq!(intake.points[0].value, 3);
     assert_eq!(&*sku.raw_model, "claude-opus-4-8");
 }
-
-#[test]
-fn cowork_events_count_like_those_of_the_terminal() {
-    use super::support::log;
-    use crate::model::usage::Outcome;
-    let request = json!({
-        "event.name": "api_request", "model": "claude-opus-4-8", "input_tokens": "7",
-        "output_tokens": "1", "cache_read_tokens": "3", "duration_ms": "12", "status_code": "200",
-    });
-    let failure = json!({
-        "event.name": "error", "error.type": "overloaded", "error.message": "text",
-    });
-    let outcomes: Vec<_> = [request, failure]
-        .iter()
-        .map(|attributes| {
-            let mut body = log(attributes);
-            let resource = &mut body["resourceLogs"][0]["resource"]["attributes"];
-            *resource = pairs(&json!({ "service.name": "claude-cowork" }));
-            let (intake, refused, _) = read_json(Signal::Logs, &body);
-            assert_eq!(refused, 0);
-            (intake.records[0].outcome, intake.records[0].tokens.total())
-        })
-        .collect();
-    assert_eq!(outcomes, [(Outcome::Ok, 11), (Outcome::Error, 0)]);
-}

@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod encodings;
+mod events;
 mod fixtures;
 mod genai;
 mod privacy;

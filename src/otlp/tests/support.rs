@@ -2,6 +2,7 @@
 
 use std::io::Read;
 
+use axum::http::HeaderMap;
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value};
@@ -10,9 +11,10 @@ use opentelemetry_proto::tonic::resource::v1::Resource;
 use serde_json::{Value, json};
 
 use crate::model::access::{AccessList, Grant, Scope};
+use crate::model::identify::IdentityRules;
 use crate::model::names::ModelNames;
 use crate::model::usage::Intake;
-use crate::otlp::{Context, Decoded, Encoding, Headers, Malformed, Signal, decode};
+use crate::otlp::{Context, Decoded, Encoding, Malformed, Signal, decode};
 
 pub(super) fn anyone() -> Grant {
     let access = AccessList::default();
@@ -28,7 +30,8 @@ pub(super) fn try_read(
 ) -> Result<Decoded, Malformed> {
     let context = Context {
         names: &ModelNames::default(),
-        headers: &Headers::default(),
+        rules: &IdentityRules::default(),
+        headers: &HeaderMap::new(),
         grant: &anyone(),
     };
     decode(signal, encoding, body, context)

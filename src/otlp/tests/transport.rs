@@ -23,6 +23,7 @@ use super::support::{fixture, log};
 use crate::clock::Clock;
 use crate::heard::Heard;
 use crate::model::access::{AccessList, Binding, Grant, Scope, hash_token};
+use crate::model::identify::IdentityRules;
 use crate::model::identity::Origin;
 use crate::model::names::ModelNames;
 use crate::otlp::{OtlpDoor, Signal, grpc_routes, router};
@@ -35,6 +36,7 @@ fn door_with(access: AccessList) -> OtlpDoor {
         recorder: Scratch::new(Clock::System).recorder,
         access: Arc::new(ArcSwap::from_pointee(access)),
         names: Arc::new(ArcSwap::from_pointee(ModelNames::default())),
+        rules: Arc::new(ArcSwap::from_pointee(IdentityRules::default())),
         heard: Arc::new(Heard::default()),
         clock: Clock::manual(Timestamp::UNIX_EPOCH),
         max_body: MAX_BODY,
