@@ -33,8 +33,8 @@ use crate::model::usage::{
 
 type Result<T> = std::result::Result<T, StoreError>;
 
-/// Reports looked at together at most. Beyond it a report is counted by itself: only a sender
-/// that repeats one id, or one count in one session, a thousand times gets there.
+/// Reports looked at together at most. Beyond it a report is resolved without the rest: only a
+/// sender that repeats one id, or one count in one session, a thousand times gets there.
 const MAX_NEIGHBOURS: usize = 1_000;
 
 /// Milliseconds in a day.
