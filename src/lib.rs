@@ -9,8 +9,8 @@
 //! |---|---|
 //! | 0 words | [`model`], [`clock`] |
 //! | 1 setting | [`config`] |
-//! | 2 tools | [`registry`], [`schedule`], [`store`], [`record`], [`heard`], [`ready`], [`forward`] |
-//! | 3 jobs | [`collect`], [`export`] |
+//! | 2 tools | [`registry`], [`schedule`], [`store`], [`record`], [`heard`], [`ready`] |
+//! | 3 jobs | [`forward`], [`collect`], [`export`] |
 //! | 4 doors | `http`, `grpc`, `otlp`, `web` |
 //! | 5 house | [`app`], [`serve`], [`cli`], [`telemetry`], `demo` |
 
