@@ -269,6 +269,7 @@ impl Ledger {
         let writer = writer::Writer {
             file,
             memory,
+            is_ahead: false,
             spans,
             terms,
             clock,
