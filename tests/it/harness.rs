@@ -101,14 +101,19 @@ impl Place {
 
     /// `tallyd` with arguments, an empty environment and its log in this place.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
-        let mut log = File::options();
-        let log = log.create(true).append(true).open(self.path("log"));
         let mut command = Command::new(env!("CARGO_BIN_EXE_tallyd"));
         command.args(arguments).env_clear().stdin(Stdio::null());
-        command.stdout(Stdio::null()).stderr(log.unwrap());
+        command.stdout(Stdio::null()).stderr(self.append_log());
         command.env("TALLYD_CONFIG", self.path("tallyd.toml"));
         command.env("TALLYD_LOG_FORMAT", "json");
         command
+    }
+
+    /// The log, open to be written on.
+    pub(crate) fn append_log(&self) -> File {
+        let mut log = File::options();
+        let log = log.create(true).append(true).open(self.path("log"));
+        log.unwrap()
     }
 
     /// Runs `tallyd` until it ends by itself. Returns its exit code and what it said.

@@ -53,7 +53,12 @@ async fn post(client: &Client, url: &str, body: &Value) -> Option<Value> {
 }
 
 /// Sends deliveries until the daemon is gone.
-async fn load(url: String, next: Arc<AtomicU64>, at: Timestamp, stop: Arc<AtomicBool>) -> Vec<Sent> {
+async fn load(
+    url: String,
+    next: Arc<AtomicU64>,
+    at: Timestamp,
+    stop: Arc<AtomicBool>,
+) -> Vec<Sent> {
     let client = Client::builder().no_proxy().build().unwrap();
     let mut sent = Vec::new();
     while !stop.load(Ordering::Relaxed) {
@@ -75,7 +80,9 @@ async fn load(url: String, next: Arc<AtomicU64>, at: Timestamp, stop: Arc<Atomic
 async fn totals(daemon: &Daemon) -> [(u64, u64); 2] {
     let from = Clock::System.now() - SignedDuration::from_hours(72);
     let to = Clock::System.now() + SignedDuration::from_hours(24);
-    let answer = daemon.json(&format!("/api/v1/usage?from={from}&to={to}")).await;
+    let answer = daemon
+        .json(&format!("/api/v1/usage?from={from}&to={to}"))
+        .await;
     let totals = &answer["totals"];
     let ledger = (
         totals["requests"].as_u64().unwrap(),
@@ -128,7 +135,10 @@ async fn fifty_kills_under_load_lose_nothing_and_count_nothing_twice() {
     let [ledger, published] = totals(&daemon).await;
     let acknowledged = sum(sent.iter().filter(|sent| sent.acknowledged));
     let all = sum(sent.iter());
-    assert!(acknowledged.0 > ROUNDS * BATCH, "too little load: {acknowledged:?}");
+    assert!(
+        acknowledged.0 > ROUNDS * BATCH,
+        "too little load: {acknowledged:?}"
+    );
     assert_eq!(ledger, published);
     assert!((acknowledged.0..=all.0).contains(&ledger.0));
     assert!((acknowledged.1..=all.1).contains(&ledger.1));
@@ -146,7 +156,10 @@ async fn resend(daemon: &Daemon, sent: &[Sent]) -> (u64, u64) {
         let answer = daemon.report(&delivery.body).await;
         assert_eq!(answer["rejected"], json!([]));
         let known = answer["duplicates"].as_u64().unwrap();
-        assert!(known == BATCH || (known == 0 && !delivery.acknowledged), "{answer}");
+        assert!(
+            known == BATCH || (known == 0 && !delivery.acknowledged),
+            "{answer}"
+        );
         if known == BATCH {
             let this = sum(std::iter::once(delivery));
             found = (found.0 + this.0, found.1 + this.1);
