@@ -9,11 +9,11 @@ use super::Parts;
 use crate::config::{Config, Signal};
 use crate::export::prometheus::{self, Format};
 use crate::forward::Forward;
-use crate::http::{Api, BodyLimits, Expose, Exposition, Families};
+use crate::http::{self, Api, BodyLimits, Expose, Exposition, Families};
 use crate::model::catalogue;
 use crate::otlp::{self, OtlpDoor};
 use crate::serve::Doors;
-use crate::{http, web};
+use crate::web;
 
 pub(super) fn all(parts: &Parts, config: &Config) -> Doors {
     let otlp = Arc::new(OtlpDoor {

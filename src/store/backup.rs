@@ -40,8 +40,11 @@ pub fn restore(folder: &Path, backup: &Path) -> Result<(), StoreError> {
     std::fs::create_dir_all(folder).map_err(StoreError::file("make the folder", folder))?;
     let _lock = open::lock(folder)?;
     let path = folder.join(FILE);
-    if path.exists() {
-        return Err(StoreError::Exists { path });
+    // SQLite would lay the write-ahead log of another ledger over the backup.
+    for there in [path.clone(), open::wal_of(&path)] {
+        if there.exists() {
+            return Err(StoreError::Exists { path: there });
+        }
     }
     let connection = open::read_only(backup)?;
     let found = schema::version(&connection)?;
@@ -53,4 +56,18 @@ pub fn restore(folder: &Path, backup: &Path) -> Result<(), StoreError> {
         .and_then(|file| file.sync_all())
         .map_err(StoreError::file("flush", &partial))?;
     std::fs::rename(&partial, &path).map_err(StoreError::file("name", &path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_backup_is_not_put_beside_the_log_of_another_ledger() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("ledger.sqlite-wal");
+        std::fs::write(&log, "frames of a lost ledger").unwrap();
+        let restored = restore(folder.path(), &folder.path().join("backup"));
+        assert!(matches!(restored, Err(StoreError::Exists { path }) if path == log));
+    }
 }

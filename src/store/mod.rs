@@ -271,6 +271,7 @@ impl Ledger {
         let writer = writer::Writer {
             file,
             memory,
+            is_ahead: false,
             spans,
             terms,
             clock,

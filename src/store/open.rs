@@ -1,6 +1,7 @@
 //! Opening a store: the lock, the check for damage, the pragmas.
 
 use std::fs::{File, TryLockError};
+use std::io::{ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
@@ -26,9 +27,7 @@ pub(super) fn open(folder: &Path) -> Result<StoreFile, StoreError> {
     std::fs::create_dir_all(folder).map_err(StoreError::file("make the folder", folder))?;
     let lock = lock(folder)?;
     let path = folder.join(FILE);
-    if path.exists() {
-        check(&path)?;
-    }
+    check(&path)?;
     let mut connection = Connection::open(&path).map_err(StoreError::sql("open the ledger"))?;
     restrict(&path)?;
     connection
@@ -76,13 +75,38 @@ pub(super) fn read_only(path: &Path) -> Result<Connection, StoreError> {
     Ok(connection)
 }
 
+/// How every SQLite file begins.
+const MAGIC: &[u8] = b"SQLite format 3\0";
+
 /// Looks for damage without changing anything.
 fn check(path: &Path) -> Result<(), StoreError> {
-    let length = std::fs::metadata(path)
-        .map_err(StoreError::file("look at", path))?
-        .len();
-    let connection = read_only(path)?;
-    let looked = if length <= CHECK_UP_TO_BYTES {
+    let damaged = |detail: &str| StoreError::Corrupt {
+        path: path.to_owned(),
+        detail: detail.to_owned(),
+    };
+    let bytes = length(path)?;
+    let has_wal = length(&wal_of(path))? > 0;
+    if bytes == 0 {
+        // SQLite would take the file for a new one, and drop the log that holds what it lost.
+        return if has_wal {
+            Err(damaged("it is empty, but its write-ahead log is not"))
+        } else {
+            Ok(())
+        };
+    }
+    // SQLite does not look at a first page of which the log has a newer one.
+    let mut start = [0; MAGIC.len()];
+    let read = File::open(path).and_then(|mut file| file.read(&mut start));
+    read.map_err(StoreError::file("read", path))?;
+    if start != MAGIC {
+        return Err(damaged("file is not a database"));
+    }
+    let connection = if has_wal {
+        read_only(path)?
+    } else {
+        untouched(path)?
+    };
+    let looked = if bytes <= CHECK_UP_TO_BYTES {
         connection.query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0))
     } else {
         connection
@@ -99,10 +123,39 @@ fn check(path: &Path) -> Result<(), StoreError> {
             _ => return Err(StoreError::sql("check the ledger")(error)),
         },
     };
-    Err(StoreError::Corrupt {
-        path: path.to_owned(),
-        detail,
-    })
+    Err(damaged(&detail))
+}
+
+/// The file's length in bytes, 0 if there is none.
+fn length(path: &Path) -> Result<u64, StoreError> {
+    match std::fs::metadata(path) {
+        Ok(file) => Ok(file.len()),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(0),
+        Err(error) => Err(StoreError::file("look at", path)(error)),
+    }
+}
+
+/// The write-ahead log of a ledger.
+pub(super) fn wal_of(ledger: &Path) -> PathBuf {
+    let mut wal = ledger.as_os_str().to_owned();
+    wal.push("-wal");
+    wal.into()
+}
+
+/// A connection that makes no files beside the ledger. Only for one that nobody writes, and that
+/// has no write-ahead log.
+fn untouched(path: &Path) -> Result<Connection, StoreError> {
+    let absolute = std::path::absolute(path).map_err(StoreError::file("find", path))?;
+    let name: String = absolute
+        .to_string_lossy()
+        .replace('%', "%25")
+        .replace('?', "%3f")
+        .replace('#', "%23");
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX
+        | OpenFlags::SQLITE_OPEN_URI;
+    Connection::open_with_flags(format!("file:{name}?immutable=1"), flags)
+        .map_err(StoreError::sql("open the ledger to check it"))
 }
 
 /// Names of people are in the file: only its owner may read it.

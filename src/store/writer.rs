@@ -25,6 +25,8 @@ type Answer = oneshot::Sender<Result<Receipt, AppendError>>;
 pub(super) struct Writer {
     pub(super) file: StoreFile,
     pub(super) memory: Memory,
+    /// True if the memory holds what a failed commit took.
+    pub(super) is_ahead: bool,
     pub(super) spans: Spans,
     pub(super) terms: Arc<ArcSwap<Terms>>,
     pub(super) clock: Clock,
@@ -58,6 +60,10 @@ impl Writer {
         }
         // Left in the queue are only deliveries that nobody acknowledged.
         self.queue.close();
+        // All in one file, so that a closed store can be copied and checked whole. If it fails,
+        // the log that stays is read at the next start.
+        let checkpoint = "PRAGMA wal_checkpoint(TRUNCATE)";
+        let _ = self.file.connection.execute_batch(checkpoint);
     }
 
     /// Takes the deliveries that wait behind the first one, up to a bound or another job.
@@ -117,6 +123,7 @@ impl Writer {
         on_commit: &mut OnCommit,
     ) -> Result<Vec<Receipt>, StoreError> {
         let watch = Stopwatch::start();
+        self.catch_up()?;
         match self.try_commit(intakes) {
             Ok((receipts, effects)) => {
                 let report = CommitReport {
@@ -131,11 +138,21 @@ impl Writer {
                     // If even this fails, the next BEGIN fails and says why.
                     let _ = self.file.connection.execute_batch("ROLLBACK");
                 }
-                // The memory is ahead of the disk now.
-                self.memory = Memory::load(&self.file.connection)?;
+                self.is_ahead = true;
+                // A disk that fails here too is read before the next commit.
+                let _ = self.catch_up();
                 Err(error)
             }
         }
+    }
+
+    /// Reads the memory anew where a failed commit has left it ahead of the disk.
+    fn catch_up(&mut self) -> Result<(), StoreError> {
+        if self.is_ahead {
+            self.memory = Memory::load(&self.file.connection)?;
+            self.is_ahead = false;
+        }
+        Ok(())
     }
 
     fn try_commit(&mut self, intakes: &[Intake]) -> Result<(Vec<Receipt>, Effects), StoreError> {

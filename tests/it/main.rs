@@ -1,0 +1,21 @@
+//! The real binary, asked from outside.
+//!
+//! One test binary for all integration tests: it links once. `harness` holds the machinery, each
+//! other file one subject. Tests that need another program or much time are ignored with the
+//! reason; `scripts/test.sh` runs them all.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "helpers of tests fail like tests; clippy knows only #[test] functions"
+)]
+
+mod facts;
+mod floors;
+mod harness;
+mod kill;
+mod once;
+mod operation;
+mod peer_otel;
+mod peer_prometheus;
+mod privacy;
+mod sessions;
