@@ -12,13 +12,14 @@
 //! | 2 tools | [`registry`], [`schedule`], [`store`], [`record`], [`heard`], [`ready`], [`forward`] |
 //! | 3 jobs | [`collect`], [`export`] |
 //! | 4 doors | `http`, `grpc`, `otlp`, `web` |
-//! | 5 house | [`app`], [`serve`], [`cli`], [`telemetry`], `demo` |
+//! | 5 house | [`app`], [`serve`], [`cli`], [`telemetry`], [`demo`] |
 
 pub mod app;
 pub mod cli;
 pub mod clock;
 pub mod collect;
 pub mod config;
+pub mod demo;
 pub mod export;
 pub mod forward;
 pub mod heard;
