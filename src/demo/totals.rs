@@ -1,0 +1,88 @@
+//! What the figures must be when everything is counted once.
+
+use std::ops::{AddAssign, Range};
+
+use serde_json::Value;
+
+use super::company::{Person, Way};
+use super::work::{Loss, Session, Step};
+
+/// Sums over what was played, or what the daemon counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// With the failed ones.
+    pub requests: u64,
+    pub errors: u64,
+    pub input: u64,
+    pub output: u64,
+    pub cache_read: u64,
+    pub cache_write: u64,
+}
+
+impl Totals {
+    /// All tokens.
+    #[must_use]
+    pub const fn tokens(&self) -> u64 {
+        self.input + self.output + self.cache_read + self.cache_write
+    }
+
+    /// The totals of an answer of the usage API.
+    pub(super) fn of_answer(answer: &Value) -> Self {
+        let number = |place: &str| {
+            let place = format!("/totals/{place}");
+            let number = answer.pointer(&place).and_then(Value::as_u64);
+            number.unwrap_or_default()
+        };
+        let writes = ["cache_write_5m", "cache_write_1h", "cache_write_unknown"];
+        let writes = writes.map(|kind| number(&format!("tokens/{kind}")));
+        Self {
+            requests: number("requests"),
+            errors: number("errors"),
+            input: number("tokens/input"),
+            output: number("tokens/output"),
+            cache_read: number("tokens/cache_read"),
+            cache_write: writes.into_iter().sum(),
+        }
+    }
+
+    /// What must be counted of some turns. Metrics alone tell tokens, but no requests.
+    pub(super) fn of_turns(who: &Person, session: &Session, turns: Range<usize>) -> Self {
+        let from_gateway = who.way != Way::Client;
+        let from_events = who.way != Way::Gateway && session.loss != Loss::Events;
+        let told = from_gateway || from_events;
+        let failures_told = from_events || who.way == Way::Gateway;
+        let mut totals = Self::default();
+        for step in session.turns[turns].iter().flat_map(|turn| &turn.steps) {
+            match step {
+                Step::Request(request) => {
+                    let [input, output, cache_read, cache_write] = request.tokens;
+                    totals += Self {
+                        requests: u64::from(told),
+                        errors: 0,
+                        input,
+                        output,
+                        cache_read,
+                        cache_write,
+                    };
+                }
+                Step::Failure(_) if failures_told => {
+                    totals.requests += 1;
+                    totals.errors += 1;
+                }
+                Step::Failure(_) | Step::Tool(_) => {}
+            }
+        }
+        totals
+    }
+}
+
+impl AddAssign for Totals {
+    fn add_assign(&mut self, other: Self) {
+        self.requests += other.requests;
+        self.errors += other.errors;
+        self.input += other.input;
+        self.output += other.output;
+        self.cache_read += other.cache_read;
+        self.cache_write += other.cache_write;
+    }
+}
