@@ -58,7 +58,8 @@ const KINDS: [Figure; 5] = [
     ),
     ("tokens", "tokens", &["/tokens/total"]),
 ];
-/// Grouped by kind, a row has one number; the totals still have all kinds.
+/// Grouped by kind, a row has one number; the totals still have all kinds. A request is in
+/// several rows then, so its other figures stand in the totals only: rows can be added up.
 const SUM: [Figure; 1] = [("tokens", "tokens", &["/tokens", "/tokens/total"])];
 const UNPRICED: Figure = ("unpriced", "unpriced_tokens", &["/unpriced_tokens"]);
 
@@ -111,6 +112,7 @@ fn sum(row: &Value, figure: Figure) -> u64 {
 fn as_table(answer: &Value) -> String {
     let keys = keys(answer);
     let figures = figures(&keys);
+    let by_kind = keys.contains(&"token_type");
     let totals = &answer["totals"];
     let unpriced = sum(totals, UNPRICED) > 0;
     let mut columns: Vec<(&str, Align)> = keys.iter().map(|key| (*key, Align::Left)).collect();
@@ -127,12 +129,24 @@ fn as_table(answer: &Value) -> String {
         }
         cells
     };
+    let shown = |mut cells: Vec<String>| {
+        let tokens = keys.len() + REQUESTS.len();
+        for (index, cell) in cells.iter_mut().enumerate() {
+            if by_kind && index >= keys.len() && index != tokens {
+                cell.clear();
+            }
+        }
+        cells
+    };
     let named = |row: &Value| {
         let names = keys.iter().map(|key| row[key].as_str().unwrap_or("-"));
         names.map(str::to_owned).collect()
     };
     let rows = list(answer, "rows");
-    let mut lines: Vec<Vec<String>> = rows.iter().map(|row| line(row, named(row))).collect();
+    let mut lines: Vec<Vec<String>> = rows
+        .iter()
+        .map(|row| shown(line(row, named(row))))
+        .collect();
     let mut total = vec![String::new(); keys.len()];
     if let Some(first) = total.first_mut() {
         "total".clone_into(first);
@@ -231,7 +245,7 @@ total          1,500       2  2,404      84      11,200          680  14,404  1,
             .lines()
             .map(|line| line.split_whitespace().collect())
             .collect();
-        assert_eq!(lines[4], ["input", "2", "0", "7", "0.000035"]);
+        assert_eq!(lines[4], ["input", "7"]);
         assert_eq!(lines[6], ["total", "1,500", "2", "12,007", "0.000035"]);
     }
 }
