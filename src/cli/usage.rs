@@ -109,10 +109,22 @@ fn sum(row: &Value, figure: Figure) -> u64 {
     numbers.fold(0, u64::saturating_add)
 }
 
+/// Empties what is told in several rows where rows are of one kind of token: all but the tokens.
+fn addable(mut cells: Vec<String>, keys: &[&str]) -> Vec<String> {
+    if keys.contains(&"token_type") {
+        let tokens = keys.len() + REQUESTS.len();
+        for (index, cell) in cells.iter_mut().enumerate().skip(keys.len()) {
+            if index != tokens {
+                cell.clear();
+            }
+        }
+    }
+    cells
+}
+
 fn as_table(answer: &Value) -> String {
     let keys = keys(answer);
     let figures = figures(&keys);
-    let by_kind = keys.contains(&"token_type");
     let totals = &answer["totals"];
     let unpriced = sum(totals, UNPRICED) > 0;
     let mut columns: Vec<(&str, Align)> = keys.iter().map(|key| (*key, Align::Left)).collect();
@@ -129,15 +141,6 @@ fn as_table(answer: &Value) -> String {
         }
         cells
     };
-    let shown = |mut cells: Vec<String>| {
-        let tokens = keys.len() + REQUESTS.len();
-        for (index, cell) in cells.iter_mut().enumerate() {
-            if by_kind && index >= keys.len() && index != tokens {
-                cell.clear();
-            }
-        }
-        cells
-    };
     let named = |row: &Value| {
         let names = keys.iter().map(|key| row[key].as_str().unwrap_or("-"));
         names.map(str::to_owned).collect()
@@ -145,7 +148,7 @@ fn as_table(answer: &Value) -> String {
     let rows = list(answer, "rows");
     let mut lines: Vec<Vec<String>> = rows
         .iter()
-        .map(|row| shown(line(row, named(row))))
+        .map(|row| addable(line(row, named(row)), &keys))
         .collect();
     let mut total = vec![String::new(); keys.len()];
     if let Some(first) = total.first_mut() {
@@ -174,7 +177,7 @@ fn as_csv(answer: &Value) -> anyhow::Result<String> {
         let mut cells: Vec<String> = own.map(str::to_owned).collect();
         cells.extend(figures.iter().map(|figure| sum(row, *figure).to_string()));
         cells.push(row["cost_usd"].as_str().unwrap_or_default().to_owned());
-        writer.write_record(&cells)?;
+        writer.write_record(addable(cells, &keys))?;
     }
     let bytes = writer.into_inner().context("cannot write CSV")?;
     String::from_utf8(bytes).context("cannot write CSV")
@@ -240,6 +243,8 @@ total          1,500       2  2,404      84      11,200          680  14,404  1,
             "cost_usd": "0.000035", "unpriced_tokens": 0});
         let answer = json!({"from": "a", "to": "b", "timezone": "UTC", "group_by": ["token_type"],
             "rows": [row], "totals": figures_of(7, Some("0.000035"), 0)});
+        let csv = written(&answer, Format::Csv).unwrap();
+        assert!(csv.ends_with("cost_usd\ninput,,,7,,\n"), "{csv}");
         let text = written(&answer, Format::Table).unwrap();
         let lines: Vec<Vec<&str>> = text
             .lines()

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::{ByTeam, History, Totals};
+use crate::cli::grouped;
 
 /// A text for people: what was played, whether it was counted right, and where to look.
 #[must_use]
@@ -21,15 +22,15 @@ pub fn summary(history: &History) -> String {
     let http = show(addresses.http);
     let mut text = format!(
         "\nSIMULATED: {} days of a company of {} users (seed {}), none of it is real\n\n  \
-         {} sessions, {} events, {} requests ({} failed), {} million tokens, loaded in {:.1} s\n",
+         {} sessions, {} events, {} requests ({} failed), {} tokens, loaded in {:.1} s\n",
         settings.days,
         history.people,
         settings.seed,
-        history.sessions,
-        history.events,
-        sums.requests,
-        sums.errors,
-        sums.tokens() / 1_000_000,
+        grouped(history.sessions as u64),
+        grouped(history.events),
+        grouped(sums.requests),
+        grouped(sums.errors),
+        grouped(sums.tokens()),
         history.took.as_secs_f64(),
     );
     text.push_str(&verdict(played, counted));
