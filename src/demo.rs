@@ -37,7 +37,7 @@ use company::{Person, Way, company};
 use folder::TemporaryFolder;
 use senders::{Load, Senders};
 pub use summary::summary;
-pub use totals::Totals;
+pub use totals::{ByTeam, Totals};
 use work::{Loss, Session};
 
 /// Sessions in one load: a body of about a megabyte.
@@ -82,8 +82,8 @@ pub struct History {
     pub sessions: usize,
     pub events: u64,
     pub took: Duration,
-    pub played: Totals,
-    pub counted: Totals,
+    pub played: ByTeam,
+    pub counted: ByTeam,
 }
 
 /// Plays until `stop`, and calls `loaded` when the history is in.
@@ -123,7 +123,7 @@ fn note(parts: &Parts, ready: bool, detail: &str) {
 
 fn config(folder: &TemporaryFolder, ports: Ports) -> anyhow::Result<Config> {
     let mut config = Config::parse("", &Environment::default())?;
-    config.store.path = folder.path().to_owned();
+    folder.path().clone_into(&mut config.store.path);
     let usual = config.listen;
     let choose = |address: Option<SocketAddr>| {
         let mut address = address?;
@@ -199,8 +199,8 @@ async fn load(
     people: &Arc<[Person]>,
     senders: &Senders,
     stop: &Stop,
-) -> anyhow::Result<(Totals, u64)> {
-    let mut totals = Totals::default();
+) -> anyhow::Result<(ByTeam, u64)> {
+    let mut totals = ByTeam::new();
     let mut events = 0;
     let mut under_way: JoinSet<anyhow::Result<()>> = JoinSet::new();
     for (index, some) in sessions.chunks(SESSIONS_AT_ONCE).enumerate() {
@@ -214,7 +214,8 @@ async fn load(
         for session in some {
             let who = &people[session.person];
             let all = session.turns.len();
-            totals += Totals::of_turns(who, session, 0..all);
+            *totals.entry(who.team.to_owned()).or_default() +=
+                Totals::of_turns(who, session, 0..all);
             for start in (0..all).step_by(TURNS_AT_ONCE) {
                 let turns = start..all.min(start + TURNS_AT_ONCE);
                 add(&mut load, who, session, turns);
@@ -258,11 +259,11 @@ fn count_events(load: &Load) -> u64 {
 }
 
 /// What the daemon has counted in all of the history.
-async fn counted(senders: &Senders, days: u32, now: Timestamp) -> anyhow::Result<Totals> {
+async fn counted(senders: &Senders, days: u32, now: Timestamp) -> anyhow::Result<ByTeam> {
     let from = day(now, -i64::from(days) - 2)?;
     let to = day(now, 2)?;
-    let query = format!("from={from}&to={to}&timezone=UTC");
-    Ok(Totals::of_answer(&senders.ask(&query).await?))
+    let query = format!("from={from}&to={to}&timezone=UTC&group_by=team");
+    Ok(totals::of_answer(&senders.ask(&query).await?))
 }
 
 fn day(now: Timestamp, days: i64) -> anyhow::Result<Date> {

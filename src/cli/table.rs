@@ -48,7 +48,7 @@ pub(super) fn table(columns: &[(&str, Align)], rows: &[Vec<String>], totals: usi
 }
 
 /// A count with thousands separators.
-pub(super) fn grouped(number: u64) -> String {
+pub(crate) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (index, digit) in digits.chars().enumerate() {

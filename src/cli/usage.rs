@@ -58,7 +58,8 @@ const KINDS: [Figure; 5] = [
     ),
     ("tokens", "tokens", &["/tokens/total"]),
 ];
-/// Grouped by kind, a row has one number; the totals still have all kinds.
+/// Grouped by kind, a row has one number; the totals still have all kinds. A request is in
+/// several rows then, so its other figures stand in the totals only: rows can be added up.
 const SUM: [Figure; 1] = [("tokens", "tokens", &["/tokens", "/tokens/total"])];
 const UNPRICED: Figure = ("unpriced", "unpriced_tokens", &["/unpriced_tokens"]);
 
@@ -108,6 +109,19 @@ fn sum(row: &Value, figure: Figure) -> u64 {
     numbers.fold(0, u64::saturating_add)
 }
 
+/// Empties what is told in several rows where rows are of one kind of token: all but the tokens.
+fn addable(mut cells: Vec<String>, keys: &[&str]) -> Vec<String> {
+    if keys.contains(&"token_type") {
+        let tokens = keys.len() + REQUESTS.len();
+        for (index, cell) in cells.iter_mut().enumerate().skip(keys.len()) {
+            if index != tokens {
+                cell.clear();
+            }
+        }
+    }
+    cells
+}
+
 fn as_table(answer: &Value) -> String {
     let keys = keys(answer);
     let figures = figures(&keys);
@@ -132,7 +146,10 @@ fn as_table(answer: &Value) -> String {
         names.map(str::to_owned).collect()
     };
     let rows = list(answer, "rows");
-    let mut lines: Vec<Vec<String>> = rows.iter().map(|row| line(row, named(row))).collect();
+    let mut lines: Vec<Vec<String>> = rows
+        .iter()
+        .map(|row| addable(line(row, named(row)), &keys))
+        .collect();
     let mut total = vec![String::new(); keys.len()];
     if let Some(first) = total.first_mut() {
         "total".clone_into(first);
@@ -160,7 +177,7 @@ fn as_csv(answer: &Value) -> anyhow::Result<String> {
         let mut cells: Vec<String> = own.map(str::to_owned).collect();
         cells.extend(figures.iter().map(|figure| sum(row, *figure).to_string()));
         cells.push(row["cost_usd"].as_str().unwrap_or_default().to_owned());
-        writer.write_record(&cells)?;
+        writer.write_record(addable(cells, &keys))?;
     }
     let bytes = writer.into_inner().context("cannot write CSV")?;
     String::from_utf8(bytes).context("cannot write CSV")
@@ -226,12 +243,14 @@ total          1,500       2  2,404      84      11,200          680  14,404  1,
             "cost_usd": "0.000035", "unpriced_tokens": 0});
         let answer = json!({"from": "a", "to": "b", "timezone": "UTC", "group_by": ["token_type"],
             "rows": [row], "totals": figures_of(7, Some("0.000035"), 0)});
+        let csv = written(&answer, Format::Csv).unwrap();
+        assert!(csv.ends_with("cost_usd\ninput,,,7,,\n"), "{csv}");
         let text = written(&answer, Format::Table).unwrap();
         let lines: Vec<Vec<&str>> = text
             .lines()
             .map(|line| line.split_whitespace().collect())
             .collect();
-        assert_eq!(lines[4], ["input", "2", "0", "7", "0.000035"]);
+        assert_eq!(lines[4], ["input", "7"]);
         assert_eq!(lines[6], ["total", "1,500", "2", "12,007", "0.000035"]);
     }
 }

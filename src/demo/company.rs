@@ -259,7 +259,7 @@ fn person(number: u64, seed: u64, kind: Kind) -> Person {
         way,
         version: random.pick(&["2.1.231", "2.1.236", "2.1.240"]),
         keenness: match kind {
-            Kind::Person => random.between(1, 4),
+            Kind::Person => random.between(2, 6),
             Kind::Service => 6,
             Kind::Runaway => 1,
         },

@@ -95,7 +95,7 @@ fn due(open: &mut Vec<Open>, people: &[Person], now: Timestamp) -> Load {
 
 #[cfg(test)]
 mod tests {
-    use super::super::company::company;
+    use super::super::company::{Way, company};
     use super::*;
 
     #[test]
@@ -120,7 +120,7 @@ mod tests {
             now += SignedDuration::from_secs(30);
         }
         let silent = |open: &Open| {
-            people[open.session.person].way == super::super::company::Way::Gateway
+            people[open.session.person].way == Way::Gateway
                 || open.session.loss == work::Loss::Events
         };
         let mut again = Vec::new();

@@ -1,11 +1,26 @@
 //! What the figures must be when everything is counted once.
 
+use std::collections::BTreeMap;
+use std::iter::Sum;
 use std::ops::{AddAssign, Range};
 
 use serde_json::Value;
 
 use super::company::{Person, Way};
 use super::work::{Loss, Session, Step};
+
+/// Totals by team.
+pub type ByTeam = BTreeMap<String, Totals>;
+
+/// The totals of an answer of the usage API that is grouped by team.
+pub(super) fn of_answer(answer: &Value) -> ByTeam {
+    let rows = answer["rows"].as_array().map_or(&[][..], Vec::as_slice);
+    let named = |row: &Value| {
+        let team = row["team"].as_str().unwrap_or_default();
+        (team.to_owned(), Totals::of_row(row))
+    };
+    rows.iter().map(named).collect()
+}
 
 /// Sums over what was played, or what the daemon counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -26,21 +41,20 @@ impl Totals {
         self.input + self.output + self.cache_read + self.cache_write
     }
 
-    /// The totals of an answer of the usage API.
-    pub(super) fn of_answer(answer: &Value) -> Self {
+    /// The figures of a row of the usage API.
+    fn of_row(row: &Value) -> Self {
         let number = |place: &str| {
-            let place = format!("/totals/{place}");
-            let number = answer.pointer(&place).and_then(Value::as_u64);
+            let number = row.pointer(place).and_then(Value::as_u64);
             number.unwrap_or_default()
         };
         let writes = ["cache_write_5m", "cache_write_1h", "cache_write_unknown"];
-        let writes = writes.map(|kind| number(&format!("tokens/{kind}")));
+        let writes = writes.map(|kind| number(&format!("/tokens/{kind}")));
         Self {
-            requests: number("requests"),
-            errors: number("errors"),
-            input: number("tokens/input"),
-            output: number("tokens/output"),
-            cache_read: number("tokens/cache_read"),
+            requests: number("/requests"),
+            errors: number("/errors"),
+            input: number("/tokens/input"),
+            output: number("/tokens/output"),
+            cache_read: number("/tokens/cache_read"),
             cache_write: writes.into_iter().sum(),
         }
     }
@@ -84,5 +98,15 @@ impl AddAssign for Totals {
         self.output += other.output;
         self.cache_read += other.cache_read;
         self.cache_write += other.cache_write;
+    }
+}
+
+impl<'t> Sum<&'t Self> for Totals {
+    fn sum<I: Iterator<Item = &'t Self>>(all: I) -> Self {
+        let mut sum = Self::default();
+        for totals in all {
+            sum += *totals;
+        }
+        sum
     }
 }

@@ -171,6 +171,12 @@ impl Events<'_> {
     }
 
     fn tool(&mut self, tool: &Tool) {
+        let decision = vec![
+            text("tool_name", tool.name),
+            text("decision", "accept"),
+            text("source", "config"),
+        ];
+        self.push("tool_decision", tool.at, decision);
         let own = vec![
             text("tool_name", tool.name),
             text("success", if tool.success { "true" } else { "false" }),
@@ -186,7 +192,8 @@ impl Events<'_> {
 fn event_count(turn: &Turn) -> u64 {
     let of_step = |step: &Step| match step {
         Step::Failure(failure) if failure.status != 400 => 2,
-        _ => 1,
+        Step::Tool(_) => 2,
+        Step::Request(_) | Step::Failure(_) => 1,
     };
     1 + turn.steps.iter().map(of_step).sum::<u64>()
 }

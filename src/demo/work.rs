@@ -137,9 +137,9 @@ pub(super) fn session(
         _ => Loss::Nothing,
     };
     let turns = match who.kind {
-        Kind::Person => random.skewed(2, 14),
+        Kind::Person => random.skewed(2, 17),
         Kind::Service => random.between(1, 2),
-        Kind::Runaway => 150,
+        Kind::Runaway => 300,
     };
     let mut session = Session {
         person,
@@ -176,10 +176,8 @@ fn turn(who: &Person, start: Timestamp, context: &mut u64, random: &mut Random) 
         pull_requests: 0,
     };
     let mut at = start;
-    let main = match random.between(1, 100) {
-        1..=30 => who.models[0],
-        _ => who.models[1],
-    };
+    let strong = who.kind == Kind::Runaway || random.percent(30);
+    let main = who.models[usize::from(!strong)];
     if random.percent(25) {
         // The small model names the topic.
         let tokens = [random.between(200, 900), random.between(8, 60), 0, 0];
