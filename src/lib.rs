@@ -1,17 +1,19 @@
 //! tallyd tells a company how its developers use Claude Code.
 //!
 //! Usage enters by the doors (OTLP, usage API), passes the one [`record`]er into the durable
-//! ledger, and is read as Prometheus metrics, usage queries and reports.
+//! ledger of [`store`], and is read as metrics ([`registry`], [`export`]) and as figures
+//! ([`store::Ledger::usage`]). `ARCHITECTURE.md` follows a record from socket to scrape.
 //!
-//! Floors, from the ground up; a file imports only from lower floors (`tests/it/floors.rs`):
+//! Floors, from the ground up; a file imports only from lower floors, and doors never from each
+//! other:
 //!
 //! | floor | modules |
 //! |---|---|
 //! | 0 words | [`model`], [`clock`] |
 //! | 1 setting | [`config`] |
 //! | 2 tools | [`registry`], [`schedule`], [`store`], [`record`], [`heard`], [`ready`] |
-//! | 3 jobs | [`forward`], [`collect`], [`export`] |
-//! | 4 doors | `http`, `grpc`, `otlp`, `web` |
+//! | 3 jobs | [`collect`], [`export`], [`forward`] |
+//! | 4 doors | [`http`], [`otlp`], [`web`] |
 //! | 5 house | [`app`], [`serve`], [`cli`], [`telemetry`], `demo` |
 
 pub mod app;

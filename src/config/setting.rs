@@ -129,10 +129,10 @@ pub(super) fn example_file(sections: &[&Section]) -> String {
 const COMMENT_WIDTH: usize = 100;
 
 fn push_comment(text: &mut String, comment: &str) {
-    let mut width = COMMENT_WIDTH;
+    let mut width = 0;
     for word in comment.split(' ') {
-        if width + 1 + word.len() > COMMENT_WIDTH {
-            if width < COMMENT_WIDTH {
+        if width == 0 || width + 1 + word.len() > COMMENT_WIDTH {
+            if width > 0 {
                 text.push('\n');
             }
             text.push('#');

@@ -1,6 +1,6 @@
 //! The HTTP API: usage in, figures out, and what operators need.
 //!
-//! One file per address, listed once in [`routes`]. What is not HTTP happens below: doors parse,
+//! One file per address, listed once in `routes`. What is not HTTP happens below: doors parse,
 //! ask a tool, and write the answer. Errors have one shape ([`error::Problem`]).
 
 mod auth;

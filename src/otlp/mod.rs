@@ -1,8 +1,8 @@
 //! The OpenTelemetry door: OTLP over HTTP (protobuf and JSON) and gRPC.
 //!
-//! A request is unpacked within a bound ([`body`]), read item by item ([`protobuf`], [`json`])
-//! into one borrowed form ([`item`], [`value`]) and mapped to facts ([`events`], [`counters`],
-//! [`genai`]). Nothing but known attributes gets past the mapping, so prompts and code stay out.
+//! A request is unpacked within a bound (`body`), read item by item (`protobuf`, `json`)
+//! into one borrowed form (`item`, `value`) and mapped to facts (`events`, `counters`,
+//! `genai`). Nothing but known attributes gets past the mapping, so prompts and code stay out.
 //! What is wrong with one item costs that item; the answer says how many and why.
 
 mod answer;

@@ -172,9 +172,12 @@ pub(super) struct Statements<'c> {
     update: CachedStatement<'c>,
     joined: CachedStatement<'c>,
     join: CachedStatement<'c>,
+    join_more: CachedStatement<'c>,
     delete: CachedStatement<'c>,
     unclaim: CachedStatement<'c>,
     unjoin: CachedStatement<'c>,
+    unjoin_more: CachedStatement<'c>,
+    promote: CachedStatement<'c>,
 }
 
 impl<'c> Statements<'c> {
@@ -205,11 +208,21 @@ impl<'c> Statements<'c> {
             update: prepare(
                 "UPDATE fact SET grp = ?, counted_as = ?, pin = ?, cost = ? WHERE id = ?",
             )?,
-            joined: prepare("SELECT fact FROM join_key WHERE hash = ? LIMIT ?")?,
+            joined: prepare(
+                "SELECT fact FROM join_key WHERE hash = ?1 \
+                 UNION ALL SELECT fact FROM join_more WHERE hash = ?1 LIMIT ?2",
+            )?,
             join: prepare("INSERT OR IGNORE INTO join_key (hash, fact) VALUES (?, ?)")?,
+            join_more: prepare("INSERT OR IGNORE INTO join_more (hash, fact) VALUES (?, ?)")?,
             delete: prepare("DELETE FROM fact WHERE id = ?")?,
             unclaim: prepare("DELETE FROM fact_key WHERE key = ?")?,
             unjoin: prepare("DELETE FROM join_key WHERE hash = ? AND fact = ?")?,
+            unjoin_more: prepare("DELETE FROM join_more WHERE hash = ? AND fact = ?")?,
+            promote: prepare(
+                "INSERT INTO join_key (hash, fact) \
+                 SELECT hash, min(fact) FROM join_more WHERE hash = ? GROUP BY hash \
+                 RETURNING fact",
+            )?,
         })
     }
 
@@ -247,20 +260,42 @@ impl<'c> Statements<'c> {
             .map_err(StoreError::sql("find joined reports"))
     }
 
-    pub(super) fn join(&mut self, hash: i64, fact: i64) -> Result<()> {
-        self.join
+    /// Stores a join key. Returns true if other reports have it too.
+    pub(super) fn join(&mut self, hash: i64, fact: i64) -> Result<bool> {
+        let doing = "store a join key";
+        let first = self
+            .join
             .execute([hash, fact])
-            .map(drop)
-            .map_err(StoreError::sql("store a join key"))
+            .map_err(StoreError::sql(doing))?;
+        if first == 1 {
+            return Ok(false);
+        }
+        self.join_more
+            .execute([hash, fact])
+            .map_err(StoreError::sql(doing))?;
+        Ok(true)
+    }
+
+    /// Lets go of a join key of one report; the next report with it takes the first place.
+    fn unjoin(&mut self, hash: i64, fact: i64) -> rusqlite::Result<()> {
+        if self.unjoin.execute([hash, fact])? == 0 {
+            self.unjoin_more.execute([hash, fact])?;
+            return Ok(());
+        }
+        let mut promoted = self.promote.query([hash])?;
+        let next: Option<i64> = promoted.next()?.map(|row| row.get(0)).transpose()?;
+        drop(promoted);
+        if let Some(next) = next {
+            self.unjoin_more.execute([hash, next])?;
+        }
+        Ok(())
     }
 
     /// Lets go of a report and of the keys under which it is found.
     pub(super) fn delete(&mut self, fact: &Fact) -> Result<()> {
         let doing = "prune a report";
         for hash in fact.joins() {
-            self.unjoin
-                .execute([hash, fact.id])
-                .map_err(StoreError::sql(doing))?;
+            self.unjoin(hash, fact.id).map_err(StoreError::sql(doing))?;
         }
         self.unclaim
             .execute([fact.key])

@@ -17,6 +17,8 @@ mod rollup;
 mod schema;
 mod span;
 mod terms;
+#[cfg(test)]
+mod tests;
 mod upkeep;
 mod write;
 mod writer;

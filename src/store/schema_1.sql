@@ -42,7 +42,9 @@ CREATE TABLE fact (
 CREATE INDEX fact_by_group ON fact (grp) WHERE grp IS NOT NULL;
 CREATE TABLE fact_key (key BLOB PRIMARY KEY, fact INTEGER NOT NULL) WITHOUT ROWID;
 -- By what reports are recognised as one request: hashes of ids, and of session and counts.
-CREATE TABLE join_key (hash INTEGER NOT NULL, fact INTEGER NOT NULL, PRIMARY KEY (hash, fact))
+-- Most keys belong to one report only; further reports with the same key are in join_more.
+CREATE TABLE join_key (hash INTEGER PRIMARY KEY, fact INTEGER NOT NULL);
+CREATE TABLE join_more (hash INTEGER NOT NULL, fact INTEGER NOT NULL, PRIMARY KEY (hash, fact))
     WITHOUT ROWID;
 
 -- Counter points and activities that were counted, and the state of cumulative counters.

@@ -58,7 +58,8 @@ fn prune(
     let facts = prune_facts(connection, before_day)?;
     let mut more = facts == FACTS_PER_ROUND;
     let before_quarter = before_day * 96;
-    // Counters are held against requests for as long as those are kept.
+    // Of these the time of the usage decides, not of its arrival: counters are held against
+    // requests for as long as a report of that time is kept.
     let tables = [
         (
             "DELETE FROM seen WHERE key IN (SELECT key FROM seen WHERE received < ? LIMIT ?)",

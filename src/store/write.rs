@@ -33,8 +33,8 @@ use crate::model::usage::{
 
 type Result<T> = std::result::Result<T, StoreError>;
 
-/// Reports looked at together at most. Beyond it a report is counted by itself: only a sender
-/// that repeats one id, or one count in one session, a thousand times gets there.
+/// Reports looked at together at most. Beyond it a report is resolved without the rest: only a
+/// sender that repeats one id, or one count in one session, a thousand times gets there.
 const MAX_NEIGHBOURS: usize = 1_000;
 
 /// Milliseconds in a day.
@@ -45,7 +45,8 @@ const DAY_MS: i64 = 86_400_000;
 pub(super) struct Memory {
     pub(super) dictionaries: Dictionaries,
     pub(super) published: Published,
-    pub(super) next_fact: i64,
+    /// The highest number given to a report.
+    pub(super) last_fact: i64,
 }
 
 impl Memory {
@@ -58,7 +59,7 @@ impl Memory {
         Ok(Self {
             dictionaries: Dictionaries::load(connection)?,
             published: Published::load(connection)?,
-            next_fact: last + 1,
+            last_fact: last,
         })
     }
 }
@@ -85,7 +86,7 @@ pub(super) struct Commit<'a> {
     fresh: Vec<i64>,
     changed: HashSet<i64>,
     /// Join keys of fresh reports.
-    joins: HashMap<i64, Vec<i64>>,
+    joins: Vec<(i64, i64)>,
     scopes: Scopes,
     sums: HashMap<rollup::Key, Sums>,
     control: HashMap<(i64, i64, i64), [i64; 14]>,
@@ -98,6 +99,15 @@ pub(super) struct Commit<'a> {
     /// Identities and SKUs of this commit by address: doors share them within a delivery.
     seen_identities: HashMap<usize, i64>,
     seen_skus: HashMap<usize, i64>,
+    /// Published series by identity and SKU, while the directory knows no dates.
+    series: HashMap<(i64, i64), i64>,
+}
+
+/// The number and key of a record, and whether the key was free.
+struct Claim {
+    key: [u8; 16],
+    id: i64,
+    fresh: bool,
 }
 
 /// A request that begins to count and has no published series yet.
@@ -105,7 +115,9 @@ struct Newcomer {
     fact: i64,
     scope: Option<(i64, i64)>,
     difference: Difference,
-    labels: UsageLabels,
+    identity: i64,
+    sku: i64,
+    at_ms: i64,
 }
 
 /// What one request adds.
@@ -171,7 +183,8 @@ impl<'a> Commit<'a> {
             facts: HashMap::new(),
             fresh: Vec::new(),
             changed: HashSet::new(),
-            joins: HashMap::new(),
+            joins: Vec::new(),
+            series: HashMap::new(),
             scopes: Scopes::default(),
             sums: HashMap::new(),
             control: HashMap::new(),
@@ -186,13 +199,55 @@ impl<'a> Commit<'a> {
         })
     }
 
-    /// Takes one delivery.
-    pub(super) fn take(&mut self, intake: &Intake) -> Result<Receipt> {
+    /// Takes deliveries, each with its own receipt.
+    pub(super) fn take(&mut self, intakes: &[Intake]) -> Result<Vec<Receipt>> {
+        let mut claims = self.claim(intakes)?.into_iter();
+        let mut receipts = Vec::with_capacity(intakes.len());
+        for intake in intakes {
+            receipts.push(self.take_one(intake, &mut claims)?);
+        }
+        Ok(receipts)
+    }
+
+    /// Claims the keys of all records. In key order each page of the tree is visited once, which
+    /// halves the time; of equal keys the first record gets it.
+    fn claim(&mut self, intakes: &[Intake]) -> Result<Vec<Claim>> {
+        let records = intakes.iter().flat_map(|intake| &intake.records);
+        let mut claims: Vec<Claim> = records
+            .map(|record| {
+                let mut key = Hash::new("fact");
+                key.text(&record.source).text(&record.id);
+                self.memory.last_fact += 1;
+                Claim {
+                    key: key.long(),
+                    id: self.memory.last_fact,
+                    fresh: false,
+                }
+            })
+            .collect();
+        let mut order: Vec<usize> = (0..claims.len()).collect();
+        order.sort_unstable_by_key(|i| (claims[*i].key, claims[*i].id));
+        for i in order {
+            let claim = &mut claims[i];
+            claim.fresh = self.statements.claim(&claim.key, claim.id)?;
+        }
+        Ok(claims)
+    }
+
+    fn take_one(
+        &mut self,
+        intake: &Intake,
+        claims: &mut impl Iterator<Item = Claim>,
+    ) -> Result<Receipt> {
         self.seen_identities.clear();
         self.seen_skus.clear();
         let mut receipt = Receipt::default();
-        for record in &intake.records {
-            let verdict = self.take_record(record)?;
+        for (record, claim) in intake.records.iter().zip(claims) {
+            let verdict = if claim.fresh {
+                self.take_record(record, &claim)?
+            } else {
+                self.recognise(&claim.key, record)?
+            };
             let result = match &verdict {
                 Verdict::Accepted => "accepted",
                 Verdict::Duplicate => "duplicate",
@@ -213,15 +268,8 @@ impl<'a> Commit<'a> {
         Ok(receipt)
     }
 
-    fn take_record(&mut self, record: &UsageRecord) -> Result<Verdict> {
-        let mut key = Hash::new("fact");
-        key.text(&record.source).text(&record.id);
-        let key = key.long();
-        let id = self.memory.next_fact;
-        if !self.statements.claim(&key, id)? {
-            return self.recognise(&key, record);
-        }
-        self.memory.next_fact += 1;
+    fn take_record(&mut self, record: &UsageRecord, claim: &Claim) -> Result<Verdict> {
+        let (id, key) = (claim.id, claim.key);
         let identity = self.identity(&record.identity)?;
         let sku = self.sku(&record.sku)?;
         let at_ms = record.at.as_millisecond();
@@ -272,9 +320,7 @@ impl<'a> Commit<'a> {
             client_cost: record.client_cost.map(micros_of),
             state: State::default(),
         };
-        for join in fact.joins() {
-            self.joins.entry(join).or_default().push(id);
-        }
+        self.joins.extend(fact.joins().map(|join| (join, id)));
         self.control_reported(&fact);
         if &*record.source == source::EVENTS {
             self.cover_event(&fact, &record.identity)?;
@@ -527,9 +573,24 @@ impl<'a> Commit<'a> {
 
     /// Works out what changed, writes it, and tells the effects. The caller commits.
     pub(super) fn settle(mut self) -> Result<Effects> {
-        let mut newcomers = Vec::new();
-        for neighbourhood in self.neighbourhoods()? {
+        let mut newcomers = Vec::with_capacity(self.fresh.len());
+        let mut placed: HashSet<i64> = HashSet::new();
+        for first in self.join()? {
+            if placed.contains(&first) {
+                continue;
+            }
+            let neighbourhood = self.neighbourhood(first, &mut placed)?;
             self.resolve(&neighbourhood, &mut newcomers)?;
+        }
+        for id in self.fresh.clone() {
+            if placed.contains(&id) {
+                continue;
+            }
+            if let Some(alone) = self.facts.remove(&id) {
+                let (counts, pins) = (!alone.control, HashMap::new());
+                let state = self.count_group(&[&alone], counts, &pins, &mut newcomers)?;
+                self.facts.insert(id, Fact { state, ..alone });
+            }
         }
         let excess = self
             .scopes
@@ -542,47 +603,44 @@ impl<'a> Commit<'a> {
             add(self.published.entry(series).or_default(), &difference, 1);
         }
         for newcomer in newcomers {
-            self.publish(newcomer, &mut released)?;
+            self.publish(&newcomer, &mut released)?;
         }
         self.write()
     }
 
-    /// The sets of reports that may be about common requests and hold at least one fresh one.
-    fn neighbourhoods(&mut self) -> Result<Vec<Vec<i64>>> {
-        let mut found = Vec::new();
-        let mut placed: HashSet<i64> = HashSet::new();
-        for first in self.fresh.clone() {
-            if placed.contains(&first) {
-                continue;
+    /// Stores the join keys and returns the fresh reports that share one with another report.
+    fn join(&mut self) -> Result<Vec<i64>> {
+        let mut neighbours = Vec::new();
+        let mut joins = std::mem::take(&mut self.joins);
+        joins.sort_unstable();
+        for (hash, fact) in joins {
+            if self.statements.join(hash, fact)? {
+                neighbours.push(fact);
             }
-            let mut members = vec![first];
-            placed.insert(first);
-            let mut next = 0;
-            while let Some(member) = members.get(next).copied() {
-                next += 1;
-                let Some(fact) = self.fact(member)? else {
-                    continue;
-                };
-                for join in fact.joins() {
-                    let room = MAX_NEIGHBOURS.saturating_sub(members.len());
-                    for neighbour in self.joined(join, room)? {
-                        if placed.insert(neighbour) {
-                            members.push(neighbour);
-                        }
+        }
+        Ok(neighbours)
+    }
+
+    /// The reports that may be about common requests with a fresh one.
+    fn neighbourhood(&mut self, first: i64, placed: &mut HashSet<i64>) -> Result<Vec<i64>> {
+        let mut members = vec![first];
+        placed.insert(first);
+        let mut next = 0;
+        while let Some(member) = members.get(next).copied() {
+            next += 1;
+            let Some(fact) = self.fact(member)? else {
+                continue;
+            };
+            for join in fact.joins() {
+                let room = MAX_NEIGHBOURS.saturating_sub(members.len());
+                for neighbour in self.statements.joined(join, room)? {
+                    if placed.insert(neighbour) {
+                        members.push(neighbour);
                     }
                 }
             }
-            found.push(members);
         }
-        Ok(found)
-    }
-
-    fn joined(&mut self, join: i64, room: usize) -> Result<Vec<i64>> {
-        let mut joined = self.statements.joined(join, room)?;
-        if let Some(fresh) = self.joins.get(&join) {
-            joined.extend(fresh.iter().take(room));
-        }
-        Ok(joined)
+        Ok(members)
     }
 
     fn resolve(&mut self, ids: &[i64], newcomers: &mut Vec<Newcomer>) -> Result<()> {
@@ -619,23 +677,31 @@ impl<'a> Commit<'a> {
         }
         for group in groups {
             let members: Vec<&Fact> = group.members.iter().map(|m| &facts[*m]).collect();
-            self.count_group(&members, group.counts, &pins, newcomers)?;
+            let best = self.count_group(&members, group.counts, &pins, newcomers)?;
+            let other = State {
+                group: best.group,
+                ..State::default()
+            };
+            self.set_state(members[0].id, best);
+            for member in &members[1..] {
+                self.set_state(member.id, other);
+            }
         }
         Ok(())
     }
 
-    /// Counts one request, in the series where one of its reports was first counted.
+    /// Counts one request, in the series where one of its reports was first counted. Returns the
+    /// state of its best report.
     fn count_group(
         &mut self,
         members: &[&Fact],
         counts: bool,
         pins: &HashMap<i64, i64>,
         newcomers: &mut Vec<Newcomer>,
-    ) -> Result<()> {
+    ) -> Result<State> {
         let best = members[0];
-        let group = (members.len() > 1).then_some(best.id);
         let mut state = State {
-            group,
+            group: (members.len() > 1).then_some(best.id),
             ..State::default()
         };
         if counts {
@@ -653,46 +719,27 @@ impl<'a> Commit<'a> {
                 let difference = contribution.difference();
                 add(self.published.entry(pin).or_default(), &difference, 1);
             } else {
-                newcomers.push(self.newcomer(best.id, &contribution, &sku)?);
+                newcomers.push(Newcomer {
+                    fact: best.id,
+                    scope: contribution
+                        .session
+                        .or(contribution.device_day)
+                        .map(|scope| (scope, contribution.model)),
+                    difference: contribution.difference(),
+                    identity: contribution.identity,
+                    sku: contribution.sku,
+                    at_ms: contribution.at_ms,
+                });
             }
         }
-        self.set_state(best.id, state);
-        for other in &members[1..] {
-            self.set_state(
-                other.id,
-                State {
-                    group,
-                    ..State::default()
-                },
-            );
-        }
-        Ok(())
-    }
-
-    fn newcomer(&self, fact: i64, counted: &Contribution, sku: &Sku) -> Result<Newcomer> {
-        let identity = self.memory.dictionaries.identities.get(counted.identity)?;
-        let (user, team) = self.terms.shown(identity, counted.at_ms);
-        Ok(Newcomer {
-            fact,
-            scope: counted
-                .session
-                .or(counted.device_day)
-                .map(|scope| (scope, counted.model)),
-            difference: counted.difference(),
-            labels: UsageLabels {
-                user,
-                team,
-                provider: sku.provider.to_string(),
-                model: sku.model.to_string(),
-            },
-        })
+        Ok(state)
     }
 
     /// Publishes a new request: in the series of the counters that told of it before, if they
     /// did, else in its own.
     fn publish(
         &mut self,
-        newcomer: Newcomer,
+        newcomer: &Newcomer,
         released: &mut HashMap<(i64, i64), Vec<(i64, Amounts)>>,
     ) -> Result<()> {
         let told_before = newcomer
@@ -711,9 +758,7 @@ impl<'a> Commit<'a> {
             }
             *pin
         } else {
-            self.memory
-                .published
-                .usage_series(self.connection, newcomer.labels)?
+            self.own_series(newcomer)?
         };
         add(
             self.published.entry(pin).or_default(),
@@ -725,6 +770,30 @@ impl<'a> Commit<'a> {
             self.changed.insert(newcomer.fact);
         }
         Ok(())
+    }
+
+    /// The series of a request's own labels.
+    fn own_series(&mut self, newcomer: &Newcomer) -> Result<i64> {
+        let key = (newcomer.identity, newcomer.sku);
+        if let Some(series) = self.series.get(&key) {
+            return Ok(*series);
+        }
+        let dictionaries = &self.memory.dictionaries;
+        let identity = dictionaries.identities.get(newcomer.identity)?;
+        let sku = dictionaries.skus.get(newcomer.sku)?;
+        let (user, team) = self.terms.shown(identity, newcomer.at_ms);
+        let labels = UsageLabels {
+            user,
+            team,
+            provider: sku.provider.to_string(),
+            model: sku.model.to_string(),
+        };
+        let published = &mut self.memory.published;
+        let series = published.usage_series(self.connection, labels)?;
+        if self.terms.directory.is_empty() {
+            self.series.insert(key, series);
+        }
+        Ok(series)
     }
 
     /// What a request adds, told by its reports, best first.
@@ -833,16 +902,6 @@ impl<'a> Commit<'a> {
         }
         for id in &self.changed {
             self.statements.update(*id, &self.facts[id].state)?;
-        }
-        let mut joins: Vec<(i64, i64)> = self
-            .joins
-            .iter()
-            .flat_map(|(hash, facts)| facts.iter().map(|fact| (*hash, *fact)))
-            .collect();
-        // In key order the pages of the tree are each visited once.
-        joins.sort_unstable();
-        for (hash, fact) in joins {
-            self.statements.join(hash, fact)?;
         }
         rollup::apply(self.connection, self.spans, self.sums)?;
         super::control::apply(self.connection, self.control)?;

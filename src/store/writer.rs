@@ -168,10 +168,7 @@ impl Writer {
             &self.spans,
             self.clock.now(),
         )?;
-        let receipts = intakes
-            .iter()
-            .map(|intake| commit.take(intake))
-            .collect::<Result<Vec<_>, _>>()?;
+        let receipts = commit.take(intakes)?;
         let effects = commit.settle()?;
         connection
             .execute_batch("COMMIT")

@@ -34,8 +34,7 @@ pub const LEDGER_RECORDS: &Desc = &counter(
     "tallyd_ledger_records_total",
     "",
     &["source", "result"],
-    "Facts taken, by source and by what became of them: counted, control, duplicate, conflict, \
-     ...",
+    "Reports of requests, by source and by what became of them: accepted, duplicate, conflict.",
 );
 
 pub const LEDGER_COMMIT_SECONDS: &Desc = &histogram(
