@@ -102,6 +102,8 @@ fn refusals(parts: &Parts) {
     }
     for ((signal, code), total) in totals {
         let labels = [signal, &*code];
-        parts.registry.raise(catalogue::REFUSED, &labels, total.into());
+        parts
+            .registry
+            .raise(catalogue::REFUSED, &labels, total.into());
     }
 }

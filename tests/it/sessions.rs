@@ -57,6 +57,11 @@ async fn send(daemon: &Daemon, files: impl IntoIterator<Item = PathBuf>) {
     }
 }
 
+/// Sends a whole recorded session.
+pub(crate) async fn send_all(daemon: &Daemon, session: &str) {
+    send(daemon, exports(session)).await;
+}
+
 fn assert_complete(scrape: &Scrape, session: &str, times: f64) {
     assert_eq!(scrape.tokens(), TOKENS.map(|n| n * times), "{session}");
     assert_eq!(scrape.requests("ok"), 2.0 * times, "{session}");

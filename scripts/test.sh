@@ -1,0 +1,79 @@
+#!/bin/sh
+# Installs what the tests need if it is missing, then checks everything. Stops at the first fault.
+set -eu
+cd "$(dirname "$0")/.."
+peers=$PWD/target/peers
+mkdir -p "$peers"
+
+say() { printf '\n==> %s\n' "$*"; }
+run() { say "$*"; "$@"; }
+
+as_root() {
+    if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
+}
+
+# apt_get ARGUMENTS...: with lists of packages, which images often come without.
+apt_get() {
+    as_root apt-get -q update
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get -q "$@"
+}
+
+# The bundled SQLite and the TLS library are C.
+command -v cc >/dev/null || run apt_get install -y --no-install-recommends gcc libc6-dev
+
+# Unpacked rather than installed: the package would start a service.
+PATH=$PATH:$peers/prometheus/usr/bin
+export PATH
+if ! command -v prometheus >/dev/null || ! command -v promtool >/dev/null; then
+    say "fetching Prometheus"
+    as_root apt-get -q update
+    (cd "$peers" && rm -f prometheus_*.deb && apt-get -q download prometheus)
+    dpkg-deb -x "$peers"/prometheus_*.deb "$peers/prometheus"
+fi
+
+otel=$peers/otel
+if ! cmp -s tests/peers/requirements.txt "$otel/requirements.txt"; then
+    rm -rf "$otel"
+    python3 -m venv "$otel" 2>/dev/null || {
+        run apt_get install -y --no-install-recommends python3-venv
+        rm -rf "$otel"
+        run python3 -m venv "$otel"
+    }
+    run "$otel/bin/pip" install -q --disable-pip-version-check -r tests/peers/requirements.txt
+    cp tests/peers/requirements.txt "$otel/"
+fi
+
+tree() { git status --porcelain 2>/dev/null; git diff 2>/dev/null || true; }
+before=$(tree)
+
+run cargo fmt --check
+run cargo clippy --locked --all-targets -- -D warnings
+RUSTDOCFLAGS='-D warnings' run cargo doc --locked --no-deps
+run cargo test --locked --lib
+run cargo test --locked --test it
+
+# The tests that need another program, root or much time.
+skip=
+disk=$(mktemp -d)
+if mount -t tmpfs -o size=1m tmpfs "$disk" 2>/dev/null; then
+    umount "$disk"
+else
+    say "NOT RUN, because nothing can be mounted here: operation::a_full_disk_..."
+    echo "(operation::a_file_that_may_not_grow_... has passed, and covers the same path)"
+    skip='--skip a_full_disk_stops_writes'
+fi
+rmdir "$disk"
+# shellcheck disable=SC2086 # no argument, or two
+run cargo test --locked --test it -- --ignored $skip
+
+run cargo check --locked --manifest-path fuzz/Cargo.toml --target-dir target
+if cargo deny --version >/dev/null 2>&1; then
+    run cargo deny check
+fi
+
+say "looking for files that the tests changed"
+if [ "$(tree)" != "$before" ]; then
+    git status --short
+    exit 1
+fi
+say "all is well"
