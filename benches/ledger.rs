@@ -49,7 +49,7 @@ async fn main() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     let settings = Settings {
         folder: folder.path().to_owned(),
-        retain_raw: Duration::from_secs(90 * 86_400),
+        retain_raw: Duration::from_hours(90 * 24),
         zone: TimeZone::UTC,
     };
     let open_ledger = open(&settings)?;
@@ -71,7 +71,7 @@ async fn main() -> anyhow::Result<()> {
     println!("roll-up of all that is over: {:.2?}", watch.elapsed());
     for _ in 0..3 {
         let query = UsageQuery {
-            from: now.checked_sub(Duration::from_secs(365 * 86_400))?,
+            from: now.checked_sub(Duration::from_hours(365 * 24))?,
             to: now,
             group_by: vec![Dimension::Month, Dimension::Team],
             zone: TimeZone::UTC,

@@ -66,7 +66,7 @@ rmdir "$disk"
 # shellcheck disable=SC2086 # no argument, or two
 run cargo test --locked --test it -- --ignored $skip
 
-run cargo check --locked --manifest-path fuzz/Cargo.toml --target-dir target
+run cargo check --manifest-path fuzz/Cargo.toml --target-dir target
 if cargo deny --version >/dev/null 2>&1; then
     run cargo deny check
 fi
