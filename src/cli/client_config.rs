@@ -6,6 +6,7 @@ use anyhow::bail;
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
+use super::remote::secret;
 use crate::config::Secret;
 
 /// The exact settings of a client.
@@ -71,14 +72,6 @@ impl Protocol {
             Self::HttpProtobuf | Self::HttpJson => 4318,
         }
     }
-}
-
-#[expect(
-    clippy::unnecessary_wraps,
-    reason = "clap's value parsers return a result"
-)]
-fn secret(token: &str) -> Result<Secret<String>, String> {
-    Ok(Secret::new(token.to_owned()))
 }
 
 fn key(text: &str) -> Result<String, String> {

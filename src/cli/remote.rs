@@ -31,7 +31,7 @@ pub struct Remote {
     clippy::unnecessary_wraps,
     reason = "clap's value parsers return a result"
 )]
-fn secret(token: &str) -> Result<Secret<String>, String> {
+pub(super) fn secret(token: &str) -> Result<Secret<String>, String> {
     Ok(Secret::new(token.to_owned()))
 }
 

@@ -16,7 +16,7 @@ use opentelemetry_proto::tonic::metrics::v1::{
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use serde_json::{Value, json};
 
-use super::company::{Kind, MARK, Person, Provider};
+use super::company::{Kind, MARK, Person, Provider, Way};
 use super::work::{Failure, Request, Session, Step, Tool, Turn};
 
 fn text(key: &str, value: &str) -> KeyValue {
@@ -348,7 +348,7 @@ fn count_turn(
 /// The records of a gateway for some turns. Where the client reports too, failures are left to
 /// it: it alone knows when it gave up.
 pub(super) fn records(who: &Person, session: &Session, turns: Range<usize>) -> Vec<Value> {
-    let alone = who.way == super::company::Way::Gateway;
+    let alone = who.way == Way::Gateway;
     let mut records = Vec::new();
     for (number, turn) in session.turns.iter().enumerate().take(turns.end) {
         for (step_number, step) in turn.steps.iter().enumerate() {
