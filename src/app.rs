@@ -137,7 +137,6 @@ impl App {
         jobs.spawn(jobs::watch_files(
             ticks("files", jobs::FILE_WATCH_PERIOD),
             self.certificate.clone(),
-            config.clone(),
             parts.live.clone(),
         ));
         let upkeep = ticks("upkeep", jobs::UPKEEP_PERIOD).starting_now();

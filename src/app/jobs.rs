@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use tracing::{error, info, warn};
 
 use super::{Live, Parts, Reloader};
-use crate::config::{Backup, Config, Faults};
+use crate::config::{Backup, Faults};
 use crate::forward::Forward;
 use crate::model::catalogue;
 use crate::registry::Registry;
@@ -87,7 +87,10 @@ pub(super) async fn backups(mut ticks: Ticks, parts: Parts, backup: Backup) {
             }
             Err(error) => {
                 let error = format!("{error:#}");
-                parts.readiness.set("backup", false, error.clone());
+                // Not a reason to take no more usage; what went wrong may name files.
+                parts
+                    .readiness
+                    .set("backup", true, format!("failed at {now:.0}, see the log"));
                 error!(error, "the backup failed");
             }
         }
@@ -150,14 +153,14 @@ fn say_faults(error: &anyhow::Error, what: &str) {
 pub(super) async fn watch_files(
     mut ticks: Ticks,
     certificate: Option<Arc<Certificate>>,
-    config: Config,
     live: Live,
 ) {
-    let directory = config.identity.directory.clone();
-    let changed = |file: &Option<PathBuf>| -> Option<SystemTime> {
-        std::fs::metadata(file.as_ref()?).ok()?.modified().ok()
+    let changed = || -> Option<(PathBuf, SystemTime)> {
+        let file = live.config.load().identity.directory.clone()?;
+        let modified = std::fs::metadata(&file).ok()?.modified().ok()?;
+        Some((file, modified))
     };
-    let mut known = changed(&directory);
+    let mut known = changed();
     while ticks.next().await.is_some() {
         if let Some(certificate) = &certificate {
             match certificate.refresh() {
@@ -169,12 +172,12 @@ pub(super) async fn watch_files(
                 ),
             }
         }
-        let now = changed(&directory);
+        let now = changed();
         if now == known {
             continue;
         }
         known = now;
-        match live.reload_directory(&config) {
+        match live.reload_directory() {
             Ok(()) => info!("the directory was read again"),
             Err(error) => say_faults(&error, "the directory is faulty, the old one stays"),
         }

@@ -26,6 +26,8 @@ pub struct Live {
     pub rules: Arc<ArcSwap<IdentityRules>>,
     pub names: Arc<ArcSwap<ModelNames>>,
     pub terms: Arc<ArcSwap<Terms>>,
+    /// The configuration as it was read last.
+    pub config: Arc<ArcSwap<Config>>,
 }
 
 impl Live {
@@ -35,6 +37,7 @@ impl Live {
             rules: Arc::new(ArcSwap::from_pointee(rules(&config.identity))),
             names: Arc::new(ArcSwap::from_pointee(names(&config.models))),
             terms: Arc::new(ArcSwap::from_pointee(terms(config)?)),
+            config: Arc::new(ArcSwap::from_pointee(config.clone())),
         })
     }
 
@@ -44,13 +47,14 @@ impl Live {
         self.rules.store(Arc::new(rules(&config.identity)));
         self.names.store(Arc::new(names(&config.models)));
         self.terms.store(Arc::new(terms));
+        self.config.store(Arc::new(config.clone()));
         Ok(())
     }
 
     /// Reads the directory again. With any fault the old one stays.
-    pub(super) fn reload_directory(&self, config: &Config) -> anyhow::Result<()> {
+    pub(super) fn reload_directory(&self) -> anyhow::Result<()> {
         let terms = Terms {
-            directory: directory(config)?,
+            directory: directory(&self.config.load())?,
             ..Terms::clone(&self.terms.load())
         };
         self.terms.store(Arc::new(terms));

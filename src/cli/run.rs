@@ -34,6 +34,7 @@ pub(super) fn check(file: ConfigFile) -> anyhow::Result<()> {
     if let Some(files) = &config.tls {
         Certificate::load(files).map_err(|error| Faults(vec![format!("tls: {error:#}")]))?;
     }
+    app::check_files(&config)?;
     println!(
         "the configuration is good; the ledger is in {}",
         config.store.path.display()

@@ -15,7 +15,7 @@ use super::auth;
 use super::body;
 use super::error::Problem;
 use crate::model::access::Scope;
-use crate::store::QueryError;
+use crate::store::{QueryError, StoreError};
 
 /// Where to put the copy.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -47,6 +47,8 @@ pub(super) struct BackupAnswer {
         (status = 400, response = super::openapi::Invalid),
         (status = 401, response = super::openapi::Unauthorized),
         (status = 403, response = super::openapi::Forbidden),
+        (status = 409, description = "There is a file with that name already (`path_exists`).",
+            body = super::error::ProblemBody, content_type = "application/problem+json"),
         (status = 413, response = super::openapi::TooLarge),
         (status = 415, response = super::openapi::UnsupportedType),
         (status = 503, response = super::openapi::Unavailable),
@@ -67,6 +69,11 @@ pub(super) async fn post(
     }
     let copied = api.ledger.backup(Path::new(&request.path)).await;
     let bytes = copied.map_err(|error| match error {
+        QueryError::Store(StoreError::Exists { .. }) => Problem::new(
+            StatusCode::CONFLICT,
+            "path_exists",
+            "path: there is a file already, choose another name",
+        ),
         // The administrator chose the path, so the reason is theirs to know.
         QueryError::Store(reason) => {
             tracing::warn!(error = %reason, "a backup failed");

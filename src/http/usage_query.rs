@@ -50,15 +50,19 @@ pub(super) struct UsageLine {
     #[serde(flatten)]
     #[schema(value_type = BTreeMap<String, Option<String>>)]
     keys: Keys,
-    requests: u64,
+    /// Absent where lines are grouped by `token_type`: a request is in several of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    requests: Option<u64>,
     /// Requests that failed.
-    errors: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    errors: Option<u64>,
     tokens: LineTokens,
     /// tallyd's own estimate in USD as exact decimal text; `null` where nothing is priced.
     #[schema(example = "0.011983")]
     cost_usd: Option<String>,
     /// Tokens whose price is not known; they are not in `cost_usd`.
-    unpriced_tokens: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unpriced_tokens: Option<u64>,
 }
 
 /// Tokens by kind, or their number where the lines are grouped by `token_type`.
@@ -86,8 +90,10 @@ impl Serialize for Keys {
 
 impl UsageLine {
     fn of(row: UsageRow, group_by: &[Dimension]) -> Self {
-        let cost_usd = cost_of(&row);
-        let tokens = if group_by.contains(&Dimension::TokenType) {
+        let by_kind = group_by.contains(&Dimension::TokenType);
+        // Costs are kept per request, not per kind.
+        let cost_usd = if by_kind { None } else { cost_of(&row) };
+        let tokens = if by_kind {
             LineTokens::Sum(row.tokens.total())
         } else {
             LineTokens::ByKind(row.tokens.into())
@@ -95,11 +101,11 @@ impl UsageLine {
         let names = group_by.iter().map(|dimension| dimension.name());
         Self {
             keys: Keys(names.zip(row.keys).collect()),
-            requests: row.requests,
-            errors: row.errors,
+            requests: (!by_kind).then_some(row.requests),
+            errors: (!by_kind).then_some(row.errors),
             tokens,
             cost_usd,
-            unpriced_tokens: row.unpriced_tokens,
+            unpriced_tokens: (!by_kind).then_some(row.unpriced_tokens),
         }
     }
 }

@@ -24,6 +24,7 @@ pub(super) fn backup(connection: &Connection, path: &Path) -> Result<u64, StoreE
     connection
         .execute("VACUUM INTO ?", [partial.to_string_lossy()])
         .map_err(StoreError::sql("write the backup"))?;
+    open::restrict(partial)?;
     let file = std::fs::File::open(partial).map_err(StoreError::file("open", partial))?;
     file.sync_all()
         .map_err(StoreError::file("flush", partial))?;
@@ -52,6 +53,7 @@ pub fn restore(folder: &Path, backup: &Path) -> Result<(), StoreError> {
     drop(connection);
     let partial = folder.join("restore.partial");
     std::fs::copy(backup, &partial).map_err(StoreError::file("copy", backup))?;
+    open::restrict(&partial)?;
     std::fs::File::open(&partial)
         .and_then(|file| file.sync_all())
         .map_err(StoreError::file("flush", &partial))?;

@@ -21,7 +21,7 @@ use crate::model::tokens::Tokens;
 type Result<T> = std::result::Result<T, StoreError>;
 
 /// Quarter hours in a day.
-const QUARTERS_PER_DAY: i64 = 96;
+pub(super) const QUARTERS_PER_DAY: i64 = 96;
 
 /// Session number and model number.
 type Scope = (i64, i64);
@@ -31,7 +31,8 @@ type Scope = (i64, i64);
 pub(super) struct Scopes {
     /// By scope and quarter hour: the client's events, and counted requests.
     covers: HashMap<Scope, HashMap<i64, [Amounts; 2]>>,
-    metered: HashMap<Scope, HashMap<(i64, i64, i64), Amounts>>,
+    /// By scope, then quarter hour, identity, SKU and source.
+    metered: HashMap<Scope, HashMap<[i64; 4], Amounts>>,
     /// By day and model, then quarter hour.
     days: HashMap<(i64, i64), HashMap<i64, Amounts>>,
     /// Session numbers that stand for everyone's day.
@@ -41,7 +42,8 @@ pub(super) struct Scopes {
 /// What holding counters against requests came to.
 #[derive(Debug, Default)]
 pub(super) struct Settled {
-    pub(super) sums: Vec<(Key, Sums)>,
+    /// With the number of the source that reported them.
+    pub(super) sums: Vec<(Key, i64, Sums)>,
     pub(super) published: Vec<(i64, Difference)>,
     /// Amounts that counters no longer count, by scope, with the series they were published in.
     pub(super) released: HashMap<Scope, Vec<(i64, Amounts)>>,
@@ -53,6 +55,7 @@ struct Row {
     quarter: i64,
     identity: i64,
     sku: i64,
+    source: i64,
     metered: Amounts,
     counted: Amounts,
     cost: i64,
@@ -116,12 +119,7 @@ impl Scopes {
     }
 
     /// What a counter counted.
-    pub(super) fn meter(
-        &mut self,
-        (session, model): Scope,
-        row: (i64, i64, i64),
-        amounts: &Amounts,
-    ) {
+    pub(super) fn meter(&mut self, (session, model): Scope, row: [i64; 4], amounts: &Amounts) {
         let rows = self.metered.entry((session, model)).or_default();
         sum(rows.entry(row).or_default(), amounts, 1);
     }
@@ -181,15 +179,19 @@ impl Scopes {
         let covers = self.covers.remove(&scope).unwrap_or_default();
         write_covers(connection, scope, &covers)?;
         let mut rows = read_rows(connection, scope)?;
-        for ((quarter, identity, sku), added) in self.metered.remove(&scope).unwrap_or_default() {
-            let place =
-                |row: &&mut Row| (row.quarter, row.identity, row.sku) == (quarter, identity, sku);
+        for ([quarter, identity, sku, source], added) in
+            self.metered.remove(&scope).unwrap_or_default()
+        {
+            let place = |row: &&mut Row| {
+                [row.quarter, row.identity, row.sku, row.source] == [quarter, identity, sku, source]
+            };
             match rows.iter_mut().find(place) {
                 Some(row) => sum(&mut row.metered, &added, 1),
                 None => rows.push(Row {
                     quarter,
                     identity,
                     sku,
+                    source,
                     metered: added,
                     counted: Amounts::default(),
                     cost: 0,
@@ -249,7 +251,7 @@ impl Scopes {
         sums.add(&before.sums(), -1);
         settled
             .sums
-            .push(((row.quarter, row.identity, row.sku), sums));
+            .push(((row.quarter, row.identity, row.sku), row.source, sums));
         let mut change = counted;
         sum(&mut change, &before.counted, -1);
         self.request_of_day(
@@ -369,7 +371,7 @@ fn read_rows(connection: &Connection, (session, model): Scope) -> Result<Vec<Row
     connection
         .prepare_cached(
             "SELECT quarter, identity, sku, m0, m1, m2, m3, m4, m5, x0, x1, x2, x3, x4, x5, \
-             cost, unpriced, pin FROM metered WHERE session = ? AND model = ?",
+             cost, unpriced, pin, source FROM metered WHERE session = ? AND model = ?",
         )
         .and_then(|mut select| {
             select
@@ -383,6 +385,7 @@ fn read_rows(connection: &Connection, (session, model): Scope) -> Result<Vec<Row
                         cost: row.get(15)?,
                         unpriced: row.get(16)?,
                         pin: row.get(17)?,
+                        source: row.get(18)?,
                     })
                 })?
                 .collect()
@@ -394,8 +397,8 @@ fn write_rows(connection: &Connection, (session, model): Scope, rows: &[Row]) ->
     let mut upsert = connection
         .prepare_cached(
             "INSERT OR REPLACE INTO metered (session, model, quarter, identity, sku, \
-             m0, m1, m2, m3, m4, m5, x0, x1, x2, x3, x4, x5, cost, unpriced, pin) \
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+             m0, m1, m2, m3, m4, m5, x0, x1, x2, x3, x4, x5, cost, unpriced, pin, source) \
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         )
         .map_err(StoreError::sql("prepare counters"))?;
     for row in rows {
@@ -421,7 +424,8 @@ fn write_rows(connection: &Connection, (session, model): Scope, rows: &[Row]) ->
                 x[5],
                 row.cost,
                 row.unpriced,
-                row.pin
+                row.pin,
+                row.source
             ])
             .map_err(StoreError::sql("store counters"))?;
     }

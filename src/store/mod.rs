@@ -276,6 +276,8 @@ impl Ledger {
             terms,
             clock,
             retain_raw: settings.retain_raw,
+            walk: upkeep::Walk::default(),
+            failing: false,
             queue,
             waiting,
         };

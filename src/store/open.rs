@@ -159,7 +159,7 @@ fn untouched(path: &Path) -> Result<Connection, StoreError> {
 }
 
 /// Names of people are in the file: only its owner may read it.
-fn restrict(path: &Path) -> Result<(), StoreError> {
+pub(super) fn restrict(path: &Path) -> Result<(), StoreError> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;

@@ -68,13 +68,13 @@ CREATE TABLE cover (
 -- What counters said (m), and the part of it that counts (x).
 CREATE TABLE metered (
     session INTEGER NOT NULL, model INTEGER NOT NULL, quarter INTEGER NOT NULL,
-    identity INTEGER NOT NULL, sku INTEGER NOT NULL,
+    identity INTEGER NOT NULL, sku INTEGER NOT NULL, source INTEGER NOT NULL,
     m0 INTEGER NOT NULL, m1 INTEGER NOT NULL, m2 INTEGER NOT NULL,
     m3 INTEGER NOT NULL, m4 INTEGER NOT NULL, m5 INTEGER NOT NULL,
     x0 INTEGER NOT NULL, x1 INTEGER NOT NULL, x2 INTEGER NOT NULL,
     x3 INTEGER NOT NULL, x4 INTEGER NOT NULL, x5 INTEGER NOT NULL,
     cost INTEGER NOT NULL, unpriced INTEGER NOT NULL, pin INTEGER,
-    PRIMARY KEY (session, model, quarter, identity, sku)
+    PRIMARY KEY (session, model, quarter, identity, sku, source)
 ) WITHOUT ROWID;
 
 -- Roll-ups of what counts. Costs are pico-USD of the priced part.

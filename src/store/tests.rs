@@ -181,7 +181,6 @@ fn intake(fact: &Any) -> Intake {
             hour,
             value,
         } => {
-            let hour = (*hour).max(*start);
             intake.points.push(Point {
                 source: source::METRICS.into(),
                 series: [session.map_or(9, |s| s)
@@ -193,7 +192,7 @@ fn intake(fact: &Any) -> Intake {
                     Temporality::Delta
                 },
                 start: at(*start),
-                at: at(hour),
+                at: at(*hour),
                 value: *value,
                 identity: identity(None, device.then_some("device")),
                 session: session.map(|session| session.to_string().into()),
@@ -228,14 +227,17 @@ fn any_fact() -> impl Strategy<Value = Any> {
             },
         );
     let counter = (session(), any::<bool>(), any::<bool>(), 0..3_u8, 0..30_u8).prop_map(
-        |(session, device, cumulative, start, hour)| Any::Counter {
-            session,
-            device,
-            cumulative,
-            start: start * 8,
-            hour,
-            // Equal keys must carry equal values, or the first of two conflicting facts wins.
-            value: 5 + u64::from(hour),
+        |(session, device, cumulative, start, hour)| {
+            let (start, hour) = (start * 8, hour.max(start * 8));
+            Any::Counter {
+                session,
+                device,
+                cumulative,
+                start,
+                hour,
+                // Equal keys must carry equal values, or the first of two facts wins.
+                value: 5 + u64::from(hour),
+            }
         },
     );
     prop_oneof![3 => request, 2 => counter]

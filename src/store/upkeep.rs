@@ -3,17 +3,36 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
 use super::StoreError;
 use super::fact::Statements;
 use super::span::Spans;
 
+/// Seconds in a day.
+const DAY: i64 = 86_400;
+
+/// Control totals and activities are kept for 25 months of 31 days.
+const KEEP_SUMS_DAYS: i64 = 25 * 31;
+
 /// Raw reports let go in one round.
 const FACTS_PER_ROUND: usize = 2_000;
 
-/// Rows of other tables looked at in one round.
-const ROWS_PER_ROUND: usize = 5_000;
+/// Keys of counter points looked at in one round, and sessions likewise. Each round looks at the
+/// next ones, so that no round has to read a whole table.
+const KEYS_PER_ROUND: i64 = 20_000;
+const SESSIONS_PER_ROUND: i64 = 2_000;
+
+/// Rows of sums let go in one round.
+const SUMS_PER_ROUND: usize = 5_000;
+
+/// Where the next round goes on. A restart begins anew.
+#[derive(Debug, Default)]
+pub(super) struct Walk {
+    seen: Vec<u8>,
+    cumulative: Vec<u8>,
+    session: i64,
+}
 
 /// One round, in a transaction of its own. Returns true if more is due.
 pub(super) fn round(
@@ -21,6 +40,7 @@ pub(super) fn round(
     spans: &mut Spans,
     now: Timestamp,
     retain_raw: Duration,
+    walk: &mut Walk,
 ) -> Result<bool, StoreError> {
     connection
         .execute_batch("BEGIN IMMEDIATE")
@@ -28,7 +48,7 @@ pub(super) fn round(
     let mut ahead = spans.clone();
     let done = ahead
         .round(connection, now)
-        .and_then(|more| Ok(more | prune(connection, now, retain_raw)?));
+        .and_then(|more| Ok(more | prune(connection, now, retain_raw, walk)?));
     match done {
         Ok(more) => {
             connection
@@ -47,46 +67,104 @@ pub(super) fn round(
     }
 }
 
-/// Lets go of raw reports and of what only they need.
+/// Lets go of raw reports and of what only they need. Counters are held against requests for as
+/// long as those are kept.
 fn prune(
     connection: &Connection,
     now: Timestamp,
     retain_raw: Duration,
+    walk: &mut Walk,
 ) -> Result<bool, StoreError> {
     let retain = i64::try_from(retain_raw.as_secs()).unwrap_or(i64::MAX / 2);
-    let before_day = (now.as_second() - retain).div_euclid(86_400);
+    let before_day = (now.as_second() - retain).div_euclid(DAY);
     let facts = prune_facts(connection, before_day)?;
-    let mut more = facts == FACTS_PER_ROUND;
-    let before_quarter = before_day * 96;
-    // Of these the time of the usage decides, not of its arrival: counters are held against
-    // requests for as long as a report of that time is kept.
+    prune_keys(connection, SEEN, &mut walk.seen, before_day)?;
+    prune_keys(connection, CUMULATIVE, &mut walk.cumulative, before_day)?;
+    prune_scopes(connection, &mut walk.session, before_day * 96)?;
+    let sums = prune_sums(connection, now.as_second().div_euclid(DAY) - KEEP_SUMS_DAYS)?;
+    Ok(facts == FACTS_PER_ROUND || sums)
+}
+
+/// Finds the end of the next stretch of keys, and deletes the old ones within it.
+type KeySql = [&'static str; 2];
+
+const SEEN: KeySql = [
+    "SELECT key FROM seen WHERE key > ? ORDER BY key LIMIT 1 OFFSET ?",
+    "DELETE FROM seen WHERE key > ? AND (key <= ?2 OR ?2 IS NULL) AND received < ?3",
+];
+
+const CUMULATIVE: KeySql = [
+    "SELECT series FROM cumulative WHERE series > ? ORDER BY series LIMIT 1 OFFSET ?",
+    "DELETE FROM cumulative WHERE series > ? AND (series <= ?2 OR ?2 IS NULL) AND received < ?3",
+];
+
+fn prune_keys(
+    connection: &Connection,
+    [find, delete]: KeySql,
+    cursor: &mut Vec<u8>,
+    before_day: i64,
+) -> Result<(), StoreError> {
+    let end: Option<Vec<u8>> = connection
+        .prepare_cached(find)
+        .and_then(|mut find| {
+            find.query_row(params![*cursor, KEYS_PER_ROUND], |row| row.get(0))
+                .optional()
+        })
+        .map_err(StoreError::sql("find old points"))?;
+    connection
+        .prepare_cached(delete)
+        .and_then(|mut delete| delete.execute(params![*cursor, end, before_day]))
+        .map_err(StoreError::sql("prune points"))?;
+    *cursor = end.unwrap_or_default();
+    Ok(())
+}
+
+/// Sessions are numbered in order of arrival, so a stretch of numbers is a stretch of time.
+fn prune_scopes(
+    connection: &Connection,
+    session: &mut i64,
+    before_quarter: i64,
+) -> Result<(), StoreError> {
+    let first = *session;
+    let end = first + SESSIONS_PER_ROUND;
+    for delete in [
+        "DELETE FROM cover WHERE session >= ? AND session < ? AND quarter < ?",
+        "DELETE FROM metered WHERE session >= ? AND session < ? AND quarter < ?",
+    ] {
+        connection
+            .prepare_cached(delete)
+            .and_then(|mut delete| delete.execute([first, end, before_quarter]))
+            .map_err(StoreError::sql("prune scopes"))?;
+    }
+    let last: i64 = connection
+        .prepare_cached("SELECT coalesce(max(id), 0) FROM session")
+        .and_then(|mut select| select.query_row([], |row| row.get(0)))
+        .map_err(StoreError::sql("find the last session"))?;
+    *session = if end > last { 0 } else { end };
+    Ok(())
+}
+
+/// Control totals and activities are kept as long as days and months.
+fn prune_sums(connection: &Connection, before_day: i64) -> Result<bool, StoreError> {
     let tables = [
         (
-            "DELETE FROM seen WHERE key IN (SELECT key FROM seen WHERE received < ? LIMIT ?)",
+            "DELETE FROM control_day WHERE (day, source, sku) IN \
+             (SELECT day, source, sku FROM control_day WHERE day < ? LIMIT ?)",
             before_day,
         ),
         (
-            "DELETE FROM cumulative WHERE (series, start) IN \
-             (SELECT series, start FROM cumulative WHERE received < ? LIMIT ?)",
-            before_day,
-        ),
-        (
-            "DELETE FROM cover WHERE (session, model, quarter) IN \
-             (SELECT session, model, quarter FROM cover WHERE quarter < ? LIMIT ?)",
-            before_quarter,
-        ),
-        (
-            "DELETE FROM metered WHERE (session, model, quarter, identity, sku) IN (SELECT \
-             session, model, quarter, identity, sku FROM metered WHERE quarter < ? LIMIT ?)",
-            before_quarter,
+            "DELETE FROM activity_quarter WHERE (quarter, identity, metric, labels) IN (SELECT \
+             quarter, identity, metric, labels FROM activity_quarter WHERE quarter < ? LIMIT ?)",
+            before_day * 96,
         ),
     ];
-    for (sql, before) in tables {
+    let mut more = false;
+    for (delete, before) in tables {
         let deleted = connection
-            .prepare_cached(sql)
-            .and_then(|mut delete| delete.execute(params![before, ROWS_PER_ROUND]))
-            .map_err(StoreError::sql("prune"))?;
-        more |= deleted == ROWS_PER_ROUND;
+            .prepare_cached(delete)
+            .and_then(|mut delete| delete.execute(params![before, SUMS_PER_ROUND]))
+            .map_err(StoreError::sql("prune sums"))?;
+        more |= deleted == SUMS_PER_ROUND;
     }
     Ok(more)
 }

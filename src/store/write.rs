@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, params};
 
 use super::StoreError;
-use super::cover::Scopes;
+use super::cover::{QUARTERS_PER_DAY, Scopes};
 use super::dict::Dictionaries;
 use super::fact::{Fact, Hash, State, Statements};
 use super::published::{
@@ -464,13 +464,13 @@ impl<'a> Commit<'a> {
             (None, None) => everyone,
         };
         let quarter = quarter_of(at_ms);
-        self.scopes
-            .meter((scope, model), (quarter, identity, sku), &amounts);
-        self.scopes.is_everyone(everyone);
         let source = self
             .memory
             .dictionaries
             .source(self.connection, &point.source)?;
+        self.scopes
+            .meter((scope, model), [quarter, identity, sku, source], &amounts);
+        self.scopes.is_everyone(everyone);
         let row = self.control.entry((day, source, sku)).or_default();
         row[0] += amounts[excess::REQUESTS];
         row[2] += amounts[0];
@@ -557,6 +557,16 @@ impl<'a> Commit<'a> {
         Ok(())
     }
 
+    /// Notes how the counted part of a source's counters has changed.
+    fn control_counted(&mut self, (quarter, _, sku): rollup::Key, source: i64, sums: &Sums) {
+        let day = quarter.div_euclid(QUARTERS_PER_DAY);
+        let row = self.control.entry((day, source, sku)).or_default();
+        row[1] += sums.requests;
+        for (sum, count) in row[8..].iter_mut().zip(sums.tokens) {
+            *sum += count;
+        }
+    }
+
     fn control_reported(&mut self, fact: &Fact) {
         let day = fact.at_ms.div_euclid(DAY_MS);
         let row = self
@@ -593,8 +603,9 @@ impl<'a> Commit<'a> {
         let excess = self
             .scopes
             .settle(self.connection, self.memory, self.terms)?;
-        for (key, sums) in excess.sums {
+        for (key, source, sums) in excess.sums {
             self.sums.entry(key).or_default().add(&sums, 1);
+            self.control_counted(key, source, &sums);
         }
         let mut released = excess.released;
         for (series, difference) in excess.published {

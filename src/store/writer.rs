@@ -31,6 +31,9 @@ pub(super) struct Writer {
     pub(super) terms: Arc<ArcSwap<Terms>>,
     pub(super) clock: Clock,
     pub(super) retain_raw: Duration,
+    pub(super) walk: upkeep::Walk,
+    /// The last commit failed; said once, not for every delivery.
+    pub(super) failing: bool,
     pub(super) queue: mpsc::UnboundedReceiver<Job>,
     pub(super) waiting: Arc<AtomicUsize>,
 }
@@ -47,8 +50,13 @@ impl Writer {
                     self.append(batch, &mut on_commit);
                 }
                 Job::Upkeep { now, answer } => {
-                    let done =
-                        upkeep::round(&self.file.connection, &mut self.spans, now, self.retain_raw);
+                    let done = upkeep::round(
+                        &self.file.connection,
+                        &mut self.spans,
+                        now,
+                        self.retain_raw,
+                        &mut self.walk,
+                    );
                     // The one who asked may have gone; the round counts all the same.
                     let _ = answer.send(done);
                 }
@@ -101,10 +109,19 @@ impl Writer {
         on_commit: &mut OnCommit,
     ) -> Vec<Result<Receipt, AppendError>> {
         match self.commit(intakes, on_commit) {
-            Ok(receipts) => receipts.into_iter().map(Ok).collect(),
+            Ok(receipts) => {
+                if self.failing {
+                    tracing::info!("commits go on");
+                }
+                self.failing = false;
+                receipts.into_iter().map(Ok).collect()
+            }
             Err(error) if intakes.len() == 1 || error.is_disk() => {
                 let reason = chain(&error);
-                tracing::error!(reason, deliveries = intakes.len(), "cannot commit");
+                if !self.failing {
+                    tracing::error!(reason, "cannot commit, senders are asked to wait");
+                }
+                self.failing = true;
                 intakes
                     .iter()
                     .map(|_| Err(AppendError::Unavailable(reason.clone())))
