@@ -67,7 +67,7 @@ run cargo test --locked --lib -- --ignored
 # shellcheck disable=SC2086 # no argument, or two
 run cargo test --locked --test it -- --ignored $skip
 
-run cargo check --locked --manifest-path fuzz/Cargo.toml --target-dir target
+run cargo check --manifest-path fuzz/Cargo.toml --target-dir target
 if cargo deny --version >/dev/null 2>&1; then
     run cargo deny check
 fi

@@ -1,14 +1,39 @@
-//! The command line.
+//! The command line: one file per command below, one line per command here.
+//!
+//! `run`, `check`, `metrics`, `client-config`, `token`, `demo` and `store restore` work alone;
+//! all others ask a running daemon over HTTP.
 
-use std::fmt::Write as _;
-use std::path::PathBuf;
+mod client_config;
+mod demo;
+mod doctor;
+mod remote;
+mod run;
+mod store;
+mod table;
+mod token;
+mod usage;
 
-use clap::{Args, Parser, Subcommand};
-use rustls::crypto::aws_lc_rs;
-use toml::Value;
+use std::future::Future;
+use std::process::ExitCode;
 
-use crate::config::Secret;
-use crate::model::access::{Scope, hash_text, hash_token};
+use anyhow::Context as _;
+use clap::{Parser, Subcommand};
+
+pub use client_config::ClientConfig;
+pub use demo::Demo;
+pub use doctor::Doctor;
+pub use remote::Remote;
+pub use run::ConfigFile;
+pub use store::StoreCommand;
+pub(crate) use table::grouped;
+pub use token::TokenCommand;
+pub use usage::Usage;
+
+use crate::config::Faults;
+use crate::model::catalogue;
+
+/// The command line or the configuration is wrong (`EX_USAGE` of sysexits).
+pub const USAGE: u8 = 64;
 
 /// Usage, cost and quota daemon for a company's Claude Code deployment.
 #[derive(Debug, Parser)]
@@ -24,104 +49,54 @@ pub enum Command {
     Run(ConfigFile),
     /// Checks the configuration, reports all faults at once and exits 64 if there are any.
     Check(ConfigFile),
+    /// Runs the daemon on a temporary store and plays a simulated organisation.
+    Demo(Demo),
+    /// Prints the Claude Code settings that make clients report to tallyd.
+    ClientConfig(ClientConfig),
+    /// Tells who is heard and what to do about who is not; exits 1 if something is wrong.
+    Doctor(Doctor),
+    /// Prints usage and cost as a table.
+    Usage(Usage),
+    /// Prints all metrics of `/metrics` as a Markdown table.
+    Metrics,
     /// Makes tokens.
     #[command(subcommand)]
     Token(TokenCommand),
+    /// Backs the ledger up and restores it.
+    #[command(subcommand)]
+    Store(StoreCommand),
 }
 
-/// Where the configuration is.
-#[derive(Args, Debug)]
-pub struct ConfigFile {
-    /// TOML file; without one every setting has its default.
-    #[arg(long, value_name = "FILE", env = "TALLYD_CONFIG")]
-    pub config: Option<PathBuf>,
-}
-
-#[derive(Debug, Subcommand)]
-pub enum TokenCommand {
-    /// Prints a new token once, and the lines for the configuration file.
-    New(NewToken),
-}
-
-/// What a new token is good for.
-#[derive(Args, Debug)]
-pub struct NewToken {
-    /// Name shown in logs and in `tallyd doctor`.
-    #[arg(long)]
-    pub name: String,
-    /// ingest, quota, read, finance or admin; may be repeated.
-    #[arg(long, required = true, value_parser = scope)]
-    pub scope: Vec<Scope>,
-    /// A user that the token may report; may be repeated. Without it: all.
-    #[arg(long)]
-    pub user: Vec<String>,
-    /// A team that the token may report; may be repeated. Without it: all.
-    #[arg(long)]
-    pub team: Vec<String>,
-}
-
-/// How commands reach a running daemon.
-#[derive(Args, Clone, Debug)]
-pub struct Remote {
-    /// Base URL of the daemon.
-    #[arg(long, env = "TALLYD_URL", default_value = "http://127.0.0.1:9477")]
-    pub url: String,
-    /// Bearer token; better given in the environment, where `ps` does not show it.
-    #[arg(long, env = "TALLYD_TOKEN", hide_env_values = true, value_parser = secret)]
-    pub token: Option<Secret<String>>,
-}
-
-fn scope(name: &str) -> Result<Scope, String> {
-    let names = Scope::ALL.map(Scope::name).join(", ");
-    Scope::parse(name).ok_or_else(|| format!("must be one of {names}"))
-}
-
-#[expect(
-    clippy::unnecessary_wraps,
-    reason = "clap's value parsers return a result"
-)]
-fn secret(token: &str) -> Result<Secret<String>, String> {
-    Ok(Secret::new(token.to_owned()))
-}
-
-/// Random bytes of a token: beyond guessing.
-const TOKEN_BYTES: usize = 32;
-
-/// Begins every token, so that scanners for leaked secrets can know it.
-const TOKEN_PREFIX: &str = "tallyd_";
-
-/// Makes a token and tells what to do with it.
-pub fn new_token(wanted: &NewToken) -> anyhow::Result<String> {
-    let mut random = [0; TOKEN_BYTES];
-    let source = aws_lc_rs::default_provider().secure_random;
-    let filled = source.fill(&mut random);
-    filled.map_err(|_| anyhow::anyhow!("the system gives no random numbers"))?;
-    let digits = hash_text(&random);
-    let digits = digits.trim_start_matches("sha256:");
-    let token = format!("{TOKEN_PREFIX}{digits}");
-    Ok(format!(
-        "{token}\n\nThis is the only time that the token is shown. For the configuration file:\n\n{}",
-        token_lines(wanted, &token)
-    ))
-}
-
-/// The lines for the configuration file: the hash, never the token.
-fn token_lines(wanted: &NewToken, token: &str) -> String {
-    let list = |texts: Vec<&str>| Value::from(texts).to_string();
-    let scopes = wanted.scope.iter().map(|scope| scope.name()).collect();
-    let mut lines = format!(
-        "[[auth.tokens]]\nname = {}\nhash = \"{}\"\nscopes = {}\n",
-        Value::from(wanted.name.as_str()),
-        hash_text(&hash_token(token)),
-        list(scopes),
-    );
-    for (key, names) in [("users", &wanted.user), ("teams", &wanted.team)] {
-        if !names.is_empty() {
-            let names = list(names.iter().map(String::as_str).collect());
-            let _ = writeln!(lines, "{key} = {names}");
+/// Does what a command says and tells how it went.
+pub fn execute(command: Command) -> ExitCode {
+    let done = match command {
+        Command::Run(file) => run::run(file),
+        Command::Check(file) => run::check(file),
+        Command::Demo(wanted) => demo::execute(&wanted),
+        Command::ClientConfig(wanted) => client_config::execute(&wanted),
+        Command::Doctor(wanted) => doctor::execute(&wanted),
+        Command::Usage(wanted) => usage::execute(&wanted),
+        Command::Metrics => {
+            print!("{}", catalogue::markdown());
+            Ok(())
+        }
+        Command::Token(TokenCommand::New(wanted)) => {
+            token::new_token(&wanted).map(|text| print!("{text}"))
+        }
+        Command::Store(command) => store::execute(command),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::from(if error.is::<Faults>() { USAGE } else { 1 })
         }
     }
-    lines
+}
+
+fn block_on<F: Future>(future: F) -> anyhow::Result<F::Output> {
+    let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
+    Ok(runtime.block_on(future))
 }
 
 #[cfg(test)]
@@ -129,7 +104,6 @@ mod tests {
     use clap::CommandFactory as _;
 
     use super::*;
-    use crate::config::{Config, Environment};
 
     #[test]
     fn the_command_line_is_well_formed() {
@@ -137,35 +111,11 @@ mod tests {
     }
 
     #[test]
-    fn the_lines_for_the_configuration_admit_the_token() {
-        let wanted = NewToken {
-            name: "the \"gateway\"".to_owned(),
-            scope: vec![Scope::Ingest, Scope::Read],
-            user: vec!["Ada@example.com".to_owned()],
-            team: Vec::new(),
-        };
-        let text = new_token(&wanted).unwrap();
-        let (token, rest) = text.split_once('\n').unwrap();
-        let lines = &rest[rest.find("[[").unwrap()..];
-        assert!(!lines.contains(token));
-        let config = Config::parse(lines, &Environment::default()).unwrap();
-        let access = config.auth.access_list();
-        let grant = access.authorize(Some(token), Scope::Read).unwrap();
-        assert_eq!(&*grant.name, "the \"gateway\"");
-        assert_eq!(grant.scopes, [Scope::Ingest, Scope::Read]);
-        assert_eq!(grant.binding.users, ["ada@example.com".into()]);
-        assert_ne!(new_token(&wanted).unwrap(), text);
-    }
-
-    #[test]
-    fn a_token_on_the_command_line_is_not_shown() {
-        #[derive(Debug, Parser)]
-        struct Ask {
-            #[command(flatten)]
-            remote: Remote,
+    fn the_documentation_names_every_command() {
+        let page = include_str!("../docs/cli.md");
+        for command in Cli::command().get_subcommands() {
+            let name = format!("tallyd {}", command.get_name());
+            assert!(page.contains(&name), "{name}");
         }
-        let ask = Ask::parse_from(["ask", "--token", "s3cret"]);
-        assert!(!format!("{ask:?}").contains("s3cret"));
-        assert_eq!(ask.remote.url, "http://127.0.0.1:9477");
     }
 }

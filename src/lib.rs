@@ -14,13 +14,14 @@
 //! | 2 tools | [`registry`], [`schedule`], [`store`], [`record`], [`heard`], [`ready`] |
 //! | 3 jobs | [`collect`], [`export`], [`forward`] |
 //! | 4 doors | [`http`], [`otlp`], [`web`] |
-//! | 5 house | [`app`], [`serve`], [`cli`], [`telemetry`], `demo` |
+//! | 5 house | [`app`], [`serve`], [`cli`], [`telemetry`], [`demo`] |
 
 pub mod app;
 pub mod cli;
 pub mod clock;
 pub mod collect;
 pub mod config;
+pub mod demo;
 pub mod export;
 pub mod forward;
 pub mod heard;

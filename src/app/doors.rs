@@ -1,5 +1,6 @@
 //! What answers on each listener.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -74,6 +75,7 @@ fn expose(parts: &Parts) -> Expose {
             return None;
         }
         parts.recorder.refresh(parts.clock.now());
+        refusals(&parts);
         let format = Format::negotiate(Some(accept));
         let text = prometheus::scrape(&parts.registry, format);
         let packed = prometheus::accepts_gzip(Some(accept_encoding));
@@ -88,4 +90,20 @@ fn expose(parts: &Parts) -> Expose {
             .into(),
         })
     })
+}
+
+/// Counts what the doors refused, by signal and code.
+fn refusals(parts: &Parts) {
+    let mut totals: BTreeMap<(&str, String), u64> = BTreeMap::new();
+    for (sender, hearing) in parts.heard.list() {
+        for (code, count) in hearing.refused {
+            *totals.entry((sender.signal, code)).or_default() += count;
+        }
+    }
+    for ((signal, code), total) in totals {
+        let labels = [signal, &*code];
+        parts
+            .registry
+            .raise(catalogue::REFUSED, &labels, total.into());
+    }
 }

@@ -270,10 +270,12 @@ impl Published {
     pub(super) fn apply_activities(
         &mut self,
         connection: &Connection,
-        additions: HashMap<ActivityLabels, u64>,
+        additions: HashMap<ActivityLabels, i64>,
     ) -> Result<Vec<(Arc<ActivityLabels>, u64)>> {
         let mut grown = Vec::with_capacity(additions.len());
         for (labels, amount) in additions {
+            // A cumulative point out of order moves increases but never lowers their sum.
+            let amount = u64::try_from(amount).unwrap_or(0);
             if let Some((id, value)) = self.activities.get_mut(&labels) {
                 *value = value.saturating_add(amount);
                 connection

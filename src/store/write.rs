@@ -92,7 +92,7 @@ pub(super) struct Commit<'a> {
     control: HashMap<(i64, i64, i64), [i64; 14]>,
     published: HashMap<i64, Difference>,
     durations: HashMap<(String, String), (Vec<u32>, u64)>,
-    activities: HashMap<ActivityLabels, u64>,
+    activities: HashMap<ActivityLabels, i64>,
     activity_sums: HashMap<(i64, i64, &'static str, i64), i64>,
     active: HashMap<i64, i64>,
     reports: HashMap<(Arc<str>, &'static str), u64>,
@@ -530,9 +530,7 @@ impl<'a> Commit<'a> {
             team,
             labels: text,
         };
-        // A cumulative point out of order can move increases; only its sum may not be negative.
-        let sum = self.activities.entry(labels).or_default();
-        *sum = sum.saturating_add_signed(amount);
+        *self.activities.entry(labels).or_default() += amount;
         Ok(())
     }
 

@@ -1,0 +1,55 @@
+//! `tallyd demo`.
+
+use std::time::Duration;
+
+use clap::Args;
+
+use super::block_on;
+use crate::app;
+use crate::clock::Clock;
+use crate::config::{Config, Environment};
+use crate::demo::{self, Ports, Settings};
+use crate::schedule::Stop;
+use crate::telemetry;
+
+/// What to play.
+#[derive(Args, Debug)]
+pub struct Demo {
+    /// People of the simulated company, at most 5000.
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=5_000))]
+    pub users: u32,
+    /// Days of history, at most 365.
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=365))]
+    pub days: u32,
+    /// The same seed plays the same history.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// End this long after the history is in, and exit 1 if the totals are not what was played.
+    #[arg(long, value_parser = humantime::parse_duration)]
+    pub duration: Option<Duration>,
+    /// Take free ports instead of the usual ones.
+    #[arg(long)]
+    pub free_ports: bool,
+}
+
+pub(super) fn execute(wanted: &Demo) -> anyhow::Result<()> {
+    let settings = Settings {
+        users: wanted.users,
+        days: wanted.days,
+        seed: wanted.seed,
+        ports: if wanted.free_ports {
+            Ports::Free
+        } else {
+            Ports::Usual
+        },
+        duration: wanted.duration,
+    };
+    let config = Config::parse("", &Environment::default())?;
+    telemetry::install(&config.log)?;
+    block_on(async {
+        let stop = Stop::new();
+        app::stop_on_signals(stop.clone())?;
+        let loaded = |history: &demo::History| print!("{}", demo::summary(history));
+        demo::run(settings, Clock::System, stop, loaded).await
+    })?
+}
