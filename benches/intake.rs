@@ -76,7 +76,7 @@ fn floor(path: &Path, records: usize, per_commit: usize) -> anyhow::Result<f64> 
             }
             let [a, b, c, d] = tokens(i);
             let (user, model) = (i * 7 % USERS, i % MODELS.len());
-            let at = 1_795_000_000_000_i64 + i as i64;
+            let at = 1_795_000_000_000_i64 + i64::try_from(i)?;
             insert.execute((at, user, model, user * 3 + i % 3, a, b, c, d))?;
             let row = sums.entry((at / 900_000, user, model)).or_default();
             for (sum, part) in row.iter_mut().zip([1, a, b, c, d]) {
@@ -127,8 +127,8 @@ fn body(batch: usize, start_ms: i64) -> anyhow::Result<String> {
 #[tokio::main]
 async fn daemon(folder: &Path) -> anyhow::Result<f64> {
     let text = format!(
-        "[listen]\nhttp = \"127.0.0.1:0\"\notlp_http = \"\"\ngrpc = \"\"\n[store]\npath = {:?}\n",
-        folder.join("store")
+        "[listen]\nhttp = \"127.0.0.1:0\"\notlp_http = \"\"\ngrpc = \"\"\n[store]\npath = \"{}\"\n",
+        folder.join("store").display()
     );
     let config = Config::parse(&text, &Environment::default())?;
     let app = App::build(config, Clock::System).await?;
@@ -153,7 +153,7 @@ async fn daemon(folder: &Path) -> anyhow::Result<f64> {
         let url = url.clone();
         senders.spawn(async move {
             let client = reqwest::Client::builder()
-                .timeout(Duration::from_secs(60))
+                .timeout(Duration::from_mins(1))
                 .build()?;
             for body in own {
                 let request = client

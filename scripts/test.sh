@@ -63,6 +63,7 @@ else
     skip='--skip a_full_disk_stops_writes'
 fi
 rmdir "$disk"
+run cargo test --locked --lib -- --ignored
 # shellcheck disable=SC2086 # no argument, or two
 run cargo test --locked --test it -- --ignored $skip
 

@@ -16,7 +16,7 @@ use crate::schedule::{Stop, Ticks};
 use crate::serve::Certificate;
 
 /// Time between two rounds of upkeep when nothing is due.
-pub(super) const UPKEEP_PERIOD: Duration = Duration::from_secs(60);
+pub(super) const UPKEEP_PERIOD: Duration = Duration::from_mins(1);
 
 /// Time between two looks at gauges that only the ledger's writer knows.
 pub(super) const GAUGE_PERIOD: Duration = Duration::from_secs(15);
@@ -139,13 +139,12 @@ pub(super) fn note_reload(registry: &Registry, good: bool, now: Timestamp) {
 }
 
 fn say_faults(error: &anyhow::Error, what: &str) {
-    match error.downcast_ref::<Faults>() {
-        Some(faults) => {
-            for fault in &faults.0 {
-                error!(fault, "{what}");
-            }
-        }
-        None => error!(error = format!("{error:#}"), "{what}"),
+    let Some(faults) = error.downcast_ref::<Faults>() else {
+        error!(error = format!("{error:#}"), "{what}");
+        return;
+    };
+    for fault in &faults.0 {
+        error!(fault, "{what}");
     }
 }
 

@@ -334,7 +334,7 @@ mod tests {
     fn any_report() -> impl Strategy<Value = Report> {
         (
             any::<[u8; 2]>(),
-            0..4_u32,
+            0..4_u8,
             proptest::bool::weighted(0.1),
             0..3_i64,
             proptest::option::of(0..2_i64),
@@ -344,10 +344,8 @@ mod tests {
         )
             .prop_map(
                 |(key, rank, control, day, session, request, client, count)| Report {
-                    key: [
-                        key[0], key[1], rank as u8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
-                    ],
-                    rank,
+                    key: [key[0], key[1], rank, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+                    rank: rank.into(),
                     control,
                     at_ms: day * PAIR_WITHIN_MS * 2 / 3,
                     session,

@@ -82,9 +82,9 @@ impl Recorder {
     /// Records a delivery. When this returns `Ok`, everything accepted is on disk and counted.
     pub async fn record(&self, mut intake: Intake) -> Result<Receipt, RecordError> {
         let horizon = Horizon::at(self.clock.now());
-        let records = horizon.sift(&mut intake.records, |r| horizon.record(r));
-        let points = horizon.sift(&mut intake.points, |p| horizon.point(p));
-        let activities = horizon.sift(&mut intake.activities, |a| horizon.instant("at", a.at));
+        let records = Horizon::sift(&mut intake.records, |r| horizon.record(r));
+        let points = Horizon::sift(&mut intake.points, |p| horizon.point(p));
+        let activities = Horizon::sift(&mut intake.activities, |a| horizon.instant("at", a.at));
         let receipt = if intake.is_empty() {
             Receipt::default()
         } else {
@@ -131,7 +131,6 @@ pub(crate) mod testing {
     /// Keeps the ledger's folder as long as it lives.
     pub(crate) struct Scratch {
         pub(crate) recorder: Recorder,
-        pub(crate) registry: Arc<Registry>,
         _folder: tempfile::TempDir,
     }
 
@@ -140,7 +139,7 @@ pub(crate) mod testing {
             let folder = tempfile::tempdir().unwrap();
             let settings = Settings {
                 folder: folder.path().to_owned(),
-                retain_raw: std::time::Duration::from_secs(90 * 86_400),
+                retain_raw: std::time::Duration::from_hours(90 * 24),
                 zone: jiff::tz::TimeZone::UTC,
             };
             let terms = Arc::new(ArcSwap::from_pointee(Terms::default()));
@@ -150,11 +149,9 @@ pub(crate) mod testing {
                 per_user: PerUser::On,
                 pseudonyms: None,
             };
-            let (recorder, _) =
-                Recorder::start(opened, registry.clone(), terms, naming, clock).unwrap();
+            let (recorder, _) = Recorder::start(opened, registry, terms, naming, clock).unwrap();
             Self {
                 recorder,
-                registry,
                 _folder: folder,
             }
         }

@@ -155,10 +155,7 @@ impl Dictionaries {
                     value.cost_center
                 ])
             })
-            .map(|id| {
-                self.identities.insert(id, value.clone());
-                id
-            })
+            .inspect(|id| self.identities.insert(*id, value.clone()))
             .map_err(StoreError::sql("store an identity"))
     }
 
@@ -205,10 +202,9 @@ impl Dictionaries {
                     band
                 ])
             })
-            .map(|id| {
-                self.model_of_sku.insert(id, model);
-                self.skus.insert(id, value.clone());
-                id
+            .inspect(|id| {
+                self.model_of_sku.insert(*id, model);
+                self.skus.insert(*id, value.clone());
             })
             .map_err(StoreError::sql("store a model"))
     }

@@ -31,7 +31,7 @@ impl Open {
     fn at(folder: &Path) -> Self {
         let settings = Settings {
             folder: folder.to_owned(),
-            retain_raw: Duration::from_secs(90 * 86_400),
+            retain_raw: Duration::from_hours(90 * 24),
             zone: TimeZone::UTC,
         };
         let terms = Terms {

@@ -11,7 +11,8 @@ pub(crate) type Counts = [u64; 4];
 pub(crate) struct Request {
     pub(crate) at: Timestamp,
     pub(crate) session: Option<&'static str>,
-    pub(crate) request_id: Option<&'static str>,
+    /// Its request id.
+    pub(crate) known_as: Option<&'static str>,
     pub(crate) user: &'static str,
     pub(crate) model: &'static str,
     pub(crate) counts: Counts,
@@ -23,7 +24,7 @@ impl Request {
         Self {
             at,
             session: Some("5e55"),
-            request_id: Some("req_1"),
+            known_as: Some("req_1"),
             user: "alice@example.com",
             model: "claude-sonnet-4-6",
             counts: [1200, 40, 5600, 300],
@@ -35,7 +36,7 @@ impl Request {
         let [input, output, cache_read, cache_write] = self.counts;
         json!({
             "id": id, "at": self.at.to_string(), "user": self.user, "team": "payments",
-            "session": self.session, "request_id": self.request_id, "model": self.model,
+            "session": self.session, "request_id": self.known_as, "model": self.model,
             "tokens": {"input": input, "output": output, "cache_read": cache_read,
                        "cache_write": cache_write},
         })
@@ -54,7 +55,7 @@ impl Request {
             number("cache_read_tokens", cache_read),
             number("cache_creation_tokens", cache_write),
         ]);
-        attributes.extend(self.request_id.map(|id| text("request_id", id)));
+        attributes.extend(self.known_as.map(|id| text("request_id", id)));
         json!({"resourceLogs": [{
             "resource": resource(),
             "scopeLogs": [{

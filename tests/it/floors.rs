@@ -106,11 +106,11 @@ fn floor(module: &str) -> usize {
     floor.unwrap_or_else(|| panic!("the module {module} is on no floor: see src/lib.rs"))
 }
 
-fn may_import(importer: &str, imported: &str) -> bool {
-    let within = WITHIN.iter().find(|(module, _)| *module == importer);
-    importer == imported
-        || floor(imported) < floor(importer)
-        || within.is_some_and(|(_, modules)| modules.contains(&imported))
+fn may_import(module: &str, other: &str) -> bool {
+    let within = WITHIN.iter().find(|(importer, _)| *importer == module);
+    module == other
+        || floor(other) < floor(module)
+        || within.is_some_and(|(_, modules)| modules.contains(&other))
 }
 
 /// The names that follow `prefix` in a line, where the prefix begins a path.

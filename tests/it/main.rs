@@ -8,6 +8,10 @@
     clippy::unwrap_used,
     reason = "helpers of tests fail like tests; clippy knows only #[test] functions"
 )]
+#![expect(
+    clippy::float_cmp,
+    reason = "counts are exact: whole numbers far below 2^53"
+)]
 
 mod facts;
 mod floors;

@@ -118,7 +118,7 @@ async fn metrics_event_and_gateway_of_one_request_are_one_in_any_order() {
 #[tokio::test]
 async fn without_a_request_id_session_and_counts_tell_that_it_is_one() {
     let mut request = Request::new(an_hour_ago());
-    request.request_id = None;
+    request.known_as = None;
     request.model = "us.anthropic.claude-sonnet-4-6-v1:0";
     let mut seen_by_gateway = request.clone();
     seen_by_gateway.at = request.at + SignedDuration::from_millis(1200);
@@ -135,7 +135,7 @@ async fn a_gateway_that_starts_in_mid_session_adds_nothing_and_hides_nothing() {
     let first = Request::new(an_hour_ago());
     let second = Request {
         at: first.at + SignedDuration::from_secs(60),
-        request_id: Some("req_2"),
+        known_as: Some("req_2"),
         counts: [17, 5, 0, 0],
         ..first.clone()
     };
@@ -152,7 +152,7 @@ async fn a_gateway_that_starts_in_mid_session_adds_nothing_and_hides_nothing() {
 #[tokio::test]
 async fn two_equal_requests_of_one_session_stay_two() {
     let mut first = Request::new(an_hour_ago());
-    first.request_id = None;
+    first.known_as = None;
     let mut second = first.clone();
     second.at = first.at + SignedDuration::from_secs(5);
     let steps = [

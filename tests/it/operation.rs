@@ -115,7 +115,7 @@ async fn closed_store() -> Arc<Place> {
 fn record(id: &str) -> Value {
     let request = Request {
         session: None,
-        request_id: None,
+        known_as: None,
         ..Request::new(an_hour_ago())
     };
     request.by_gateway(id)

@@ -1,5 +1,6 @@
 //! A real Prometheus scrapes the daemon, over kill and restart.
 
+use std::fmt::Write as _;
 use std::net::TcpListener;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -80,14 +81,18 @@ impl Prometheus {
 }
 
 fn percent_encoded(text: &str) -> String {
-    text.bytes().map(|byte| format!("%{byte:02x}")).collect()
+    let mut encoded = String::new();
+    for byte in text.bytes() {
+        let _ = write!(encoded, "%{byte:02x}");
+    }
+    encoded
 }
 
 async fn report(daemon: &Daemon, ids: std::ops::Range<u32>) {
     let at = Clock::System.now() - SignedDuration::from_mins(5);
     let request = Request {
         session: None,
-        request_id: None,
+        known_as: None,
         ..Request::new(at)
     };
     let records: Vec<_> = ids.map(|id| request.by_gateway(&id.to_string())).collect();
