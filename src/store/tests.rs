@@ -318,6 +318,36 @@ proptest! {
     }
 }
 
+#[test]
+fn a_request_leaves_the_session_that_it_was_counted_in() {
+    // The gateway's report has no session and joins those of two, which a later report finds
+    // from the other side.
+    let request = |source, id, request_id, session, hour, input| Any::Request {
+        source,
+        id,
+        request_id,
+        session,
+        hour,
+        input,
+    };
+    let facts = [
+        request(source::EVENTS, 183, Some(0), Some(0), 0, 11),
+        request("litellm", 163, Some(0), Some(1), 24, 11),
+        Any::Counter {
+            session: Some(0),
+            device: true,
+            cumulative: false,
+            start: 16,
+            hour: 24,
+            value: 29,
+        },
+        request("gateway", 78, Some(0), None, 16, 11),
+        request("litellm", 235, None, Some(0), 18, 10),
+        request("litellm", 184, None, Some(0), 23, 11),
+    ];
+    assert_eq!(play(&facts, 1), play(&facts, 100));
+}
+
 #[tokio::test]
 async fn days_and_months_equal_their_quarter_hours_before_and_after_upkeep() {
     let folder = tempfile::tempdir().unwrap();

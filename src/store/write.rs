@@ -808,13 +808,15 @@ impl<'a> Commit<'a> {
     /// What a request adds, told by its reports, best first.
     fn contribution(&mut self, members: &[&Fact], cost: Option<i64>) -> Result<Contribution> {
         let best = members[0];
+        // In an order of their own: what is taken back must be what was counted, however the
+        // reports were found.
+        let mut members = members.to_vec();
+        members[1..].sort_by_key(|fact| (fact.control, fact.rank, fact.at_ms, fact.key));
         let mut identity = best.identity;
         if members.len() > 1 {
             let dictionaries = &self.memory.dictionaries;
             let mut merged = Identity::clone(dictionaries.identities.get(best.identity)?);
-            let mut others: Vec<&&Fact> = members[1..].iter().collect();
-            others.sort_by_key(|fact| (fact.control, fact.rank, fact.at_ms, fact.key));
-            for other in others {
+            for other in &members[1..] {
                 merged = merged.filled_from(dictionaries.identities.get(other.identity)?);
             }
             identity = self
