@@ -25,7 +25,6 @@ pub use doctor::Doctor;
 pub use remote::Remote;
 pub use run::ConfigFile;
 pub use store::StoreCommand;
-pub(crate) use table::grouped;
 pub use token::TokenCommand;
 pub use usage::Usage;
 

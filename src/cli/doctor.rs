@@ -7,9 +7,10 @@ use clap::Args;
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use super::table::{Align, grouped, table};
+use super::table::{Align, table};
 use super::{Remote, block_on};
 use crate::clock::Clock;
+use crate::model::label::grouped;
 
 /// Asks a running daemon.
 #[derive(Args, Debug)]

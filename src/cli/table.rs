@@ -1,5 +1,7 @@
 //! Aligned tables, and numbers as people read them.
 
+use crate::model::label::grouped;
+
 use std::fmt::Write as _;
 
 /// On which side a column's texts stand.
@@ -43,19 +45,6 @@ pub(super) fn table(columns: &[(&str, Align)], rows: &[Vec<String>], totals: usi
         }
         let cells: Vec<&str> = row.iter().map(String::as_str).collect();
         text.push_str(&line(&cells));
-    }
-    text
-}
-
-/// A count with thousands separators.
-pub(crate) fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
     }
     text
 }

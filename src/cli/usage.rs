@@ -4,8 +4,9 @@ use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use serde_json::Value;
 
-use super::table::{Align, grouped, table, usd};
+use super::table::{Align, table, usd};
 use super::{Remote, block_on};
+use crate::model::label::grouped;
 
 /// A question to a running daemon.
 #[derive(Args, Debug)]

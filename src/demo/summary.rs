@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::{ByTeam, History, Totals};
-use crate::cli::grouped;
+use crate::model::label::grouped;
 
 /// A text for people: what was played, whether it was counted right, and where to look.
 #[must_use]
