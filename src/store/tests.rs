@@ -302,7 +302,7 @@ fn play(facts: &[Any], per_commit: usize) -> (Vec<UsageRow>, Vec<UsageRow>) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig::with_cases(256))]
 
     #[test]
     fn every_order_of_arrival_gives_the_same_ledger(
