@@ -52,7 +52,7 @@ fn floor(path: &Path, records: usize, per_commit: usize) -> anyhow::Result<f64> 
     let db = Connection::open(path)?;
     db.execute_batch(
         "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA cache_size = -65536;
-         PRAGMA wal_autocheckpoint = 4000;
+         PRAGMA wal_autocheckpoint = 16000;
          CREATE TABLE seen (key BLOB PRIMARY KEY) WITHOUT ROWID;
          CREATE TABLE record (id INTEGER PRIMARY KEY, at INTEGER, user INTEGER, model INTEGER,
              session INTEGER, input INTEGER, output INTEGER, cache_read INTEGER,

@@ -30,10 +30,11 @@ pub(super) fn open(folder: &Path) -> Result<StoreFile, StoreError> {
     check(&path)?;
     let mut connection = Connection::open(&path).map_err(StoreError::sql("open the ledger"))?;
     restrict(&path)?;
+    // A log of up to 64 MB: key pages change in every commit, and are copied once for many.
     connection
         .execute_batch(
             "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
-             PRAGMA wal_autocheckpoint = 4000; PRAGMA temp_store = MEMORY; \
+             PRAGMA wal_autocheckpoint = 16000; PRAGMA temp_store = MEMORY; \
              PRAGMA cache_size = -65536; PRAGMA busy_timeout = 5000;",
         )
         .map_err(StoreError::sql("set up the ledger"))?;
