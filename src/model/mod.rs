@@ -3,6 +3,7 @@
 //! Pure: no I/O, no async, no clock. Everything above may use it.
 
 pub mod access;
+pub mod alarm;
 pub mod catalogue;
 pub mod cumulative;
 pub mod directory;
@@ -10,6 +11,7 @@ pub mod excess;
 pub mod identify;
 pub mod identity;
 pub mod label;
+pub mod minute;
 pub mod money;
 pub mod names;
 pub mod once;

@@ -23,6 +23,7 @@ mod upkeep;
 mod write;
 mod writer;
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -31,6 +32,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tokio::sync::{mpsc, oneshot};
 
 pub use backup::restore;
@@ -202,7 +204,18 @@ enum Job {
     Debt {
         answer: oneshot::Sender<Difference>,
     },
+    /// A small change by itself, in the order of the queue.
+    Change(Change),
     Stop,
+}
+
+/// Changes rows in a transaction that is its own, and answers whoever asked.
+struct Change(Box<dyn FnOnce(&mut Connection) + Send>);
+
+impl fmt::Debug for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Change")
+    }
 }
 
 /// A ledger that was opened but does not write yet.
@@ -377,6 +390,20 @@ impl Ledger {
         self.inner.jobs.send(job).map_err(|_| QueryError::Dropped)
     }
 
+    /// Changes rows in one transaction on the writer's thread. `Ok` comes when it is on disk.
+    async fn change<T: Send + 'static>(
+        &self,
+        change: impl FnOnce(&Transaction<'_>) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, QueryError> {
+        let (answer, answered) = oneshot::channel();
+        let work = move |connection: &mut Connection| {
+            // Whoever asked may have gone; the change counts all the same.
+            let _ = answer.send(transact(connection, change));
+        };
+        self.send(Job::Change(Change(Box::new(work))))?;
+        Ok(answered.await.map_err(|_| QueryError::Dropped)??)
+    }
+
     async fn read<T: Send + 'static>(
         &self,
         ask: impl FnOnce(&mut Reader) -> Result<T, QueryError> + Send + 'static,
@@ -399,4 +426,18 @@ impl Ledger {
         .await
         .map_err(|_| QueryError::Dropped)?
     }
+}
+
+fn transact<T>(
+    connection: &mut Connection,
+    change: impl FnOnce(&Transaction<'_>) -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    let transaction = connection
+        .transaction_with_behavior(TransactionBehavior::Immediate)
+        .map_err(StoreError::sql("begin a change"))?;
+    let result = change(&transaction)?;
+    transaction
+        .commit()
+        .map_err(StoreError::sql("commit a change"))?;
+    Ok(result)
 }

@@ -11,7 +11,7 @@ use super::open::StoreFile;
 use super::span::Spans;
 use super::terms::Terms;
 use super::write::{Commit, Effects, Memory};
-use super::{AppendError, CommitReport, Job, OnCommit, StoreError, upkeep};
+use super::{AppendError, Change, CommitReport, Job, OnCommit, StoreError, upkeep};
 use crate::clock::{Clock, Stopwatch};
 use crate::model::usage::{Intake, Receipt};
 
@@ -63,6 +63,7 @@ impl Writer {
                 Job::Debt { answer } => {
                     let _ = answer.send(self.memory.published.debt());
                 }
+                Job::Change(Change(work)) => work(&mut self.file.connection),
                 Job::Stop => break,
             }
         }
