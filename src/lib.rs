@@ -28,6 +28,7 @@ pub mod heard;
 pub mod http;
 pub mod model;
 pub mod otlp;
+pub mod quota;
 pub mod ready;
 pub mod record;
 pub mod registry;

@@ -16,6 +16,7 @@ mod listen;
 mod log;
 mod metrics;
 mod models;
+mod quota;
 mod reader;
 mod secret;
 mod setting;
@@ -44,6 +45,7 @@ pub use listen::Listen;
 pub use log::{Format, Log};
 pub use metrics::{Metrics, PerUser};
 pub use models::Models;
+pub use quota::Quota;
 pub use reader::Faults;
 pub use secret::Secret;
 pub use setting::Applies;
@@ -56,7 +58,7 @@ use reader::Reader;
 use setting::{Section, Setting, Shown};
 
 /// All sections, in the order of the example file.
-const SECTIONS: [&Section; 14] = [
+const SECTIONS: [&Section; 15] = [
     &listen::SECTION,
     &tls::SECTION,
     &auth::SECTION,
@@ -68,6 +70,7 @@ const SECTIONS: [&Section; 14] = [
     &metrics::SECTION,
     &collect::SECTION,
     &cost::SECTION,
+    &quota::SECTION,
     &forward::SECTION,
     &limits::SECTION,
     &log::SECTION,
@@ -87,6 +90,7 @@ pub struct Config {
     pub metrics: Metrics,
     pub collect: Collect,
     pub cost: Cost,
+    pub quota: Quota,
     pub forward: Option<Forward>,
     pub limits: Limits,
     pub log: Log,
@@ -127,6 +131,7 @@ impl Config {
             metrics: metrics::read(&mut reader),
             collect: collect::read(&mut reader),
             cost: cost::read(&mut reader),
+            quota: quota::read(&mut reader),
             forward: forward::read(&mut reader),
             limits: limits::read(&mut reader),
             log: log::read(&mut reader),

@@ -320,6 +320,24 @@ impl Book {
         self.keep(request.id.clone(), reservation);
     }
 
+    /// Takes a hold back as if it had never been asked for.
+    pub fn forget(&mut self, id: &str) {
+        let Some(reservation) = self.reservations.get(id) else {
+            return;
+        };
+        self.end(id, Phase::Released, None, reservation.reserved_at);
+        self.reservations.remove(id);
+    }
+
+    /// Live reservations by id.
+    pub fn live(&self) -> impl Iterator<Item = (&str, &Reservation)> {
+        let live = |(_, known): &(&Box<str>, &Reservation)| known.phase == Phase::Live;
+        self.reservations
+            .iter()
+            .filter(live)
+            .map(|(id, known)| (&**id, known))
+    }
+
     /// A reservation, live or ended a short while ago.
     #[must_use]
     pub fn reservation(&self, id: &str) -> Option<&Reservation> {

@@ -6,10 +6,12 @@
 
 mod activity;
 mod backup;
+mod booked;
 mod control;
 mod cover;
 mod dict;
 mod fact;
+mod journal;
 mod open;
 mod published;
 mod query;
@@ -36,6 +38,8 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tokio::sync::{mpsc, oneshot};
 
 pub use backup::restore;
+pub use booked::{Booked, reservation_key};
+pub use journal::Journal;
 pub use published::{
     ActivityLabels, CLIENT_COST, COST, DURATION_BOUNDS_MS, Difference, Durations, Growth, REQUESTS,
     SEPARATOR, UNPRICED, UsageLabels,
@@ -204,9 +208,26 @@ enum Job {
     Debt {
         answer: oneshot::Sender<Difference>,
     },
+    /// Tells all that was booked since a time, between two commits.
+    Rebook {
+        from: Timestamp,
+        visit: Rebook,
+        answer: oneshot::Sender<Result<(), StoreError>>,
+    },
     /// A small change by itself, in the order of the queue.
     Change(Change),
     Stop,
+}
+
+/// Takes what was booked, one by one, and `None` when that was all.
+pub type Rebooking = Box<dyn FnMut(Option<Booked>) + Send>;
+
+struct Rebook(Rebooking);
+
+impl fmt::Debug for Rebook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Rebook")
+    }
 }
 
 /// Changes rows in a transaction that is its own, and answers whoever asked.
@@ -352,6 +373,25 @@ impl Ledger {
         let (answer, answered) = oneshot::channel();
         self.send(Job::Debt { answer })?;
         answered.await.map_err(|_| QueryError::Dropped)
+    }
+
+    /// Tells `visit` all that was booked since a time, by quarter hour, between two commits: what
+    /// later commits book comes after it and is not in it.
+    pub async fn rebook(&self, from: Timestamp, visit: Rebooking) -> Result<(), QueryError> {
+        let (answer, answered) = oneshot::channel();
+        let visit = Rebook(visit);
+        self.send(Job::Rebook {
+            from,
+            visit,
+            answer,
+        })?;
+        Ok(answered.await.map_err(|_| QueryError::Dropped)??)
+    }
+
+    /// Which of these reservations the ledger has a settlement of.
+    pub async fn settled(&self, reservations: Vec<i64>) -> Result<Vec<i64>, QueryError> {
+        self.read(move |reader| Ok(booked::settled(&reader.connection, &reservations)?))
+            .await
     }
 
     /// Usage in a range, grouped and sorted by the group's keys.
