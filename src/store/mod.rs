@@ -38,8 +38,8 @@ use tokio::sync::{mpsc, oneshot};
 
 pub use backup::restore;
 pub use minute::{
-    Dimensions, LeftOut, MinuteEffects, MinuteQuery, Outbox, OutboxState, Seal, Waiting, last_due,
-    minute_at,
+    Dimensions, LeftOut, MinuteEffects, MinuteQuery, Outbox, OutboxState, Seal, Values, Waiting,
+    last_due, minute_at,
 };
 pub use published::{
     ActivityLabels, CLIENT_COST, COST, DURATION_BOUNDS_MS, Difference, Durations, Growth, REQUESTS,
