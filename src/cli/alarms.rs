@@ -67,13 +67,13 @@ impl Templates {
 }
 
 fn read(files: &[PathBuf], values: &Values) -> anyhow::Result<AlarmSet> {
-    let files = alarm::files(files).map_err(faulty)?;
+    let files = alarm::files(files).map_err(|faults| faulty(&faults))?;
     let parameters: BTreeMap<_, _> = values.parameters.iter().cloned().collect();
-    alarm::read(&files, &parameters).map_err(faulty)
+    alarm::read(&files, &parameters).map_err(|faults| faulty(&faults))
 }
 
 /// Makes faults of templates the faults of a command.
-fn faulty(faults: Vec<Fault>) -> anyhow::Error {
+fn faulty(faults: &[Fault]) -> anyhow::Error {
     let lines = faults.iter().map(ToString::to_string);
     Faults(lines.collect()).into()
 }
