@@ -103,9 +103,14 @@ pub struct Reach {
 
 /// The alarm's configuration and tags, if all its actions are known.
 ///
-/// `topic` stands for whatever a template only refers to. Errors: an action that is still a
-/// reference.
-pub fn wanted(alarm: &Alarm, set: &str, topic: Option<&str>) -> Result<Wanted, String> {
+/// `tags` are those of its template. `topic` stands for whatever a template only refers to.
+/// Errors: an action that is still a reference.
+pub fn wanted(
+    alarm: &Alarm,
+    tags: &BTreeMap<String, String>,
+    set: &str,
+    topic: Option<&str>,
+) -> Result<Wanted, String> {
     let resolve = |actions: &[String]| -> Result<BTreeSet<String>, String> {
         let resolve = |action: &String| match (action.starts_with("arn:"), topic) {
             (true, _) => Ok(action.clone()),
@@ -142,12 +147,12 @@ pub fn wanted(alarm: &Alarm, set: &str, topic: Option<&str>) -> Result<Wanted, S
         insufficient_data_actions: resolve(&alarm.actions.insufficient_data)?,
         beyond: BTreeSet::new(),
     };
-    let tags = [(OWNER_TAG, set), ("severity", &alarm.severity)];
-    let tags = tags.map(|(key, value)| (key.to_owned(), value.to_owned()));
+    let mut tags = tags.clone();
+    tags.insert(OWNER_TAG.to_owned(), set.to_owned());
     Ok(Wanted {
         name: alarm.name.clone(),
         configuration,
-        tags: tags.into(),
+        tags,
     })
 }
 
@@ -220,7 +225,10 @@ fn differences(old: &Configuration, new: &Configuration) -> Vec<Field> {
             ("description", of.description.clone()),
             ("namespace", of.namespace.clone()),
             ("metric", of.metric.clone()),
-            ("dimensions", shown(pairs.map(|(key, value)| format!("{key}={value}")))),
+            (
+                "dimensions",
+                shown(pairs.map(|(key, value)| format!("{key}={value}"))),
+            ),
             ("statistic", of.statistic.clone()),
             ("period", of.period_seconds.to_string()),
             ("evaluation periods", of.evaluation_periods.to_string()),
@@ -232,8 +240,14 @@ fn differences(old: &Configuration, new: &Configuration) -> Vec<Field> {
             ("actions enabled", of.actions_enabled.to_string()),
             ("alarm actions", list(&of.alarm_actions)),
             ("ok actions", list(&of.ok_actions)),
-            ("insufficient data actions", list(&of.insufficient_data_actions)),
-            ("beyond a metric alarm", shown(of.beyond.iter().map(|&word| word.to_owned()))),
+            (
+                "insufficient data actions",
+                list(&of.insufficient_data_actions),
+            ),
+            (
+                "beyond a metric alarm",
+                shown(of.beyond.iter().map(|&word| word.to_owned())),
+            ),
         ]
     };
     let pairs = fields(old).into_iter().zip(fields(new));
@@ -267,7 +281,12 @@ impl fmt::Display for Change {
         };
         write!(f, "{verb} {}", self.name())?;
         for Field { name, old, new } in fields {
-            write!(f, "\n    {name}: {} -> {}", or_nothing(old), or_nothing(new))?;
+            write!(
+                f,
+                "\n    {name}: {} -> {}",
+                or_nothing(old),
+                or_nothing(new)
+            )?;
         }
         for (key, value) in tags.into_iter().flatten() {
             write!(f, "\n    tag {key}: -> {value}")?;
@@ -287,10 +306,16 @@ impl fmt::Display for Plan {
             let _ = writeln!(text, "{change}");
         }
         for (name, owner) in &self.foreign {
-            let _ = writeln!(text, "refused {name}: it belongs to {owner}; --adopt takes it over");
+            let _ = writeln!(
+                text,
+                "refused {name}: it belongs to {owner}; --adopt takes it over"
+            );
         }
         for name in &self.left {
-            let _ = writeln!(text, "left {name}: it is not in the files any more; --prune deletes it");
+            let _ = writeln!(
+                text,
+                "left {name}: it is not in the files any more; --prune deletes it"
+            );
         }
         let changes = match self.changes.len() {
             0 if self.foreign.is_empty() => "nothing to do".to_owned(),
@@ -338,13 +363,20 @@ mod tests {
         }
     }
 
+    fn template_tags() -> BTreeMap<String, String> {
+        [("severity".to_owned(), "critical".to_owned())].into()
+    }
+
     fn of_set(name: &str) -> Wanted {
-        wanted(&alarm(name), "mine", None).unwrap()
+        wanted(&alarm(name), &template_tags(), "mine", None).unwrap()
     }
 
     fn in_account(wanted: Wanted) -> Existing {
         Existing {
-            arn: format!("arn:aws:cloudwatch:eu-central-1:123456789012:alarm:{}", wanted.name),
+            arn: format!(
+                "arn:aws:cloudwatch:eu-central-1:123456789012:alarm:{}",
+                wanted.name
+            ),
             name: wanted.name,
             configuration: wanted.configuration,
             tags: wanted.tags,
@@ -364,7 +396,10 @@ mod tests {
 
     #[test]
     fn an_alarm_deleted_by_hand_is_created_again() {
-        assert_eq!(planned(&[], Reach::default()), "create A\n1 change, 0 unchanged");
+        assert_eq!(
+            planned(&[], Reach::default()),
+            "create A\n1 change, 0 unchanged"
+        );
     }
 
     #[test]
@@ -388,7 +423,12 @@ mod tests {
         foreign.tags.clear();
         let mut other = in_account(of_set("D"));
         other.tags.insert(OWNER_TAG.to_owned(), "other".to_owned());
-        let account = [in_account(of_set("A")), in_account(of_set("B")), foreign, other];
+        let account = [
+            in_account(of_set("A")),
+            in_account(of_set("B")),
+            foreign,
+            other,
+        ];
         assert_eq!(planned(&account, BOTH), "delete B\n1 change, 1 unchanged");
         let left = "left B: it is not in the files any more; --prune deletes it\n\
                     nothing to do, 1 unchanged";
@@ -399,7 +439,12 @@ mod tests {
     fn an_alarm_of_someone_else_is_changed_only_if_adopted() {
         let mut foreign = in_account(of_set("A"));
         foreign.tags = [(STACK_TAG.to_owned(), "web".to_owned())].into();
-        let plan = plan("mine", vec![of_set("A")], &[foreign.clone()], Reach::default());
+        let plan = plan(
+            "mine",
+            vec![of_set("A")],
+            &[foreign.clone()],
+            Reach::default(),
+        );
         assert!(!plan.is_done());
         let refused = "refused A: it belongs to the CloudFormation stack web; --adopt takes it \
                        over\n0 changes, 0 unchanged";
@@ -414,7 +459,13 @@ mod tests {
         let mut alarm = alarm("A");
         alarm.actions.alarm = vec!["${Topic}".to_owned()];
         let reason = "A: the action ${Topic} is made by the stack; name a topic with --topic ARN";
-        assert_eq!(wanted(&alarm, "mine", None), Err(reason.to_owned()));
-        assert_eq!(wanted(&alarm, "mine", Some(TOPIC)), Ok(of_set("A")));
+        assert_eq!(
+            wanted(&alarm, &template_tags(), "mine", None),
+            Err(reason.to_owned())
+        );
+        assert_eq!(
+            wanted(&alarm, &template_tags(), "mine", Some(TOPIC)),
+            Ok(of_set("A"))
+        );
     }
 }
