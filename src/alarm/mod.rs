@@ -1,13 +1,18 @@
 //! Alarms: CloudFormation templates in, states out.
 //!
 //! [`read()`] makes alarms of templates; `crate::model::alarm` says what state follows from
-//! datapoints; [`story`] proves alarms on made-up datapoints.
+//! datapoints; [`story`] proves alarms on made-up datapoints. The set is also written as
+//! Prometheus rules, compared with an account and applied to it.
 
+pub mod apply;
 mod define;
 mod fault;
 mod files;
+pub mod plan;
+mod promql;
 mod properties;
 mod read;
+pub mod render;
 mod resolve;
 mod scope;
 pub mod story;

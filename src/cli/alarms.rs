@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
 
-pub use check::Check;
-pub use test::Test;
+pub(super) use check::Check;
+pub(super) use test::Test;
 
 use crate::alarm::{self, AlarmSet, Fault};
 use crate::config::Faults;
