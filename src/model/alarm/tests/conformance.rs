@@ -127,9 +127,10 @@ fn an_old_breaching_period_is_an_alarm_when_nothing_came_after_it() {
 /// LocalStack evaluates once in N periods; here each period's end is an evaluation.
 #[test]
 fn the_window_slides() {
+    use State::{Alarm, Ok};
     let alarm = alarm(3, 2, MissingData::Missing);
     let mut seen = Vec::new();
-    let mut before = State::Ok;
+    let mut before = Ok;
     for row in [
         "0 0 0 0 X",
         "0 0 0 X 0",
@@ -140,7 +141,6 @@ fn the_window_slides() {
         before = state(&alarm, row, before);
         seen.push(before);
     }
-    use State::{Alarm, Ok};
     assert_eq!(seen, [Ok, Ok, Alarm, Ok, Ok]);
 }
 
