@@ -66,7 +66,7 @@ use reader::Reader;
 use setting::{Section, Setting, Shown};
 
 /// All sections, in the order of the example file.
-const SECTIONS: [&Section; 17] = [
+const SECTIONS: &[&Section] = &[
     &listen::SECTION,
     &tls::SECTION,
     &auth::SECTION,
