@@ -11,7 +11,7 @@
 //! |---|---|
 //! | 0 words | [`model`], [`clock`] |
 //! | 1 setting | [`config`] |
-//! | 2 tools | [`registry`], [`schedule`], [`store`], [`record`], [`heard`], [`ready`], [`aws`] |
+//! | 2 tools | [`registry`], [`schedule`], [`store`], [`notify`], [`record`], [`heard`], [`ready`], [`aws`] |
 //! | 3 jobs | [`collect`], [`export`], [`forward`] |
 //! | 4 doors | [`http`], [`otlp`], [`web`] |
 //! | 5 house | [`app`], [`serve`], [`cli`], [`telemetry`], [`demo`] |
@@ -28,6 +28,7 @@ pub mod forward;
 pub mod heard;
 pub mod http;
 pub mod model;
+pub mod notify;
 pub mod otlp;
 pub mod ready;
 pub mod record;
