@@ -6,6 +6,7 @@
 //! `docs/configuration.md` are rendered from the tables.
 
 mod auth;
+mod bedrock;
 mod collect;
 mod cost;
 mod environment;
@@ -34,6 +35,7 @@ use std::path::{Path, PathBuf};
 use toml::Value;
 
 pub use auth::{Auth, Token};
+pub use bedrock::Bedrock;
 pub use collect::Collect;
 pub use cost::Cost;
 pub use environment::Environment;
@@ -56,7 +58,7 @@ use reader::Reader;
 use setting::{Section, Setting, Shown};
 
 /// All sections, in the order of the example file.
-const SECTIONS: [&Section; 14] = [
+const SECTIONS: [&Section; 15] = [
     &listen::SECTION,
     &tls::SECTION,
     &auth::SECTION,
@@ -67,6 +69,7 @@ const SECTIONS: [&Section; 14] = [
     &sources::SECTION,
     &metrics::SECTION,
     &collect::SECTION,
+    &bedrock::SECTION,
     &cost::SECTION,
     &forward::SECTION,
     &limits::SECTION,
@@ -86,6 +89,7 @@ pub struct Config {
     pub sources: Sources,
     pub metrics: Metrics,
     pub collect: Collect,
+    pub bedrock: Bedrock,
     pub cost: Cost,
     pub forward: Option<Forward>,
     pub limits: Limits,
@@ -126,6 +130,7 @@ impl Config {
             sources: sources::read(&mut reader),
             metrics: metrics::read(&mut reader),
             collect: collect::read(&mut reader),
+            bedrock: bedrock::read(&mut reader),
             cost: cost::read(&mut reader),
             forward: forward::read(&mut reader),
             limits: limits::read(&mut reader),
