@@ -2,6 +2,7 @@
 //!
 //! Each part is one explicit line in [`App::build`]; a new job is one line in [`App::run`].
 
+mod aws;
 mod doors;
 mod jobs;
 mod live;
@@ -16,7 +17,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 use tracing::info;
 
+use crate::aws::Aws;
 use crate::clock::Clock;
+use crate::collect::bedrock::{self, BedrockCollector};
 use crate::collect::{self, system::SystemCollector};
 use crate::config::{Config, Source};
 use crate::forward::{Forward, Forwarder};
@@ -43,6 +46,7 @@ pub struct Parts {
     pub ledger: Ledger,
     pub recorder: Recorder,
     pub forward: Option<Forward>,
+    pub aws: Aws,
     /// False while `/metrics` has nothing true to show yet.
     pub exposing: Arc<AtomicBool>,
 }
@@ -84,6 +88,7 @@ impl App {
             registry,
             heard: Arc::new(Heard::default()),
             forward,
+            aws: Aws::new(&config.aws)?,
             exposing: Arc::new(AtomicBool::new(true)),
         };
         parts.readiness.set("ledger", true, "open");
@@ -147,8 +152,12 @@ impl App {
             let ticks = ticks("backup", backup.every).starting_now();
             jobs.spawn(jobs::backups(ticks, parts.clone(), backup));
         }
+        if config.uses_aws() {
+            let ticks = ticks("aws", aws::PERIOD).starting_now();
+            jobs.spawn(aws::watch(ticks, parts.clone()));
+        }
         jobs.spawn(collect::run::run(
-            collectors(&config),
+            collectors(&config, &parts),
             parts.registry.clone(),
             parts.clock.clone(),
             stop.clone(),
@@ -212,13 +221,28 @@ fn open_ledger(
 }
 
 /// The collectors, each an explicit line.
-fn collectors(config: &Config) -> Vec<collect::run::Job> {
+fn collectors(config: &Config, parts: &Parts) -> Vec<collect::run::Job> {
     let mut jobs = Vec::new();
     if config.collect.system {
         jobs.push(collect::run::Job {
             collector: Box::new(SystemCollector::default()),
             period: config.collect.period,
             timeout: config.collect.timeout,
+        });
+    }
+    if config.bedrock.enabled {
+        let shared = bedrock::Shared {
+            aws: parts.aws.clone(),
+            ledger: parts.ledger.clone(),
+            names: parts.live.names.clone(),
+            registry: parts.registry.clone(),
+            readiness: parts.readiness.clone(),
+        };
+        jobs.push(collect::run::Job {
+            collector: Box::new(BedrockCollector::new(config, shared)),
+            period: config.bedrock.period,
+            // Each account has its own time-out within.
+            timeout: config.bedrock.period,
         });
     }
     jobs

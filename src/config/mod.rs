@@ -6,7 +6,9 @@
 //! `docs/configuration.md` are rendered from the tables.
 
 mod auth;
+mod aws;
 mod bedrock;
+mod cloudwatch;
 mod collect;
 mod cost;
 mod environment;
@@ -35,7 +37,9 @@ use std::path::{Path, PathBuf};
 use toml::Value;
 
 pub use auth::{Auth, Token};
+pub use aws::{Account, Authorities, Aws};
 pub use bedrock::Bedrock;
+pub use cloudwatch::{Ambiguous, CloudWatch, Prices, Tier};
 pub use collect::Collect;
 pub use cost::Cost;
 pub use environment::Environment;
@@ -58,7 +62,7 @@ use reader::Reader;
 use setting::{Section, Setting, Shown};
 
 /// All sections, in the order of the example file.
-const SECTIONS: [&Section; 15] = [
+const SECTIONS: [&Section; 17] = [
     &listen::SECTION,
     &tls::SECTION,
     &auth::SECTION,
@@ -69,8 +73,10 @@ const SECTIONS: [&Section; 15] = [
     &sources::SECTION,
     &metrics::SECTION,
     &collect::SECTION,
-    &bedrock::SECTION,
     &cost::SECTION,
+    &aws::SECTION,
+    &cloudwatch::SECTION,
+    &bedrock::SECTION,
     &forward::SECTION,
     &limits::SECTION,
     &log::SECTION,
@@ -89,8 +95,10 @@ pub struct Config {
     pub sources: Sources,
     pub metrics: Metrics,
     pub collect: Collect,
-    pub bedrock: Bedrock,
     pub cost: Cost,
+    pub aws: Aws,
+    pub cloudwatch: CloudWatch,
+    pub bedrock: Bedrock,
     pub forward: Option<Forward>,
     pub limits: Limits,
     pub log: Log,
@@ -130,8 +138,10 @@ impl Config {
             sources: sources::read(&mut reader),
             metrics: metrics::read(&mut reader),
             collect: collect::read(&mut reader),
-            bedrock: bedrock::read(&mut reader),
             cost: cost::read(&mut reader),
+            aws: aws::read(&mut reader),
+            cloudwatch: cloudwatch::read(&mut reader),
+            bedrock: bedrock::read(&mut reader),
             forward: forward::read(&mut reader),
             limits: limits::read(&mut reader),
             log: log::read(&mut reader),
@@ -157,6 +167,12 @@ impl Config {
             reader
                 .fault("metrics.per_user: pseudonym needs identity.pseudonym_key_file".to_owned());
         }
+    }
+
+    /// Whether anything that is configured needs AWS.
+    #[must_use]
+    pub const fn uses_aws(&self) -> bool {
+        self.cloudwatch.enabled || self.bedrock.enabled || !self.aws.accounts.is_empty()
     }
 
     /// What differs in `new`, by key.

@@ -1,18 +1,22 @@
 //! The calls to CloudWatch, each counted with what it costs.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::error::Error;
 use std::sync::Arc;
 
+use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_cloudwatch::Client;
-use aws_sdk_cloudwatch::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_cloudwatch::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_cloudwatch::primitives::DateTime;
 use aws_sdk_cloudwatch::types::{
     Dimension, DimensionFilter, Metric as CloudWatchMetric, MetricDataQuery, MetricDataResult,
     MetricStat, ScanBy, StatusCode,
 };
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 
 use super::metric::{Metric, Query};
 use super::window::{Batch, Series};
+use crate::aws;
 use crate::model::catalogue;
 use crate::registry::Registry;
 
@@ -95,7 +99,7 @@ pub(super) async fn list(
             .set_next_token(token)
             .send()
             .await
-            .map_err(|error| failure("ListMetrics", error))
+            .map_err(|error| failure("ListMetrics", &error))
             .inspect_err(|failure| meter.failed(failure))?;
         found.extend(page.metrics().iter().filter_map(model_metric));
         token = page.next_token().map(str::to_owned);
@@ -103,8 +107,9 @@ pub(super) async fn list(
             return Ok(found);
         }
     }
-    let detail = format!("more than {MAX_PAGES} pages");
-    Err(Failure::new("ListMetrics", "other", detail))
+    let failure = Failure::new("ListMetrics", "refused", too_many_pages());
+    meter.failed(&failure);
+    Err(failure)
 }
 
 /// A metric that is wanted and told by model alone: those with further dimensions are parts of it.
@@ -168,7 +173,7 @@ pub(super) async fn read(
 ) -> Result<Vec<Answer>, Failure> {
     const OPERATION: &str = "GetMetricData";
     let queries = queries(period, all, batch)
-        .map_err(|detail| Failure::new(OPERATION, "other", detail))
+        .map_err(|detail| Failure::new(OPERATION, "refused", detail))
         .inspect_err(|failure| meter.failed(failure))?;
     let mut answers = BTreeMap::new();
     let mut token = None;
@@ -184,7 +189,7 @@ pub(super) async fn read(
             .set_next_token(token)
             .send()
             .await
-            .map_err(|error| failure(OPERATION, error))
+            .map_err(|error| failure(OPERATION, &error))
             .inspect_err(|failure| meter.failed(failure))?;
         for result in page.metric_data_results() {
             add(&mut answers, batch, result);
@@ -194,9 +199,13 @@ pub(super) async fn read(
             return Ok(answers.into_values().collect());
         }
     }
-    let failure = Failure::new(OPERATION, "other", format!("more than {MAX_PAGES} pages"));
+    let failure = Failure::new(OPERATION, "refused", too_many_pages());
     meter.failed(&failure);
     Err(failure)
+}
+
+fn too_many_pages() -> String {
+    format!("the answer has more than {MAX_PAGES} pages")
 }
 
 /// The queries of a batch; the id of each is `q` and its place in the batch.
@@ -249,35 +258,34 @@ fn add(answers: &mut BTreeMap<usize, Answer>, batch: &Batch, result: &MetricData
 }
 
 /// Sorts an error of the SDK into one of the reasons.
-fn failure<E, R>(operation: &'static str, error: SdkError<E, R>) -> Failure
+fn failure<E>(operation: &'static str, error: &SdkError<E, HttpResponse>) -> Failure
 where
-    E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
-    R: std::fmt::Debug + Send + Sync + 'static,
+    E: ProvideErrorMetadata + Error + 'static,
 {
-    let reason = match &error {
-        SdkError::TimeoutError(_) => "timeout",
-        SdkError::DispatchFailure(failure) if failure.is_timeout() => "timeout",
-        SdkError::DispatchFailure(failure) if failure.is_io() => "unreachable",
-        SdkError::DispatchFailure(_) | SdkError::ConstructionFailure(_) => "credentials",
-        SdkError::ServiceError(service) => reason_of(service.err().code().unwrap_or_default()),
-        _ => "server",
+    let failure = aws::Failure::of(error);
+    let reason = if is_about_credentials(error) {
+        "credentials"
+    } else {
+        reason_of(failure.kind)
     };
-    Failure::new(operation, reason, DisplayErrorContext(error).to_string())
+    Failure::new(operation, reason, failure.to_string())
 }
 
-fn reason_of(code: &str) -> &'static str {
-    match code {
-        "AccessDenied" | "AccessDeniedException" | "UnauthorizedOperation" => "denied",
-        "Throttling"
-        | "ThrottlingException"
-        | "RequestLimitExceeded"
-        | "TooManyRequestsException" => "throttled",
-        "InvalidClientTokenId"
-        | "SignatureDoesNotMatch"
-        | "ExpiredToken"
-        | "ExpiredTokenException"
-        | "UnrecognizedClientException"
-        | "RequestExpired" => "credentials",
-        _ => "server",
+/// Whether no call was made because the role could not be assumed. The SDK tells that in the same
+/// shape as a connection that broke.
+fn is_about_credentials(error: &(dyn Error + 'static)) -> bool {
+    let mut sources = std::iter::successors(Some(error), |&error| error.source());
+    sources.any(|error| error.is::<CredentialsError>())
+}
+
+const fn reason_of(kind: aws::Kind) -> &'static str {
+    match kind {
+        aws::Kind::Unreachable => "unreachable",
+        aws::Kind::Lost => "lost",
+        aws::Kind::Throttled => "throttled",
+        aws::Kind::Fault => "fault",
+        aws::Kind::Denied => "denied",
+        aws::Kind::Unaccepted => "credentials",
+        aws::Kind::Invalid | aws::Kind::TooLarge | aws::Kind::Refused => "refused",
     }
 }

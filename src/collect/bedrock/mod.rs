@@ -19,10 +19,9 @@ use futures_util::stream::{self, StreamExt as _};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-pub use place::Place;
-
 use super::{CollectError, Collector};
-use crate::config::Bedrock;
+use crate::aws::Aws;
+use crate::config::Config;
 use crate::model::catalogue;
 use crate::model::names::ModelNames;
 use crate::model::query::{Dimension, UsageQuery};
@@ -40,6 +39,7 @@ const MAX_AT_ONCE: usize = 8;
 /// What the collector shares with the rest of the daemon.
 #[derive(Clone, Debug)]
 pub struct Shared {
+    pub aws: Aws,
     pub ledger: Ledger,
     pub names: Arc<ArcSwap<ModelNames>>,
     pub registry: Arc<Registry>,
@@ -55,9 +55,11 @@ pub struct BedrockCollector {
 }
 
 impl BedrockCollector {
-    /// A collector of all `places`.
+    /// A collector for all accounts and regions that the configuration names.
     #[must_use]
-    pub fn new(config: &Bedrock, places: Vec<Place>, shared: Shared) -> Self {
+    pub fn new(config: &Config, shared: Shared) -> Self {
+        let places = place::places(config);
+        let config = &config.bedrock;
         let seconds = |duration: Duration| i64::try_from(duration.as_secs()).unwrap_or(i64::MAX);
         let price = u128::try_from(config.price.0).unwrap_or_default() / 1_000;
         Self {
@@ -73,6 +75,7 @@ impl BedrockCollector {
                     registry: shared.registry.clone(),
                     price,
                 },
+                aws: shared.aws.clone(),
             },
             readings: places.into_iter().map(Reading::new).collect(),
             shared,
@@ -80,11 +83,17 @@ impl BedrockCollector {
     }
 
     async fn read(&mut self, now: Timestamp) -> Result<Vec<Sample>, CollectError> {
+        // The job that keeps AWS open may not have come to it yet; it is one look, shared by all.
+        self.shared.aws.connect(now).await;
         let end = self.plan.times.end(now.as_second());
         let plan = &self.plan;
         stream::iter(self.readings.iter_mut())
             .for_each_concurrent(MAX_AT_ONCE, |reading| reading.round(end, plan))
             .await;
+        let state = self.readings.iter().flat_map(Reading::state);
+        let registry = &self.shared.registry;
+        // Told under another owner, so that it is told when nothing else can be.
+        registry.replace("bedrock accounts", state.collect());
         let detail = place::summary(&self.readings);
         // Not a reason to take no more usage.
         self.shared.readiness.set("bedrock", true, &*detail);

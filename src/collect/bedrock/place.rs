@@ -10,6 +10,8 @@ use super::call::{self, Failure, Meter, Status};
 use super::coverage::Totals;
 use super::metric::{self, Metric, Wanted};
 use super::window::{self, Batch, Series, Times};
+use crate::aws::{Aws, Trouble};
+use crate::config::{Account, Bedrock, Config};
 use crate::model::catalogue;
 use crate::model::names::ModelNames;
 use crate::registry::Sample;
@@ -21,16 +23,46 @@ const LIST_GOOD_FOR: i64 = 3_600;
 /// After so many periods without a new reading values are shown no more.
 const STALE_AFTER_PERIODS: i64 = 3;
 
+/// The account of tallyd's own credentials where STS does not tell its number.
+const OWN: &str = "own";
+
 /// What is missing when a call is denied.
 const STATEMENT: &str = r#"{"Effect":"Allow","Action":["cloudwatch:ListMetrics","cloudwatch:GetMetricData"],"Resource":"*"}"#;
 
 /// An account and region to read.
-#[derive(Clone, Debug)]
-pub struct Place {
-    /// Twelve digits, or another word for the own account.
-    pub account: String,
-    pub region: String,
-    pub client: Client,
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    /// `None` is the account of tallyd's own credentials.
+    pub(super) account: Option<Account>,
+    /// `None` is the region of `[aws]`.
+    pub(super) region: Option<String>,
+}
+
+/// All accounts and regions that the configuration names.
+pub(super) fn places(config: &Config) -> Vec<Place> {
+    let mut places = Vec::new();
+    let mut add = |account: Option<&Account>, regions: &[String]| {
+        let account = account.cloned();
+        if regions.is_empty() {
+            places.push(Place {
+                account,
+                region: None,
+            });
+        } else {
+            places.extend(regions.iter().map(|region| Place {
+                account: account.clone(),
+                region: Some(region.clone()),
+            }));
+        }
+    };
+    let own = &config.bedrock.own_regions;
+    if config.aws.accounts.is_empty() || !own.is_empty() {
+        add(None, own);
+    }
+    for account in &config.aws.accounts {
+        add(Some(account), &account.regions);
+    }
+    places
 }
 
 /// How places are read.
@@ -40,12 +72,15 @@ pub(super) struct Plan {
     pub(super) wanted: Wanted,
     pub(super) timeout: Duration,
     pub(super) meter: Meter,
+    pub(super) aws: Aws,
 }
 
 /// A place and what is known of it.
 #[derive(Debug)]
 pub(super) struct Reading {
-    pub(super) place: Place,
+    place: Place,
+    /// The account and region as labels show them.
+    labels: [String; 2],
     series: Vec<Series>,
     /// The end of the round in which metrics were listed last.
     listed_at: Option<i64>,
@@ -62,9 +97,12 @@ pub(super) struct Reading {
 }
 
 impl Reading {
-    pub(super) const fn new(place: Place) -> Self {
+    pub(super) fn new(place: Place) -> Self {
+        let account = place.account.as_ref().map(|account| account.id.clone());
+        let labels = [account, place.region.clone()];
         Self {
             place,
+            labels: labels.map(Option::unwrap_or_default),
             series: Vec::new(),
             listed_at: None,
             left_out: 0,
@@ -77,7 +115,24 @@ impl Reading {
     }
 
     fn labels(&self) -> [&str; 2] {
-        [&self.place.account, &self.place.region]
+        let [account, region] = &self.labels;
+        [account, region]
+    }
+
+    /// A client for this account and region. Names what the configuration left open.
+    async fn client(&mut self, aws: &Aws) -> Result<Client, Failure> {
+        let failure =
+            |trouble: Trouble| Failure::new("AssumeRole", "credentials", trouble.to_string());
+        let own = aws.config().map_err(failure)?;
+        let [account, region] = &mut self.labels;
+        if self.place.account.is_none() {
+            *account = aws.account_id().unwrap_or_else(|| OWN.to_owned());
+        }
+        if self.place.region.is_none() {
+            *region = own.region().map(ToString::to_string).unwrap_or_default();
+        }
+        let config = aws.config_in(self.place.account.as_ref(), region).await;
+        Ok(Client::new(&config.map_err(failure)?))
     }
 
     /// Reads up to `end`, within the time it has. What failed is due again in the next round.
@@ -111,7 +166,7 @@ impl Reading {
 
     /// Says when reading begins to fail, when the reason changes, and when it works again.
     fn tell(&self, failure: Option<&Failure>) {
-        let (account, region) = (&self.place.account, &self.place.region);
+        let [account, region] = self.labels();
         let reason = |failure: Option<&Failure>| failure.map(|failure| failure.reason);
         if reason(failure) == reason(self.failure.as_ref()) {
             return;
@@ -139,12 +194,18 @@ impl Reading {
 
     /// Returns the first failure; after one the rest is read all the same.
     async fn read(&mut self, end: i64, plan: &Plan) -> Option<Failure> {
-        let mut failure = self.list(end, plan).await.err();
+        // All that is known is due: what gets no answer is counted.
+        self.unanswered = self.series.len();
+        let client = match self.client(&plan.aws).await {
+            Ok(client) => client,
+            Err(failure) => return Some(failure),
+        };
+        let mut failure = self.list(&client, end, plan).await.err();
         let batches = window::batches(&self.series, end, &plan.times);
         self.unanswered = self.series.len();
         self.is_reached |= failure.is_none() && batches.is_empty();
         for batch in batches {
-            if let Err(next) = self.read_batch(&batch, plan).await {
+            if let Err(next) = self.read_batch(&client, &batch, plan).await {
                 failure.get_or_insert(next);
             }
         }
@@ -152,12 +213,12 @@ impl Reading {
     }
 
     /// Finds out which metrics there are, once an hour.
-    async fn list(&mut self, end: i64, plan: &Plan) -> Result<(), Failure> {
+    async fn list(&mut self, client: &Client, end: i64, plan: &Plan) -> Result<(), Failure> {
         let is_good = |listed_at: i64| (0..LIST_GOOD_FOR).contains(&(end - listed_at));
         if self.listed_at.is_some_and(is_good) {
             return Ok(());
         }
-        let found = call::list(&self.place.client, &plan.meter).await?;
+        let found = call::list(client, &plan.meter).await?;
         let discovery = metric::discover(&found, &plan.wanted);
         let mut known = std::mem::take(&mut self.series);
         let mut queries = discovery.queries;
@@ -165,7 +226,7 @@ impl Reading {
         known.extend(queries.into_iter().map(Series::new));
         self.series = known;
         if discovery.left_out > 0 && self.left_out == 0 {
-            let (account, region) = (&self.place.account, &self.place.region);
+            let [account, region] = self.labels();
             let left_out = discovery.left_out;
             warn!(
                 account,
@@ -178,9 +239,13 @@ impl Reading {
         Ok(())
     }
 
-    async fn read_batch(&mut self, batch: &Batch, plan: &Plan) -> Result<(), Failure> {
+    async fn read_batch(
+        &mut self,
+        client: &Client,
+        batch: &Batch,
+        plan: &Plan,
+    ) -> Result<(), Failure> {
         let period = plan.times.period;
-        let client = &self.place.client;
         let answers = call::read(client, &plan.meter, period, &self.series, batch).await?;
         self.is_reached = true;
         let mut missing = batch.series.len();
@@ -246,6 +311,20 @@ impl Reading {
         newest.max().map(|at| at + times.period)
     }
 
+    /// Whether it could be read, also where nothing was.
+    pub(super) fn state(&self) -> [Sample; 2] {
+        let sample = |desc, value| Sample {
+            desc,
+            labels: self.labels.to_vec(),
+            value,
+        };
+        let success = f64::from(u8::from(self.failure.is_none()));
+        [
+            sample(catalogue::BEDROCK_SUCCESS, success),
+            sample(catalogue::BEDROCK_LEFT_OUT, self.left_out as f64),
+        ]
+    }
+
     /// The last complete period of every series that is fresh enough.
     pub(super) fn samples(&self, end: i64, times: &Times, names: &ModelNames) -> Vec<Sample> {
         let mut samples = Vec::new();
@@ -263,7 +342,7 @@ impl Reading {
         if let Some(read_to) = oldest {
             samples.push(Sample {
                 desc: catalogue::BEDROCK_PERIOD_END,
-                labels: self.labels().map(str::to_owned).to_vec(),
+                labels: self.labels.to_vec(),
                 value: read_to as f64,
             });
         }
@@ -323,22 +402,26 @@ pub(super) fn summary(readings: &[Reading]) -> String {
             let Failure {
                 operation, reason, ..
             } = failure;
-            format!("{account} {region}: {operation} {reason}")
+            let mend = match *reason {
+                "denied" => format!("; allow it with {STATEMENT}"),
+                _ => String::new(),
+            };
+            format!("{account} {region}: {operation} {reason}{mend}")
         })
         .collect();
     if failing.len() > SHOWN {
         lines.push(format!("and {} more", failing.len() - SHOWN));
     }
     format!(
-        "{} of {} accounts and regions are not read: {}",
+        "{} of {} accounts and regions are not read\n{}",
         failing.len(),
         readings.len(),
-        lines.join("; ")
+        lines.join("\n")
     )
 }
 
 /// What every place shares of the configuration.
-pub(super) fn wanted(config: &crate::config::Bedrock) -> Wanted {
+pub(super) fn wanted(config: &Bedrock) -> Wanted {
     let statistics = config.latency_statistics.iter();
     Wanted {
         latency_statistics: statistics.map(|name| Arc::from(name.as_str())).collect(),

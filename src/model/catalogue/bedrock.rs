@@ -121,8 +121,8 @@ pub const AWS_REQUEST_FAILURES: &Desc = &counter(
     "tallyd_aws_request_failures_total",
     "",
     &["service", "operation", "reason"],
-    "Calls to AWS that failed in the end, by reason: credentials, denied, throttled, timeout, \
-     unreachable, server, other.",
+    "Calls to AWS that failed in the end, by reason: credentials, denied, throttled, fault, \
+     unreachable, lost, refused.",
 );
 
 pub const CLOUDWATCH_METRICS_REQUESTED: &Desc = &counter(
