@@ -69,7 +69,7 @@ impl Meter {
             .add(catalogue::AWS_REQUEST_COST, &labels, cost);
     }
 
-    fn failed(&self, failure: &Failure) {
+    pub(super) fn failed(&self, failure: &Failure) {
         let labels = [SERVICE, failure.operation, failure.reason];
         self.registry
             .add(catalogue::AWS_REQUEST_FAILURES, &labels, 1);

@@ -141,7 +141,9 @@ impl Reading {
         let read = tokio::time::timeout(plan.timeout, self.read(end, plan)).await;
         let failure = read.unwrap_or_else(|_| {
             let detail = format!("no answer within {:?}", plan.timeout);
-            Some(Failure::new("GetMetricData", "timeout", detail))
+            let failure = Failure::new("GetMetricData", "lost", detail);
+            plan.meter.failed(&failure);
+            Some(failure)
         });
         for series in &mut self.series {
             series.prune(end, &plan.times);
@@ -149,16 +151,13 @@ impl Reading {
         if failure.is_none() {
             self.good_to = Some(end);
         }
-        let registry = &plan.meter.registry;
-        let labels = self.labels();
         if self.unanswered > 0 {
             let unanswered = u128::try_from(self.unanswered).unwrap_or(u128::MAX);
-            let labels = [labels[0], labels[1], "NoAnswer"];
+            let [account, region] = self.labels();
+            let labels = [account, region, "NoAnswer"];
+            let registry = &plan.meter.registry;
             registry.add(catalogue::BEDROCK_RESULTS, &labels, unanswered);
         }
-        let success = f64::from(u8::from(failure.is_none()));
-        registry.set(catalogue::BEDROCK_SUCCESS, &labels, success);
-        registry.set(catalogue::BEDROCK_LEFT_OUT, &labels, self.left_out as f64);
         self.unanswered = 0;
         self.tell(failure.as_ref());
         self.failure = failure;
@@ -402,8 +401,12 @@ pub(super) fn summary(readings: &[Reading]) -> String {
             let Failure {
                 operation, reason, ..
             } = failure;
-            let mend = match *reason {
-                "denied" => format!("; allow it with {STATEMENT}"),
+            let mend = match (*reason, &reading.place.account) {
+                ("denied", _) => format!("; allow it with {STATEMENT}"),
+                ("credentials", Some(account)) => {
+                    let role = &account.role;
+                    format!("; check that {role} is there and trusts the role of tallyd")
+                }
                 _ => String::new(),
             };
             format!("{account} {region}: {operation} {reason}{mend}")
