@@ -36,6 +36,9 @@ pub struct Bedrock {
 /// Both are kept by CloudWatch for longer than the day that is read back at start.
 const PERIODS: [Duration; 2] = [Duration::from_mins(1), Duration::from_mins(5)];
 const SHORTEST_TIMEOUT: Duration = Duration::from_millis(100);
+/// Values settle within ten minutes, and what is much older tells nothing of telemetry that is
+/// silent now.
+const LONGEST_DELAY: Duration = Duration::from_mins(15);
 /// Reading back further each round costs time and corrects nothing.
 const LONGEST_OVERLAP: Duration = Duration::from_hours(6);
 
@@ -56,7 +59,7 @@ pub(super) const SECTION: Section = Section {
         Setting::new(
             "delay",
             r#""10m""#,
-            "Datapoints younger than this are not read: they still change.",
+            "Datapoints younger than this are not read: they still change. Up to 15m.",
         ),
         Setting::new(
             "overlap",
@@ -120,10 +123,12 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Bedrock {
             &format!("must be less than bedrock.period ({period}), got {timeout}"),
         );
     }
-    for (key, value) in [("delay", bedrock.delay), ("overlap", bedrock.overlap)] {
-        if value > LONGEST_OVERLAP {
-            let longest = show(LONGEST_OVERLAP);
-            let value = show(value);
+    for (key, value, longest) in [
+        ("delay", bedrock.delay, LONGEST_DELAY),
+        ("overlap", bedrock.overlap, LONGEST_OVERLAP),
+    ] {
+        if value > longest {
+            let (longest, value) = (show(longest), show(value));
             section.fault(key, &format!("must be at most {longest}, got {value}"));
         }
     }
@@ -213,7 +218,7 @@ mod tests {
                  such as p90, got p101",
                 "bedrock.max_metrics: must be a number from 1 to 10000, got 0",
                 "bedrock.timeout: must be less than bedrock.period (5m), got 10m",
-                "bedrock.delay: must be at most 6h, got 7h",
+                "bedrock.delay: must be at most 15m, got 7h",
             ]
         );
     }

@@ -21,6 +21,7 @@ mod metrics;
 mod models;
 mod reader;
 mod secret;
+mod series;
 mod setting;
 mod sources;
 mod store;
@@ -52,6 +53,7 @@ pub use metrics::{Metrics, PerUser};
 pub use models::Models;
 pub use reader::Faults;
 pub use secret::Secret;
+pub use series::Series;
 pub use setting::Applies;
 pub use sources::{Control, Sources};
 pub use store::{Backup, Store};
@@ -62,11 +64,12 @@ use reader::Reader;
 use setting::{Section, Setting, Shown};
 
 /// All sections, in the order of the example file.
-const SECTIONS: [&Section; 17] = [
+const SECTIONS: [&Section; 18] = [
     &listen::SECTION,
     &tls::SECTION,
     &auth::SECTION,
     &store::SECTION,
+    &series::SECTION,
     &time::SECTION,
     &identity::SECTION,
     &models::SECTION,
@@ -89,6 +92,7 @@ pub struct Config {
     pub tls: Option<Tls>,
     pub auth: Auth,
     pub store: Store,
+    pub series: Series,
     pub time: Time,
     pub identity: Identity,
     pub models: Models,
@@ -132,6 +136,7 @@ impl Config {
             tls: tls::read(&mut reader),
             auth: auth::read(&mut reader),
             store: store::read(&mut reader),
+            series: series::read(&mut reader),
             time: time::read(&mut reader),
             identity: identity::read(&mut reader),
             models: models::read(&mut reader),

@@ -355,6 +355,11 @@ async fn an_estate_is_read_as_one_and_held_against_the_ledger() {
     assert_eq!(scrape.sum("aws_bedrock_invocations", &[]), 7.0);
     assert_eq!(scrape.sum("tallyd_bedrock_account_success", &[]), 2.0);
     assert_eq!(detail(&daemon).await, "2 accounts and regions are read");
+    until("the evidence that models are in use", async || {
+        let series = daemon.scrape().await.0;
+        series.get("tallyd_telemetry_silent_seconds").copied()
+    })
+    .await;
     // Four metrics in each account, and in the second two counts and two statistics of two times.
     let asked = 4.0 + 4.0 + 6.0;
     assert_eq!(

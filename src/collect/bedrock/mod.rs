@@ -27,6 +27,7 @@ use crate::model::names::ModelNames;
 use crate::model::query::{Dimension, UsageQuery};
 use crate::ready::Readiness;
 use crate::registry::{Registry, Sample};
+use crate::series::{Evidence, Series};
 use crate::store::Ledger;
 use call::Meter;
 use coverage::{QUARTER, Totals};
@@ -44,6 +45,7 @@ pub struct Shared {
     pub names: Arc<ArcSwap<ModelNames>>,
     pub registry: Arc<Registry>,
     pub readiness: Arc<Readiness>,
+    pub series: Series,
 }
 
 /// Reads the metrics of Bedrock.
@@ -103,6 +105,9 @@ impl BedrockCollector {
                 source: detail.into(),
             });
         }
+        if let Some(evidence) = self.evidence(end) {
+            self.shared.series.note_bedrock(evidence);
+        }
         let names = self.shared.names.load_full();
         let mut samples = vec![Sample {
             desc: catalogue::BEDROCK_PERIOD,
@@ -114,6 +119,26 @@ impl BedrockCollector {
         }
         samples.extend(self.coverage(end, &names).await?);
         Ok(samples)
+    }
+
+    /// When models were used last, as far as the whole estate tells. A part of it can tell of use,
+    /// not of rest.
+    fn evidence(&self, end: i64) -> Option<Evidence> {
+        let times = &self.plan.times;
+        let used = self
+            .readings
+            .iter()
+            .filter_map(|reading| reading.busy_to(times));
+        let last_used = used.max();
+        let is_whole = self
+            .readings
+            .iter()
+            .all(|reading| reading.failure.is_none());
+        (is_whole || last_used == Some(end)).then_some(())?;
+        Some(Evidence {
+            checked: Timestamp::from_second(end).ok()?,
+            last_used: last_used.and_then(|at| Timestamp::from_second(at).ok()),
+        })
     }
 
     /// The control total over the last day that every account and region was read for. Without
