@@ -22,6 +22,7 @@ use crate::clock::Clock;
 use crate::collect::bedrock::{self, BedrockCollector};
 use crate::collect::{self, system::SystemCollector};
 use crate::config::{Config, Source};
+use crate::export::cloudwatch::{self, Exporter};
 use crate::forward::{Forward, Forwarder};
 use crate::heard::Heard;
 use crate::model::catalogue;
@@ -162,6 +163,17 @@ impl App {
             let ticks = ticks("aws", aws::PERIOD).starting_now();
             jobs.spawn(aws::watch(ticks, parts.clone()));
         }
+        if config.cloudwatch.enabled {
+            let ticks = ticks("cloudwatch", config.cloudwatch.interval).at(cloudwatch::offset());
+            let exporter = Exporter::new(
+                parts.ledger.clone(),
+                parts.aws.clone(),
+                parts.registry.clone(),
+                config.cloudwatch.clone(),
+                stop.clone(),
+            );
+            jobs.spawn(cloudwatch::run(ticks, exporter));
+        }
         jobs.spawn(collect::run::run(
             collectors(&config, &parts),
             parts.registry.clone(),
@@ -226,7 +238,7 @@ fn open_ledger(
     Ok(started)
 }
 
-/// The minute series. Nobody exports them yet.
+/// The minute series.
 fn minute_series(
     config: &Config,
     ledger: &Ledger,
@@ -236,7 +248,11 @@ fn minute_series(
     let settings = series::Settings {
         retain: config.series.retain,
         objective: config.series.objective,
-        outbox: Outbox::Leave,
+        outbox: if config.cloudwatch.enabled {
+            Outbox::Fill
+        } else {
+            Outbox::Leave
+        },
     };
     Series::new(settings, ledger.clone(), registry.clone(), clock.now())
 }

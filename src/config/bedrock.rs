@@ -146,10 +146,10 @@ fn period(value: &Value) -> Converted<Duration> {
 fn regions(value: &Value) -> Converted<Vec<String>> {
     let regions = texts(value)?;
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    match regions.iter().all(|region| region.chars().all(plain)) {
-        true => Ok(regions),
-        false => must_be("regions such as eu-central-1", value),
+    if regions.iter().all(|region| region.chars().all(plain)) {
+        return Ok(regions);
     }
+    must_be("regions such as eu-central-1", value)
 }
 
 fn price(value: &Value) -> Converted<PicoUsd> {

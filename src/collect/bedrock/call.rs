@@ -275,7 +275,7 @@ where
 /// shape as a connection that broke.
 fn is_about_credentials(error: &(dyn Error + 'static)) -> bool {
     let mut sources = std::iter::successors(Some(error), |&error| error.source());
-    sources.any(|error| error.is::<CredentialsError>())
+    sources.any(<dyn Error>::is::<CredentialsError>)
 }
 
 const fn reason_of(kind: aws::Kind) -> &'static str {

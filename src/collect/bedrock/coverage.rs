@@ -1,6 +1,6 @@
 //! The control total: what the ledger counted of what Bedrock counted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::metric::Measure;
 use crate::model::catalogue;
@@ -47,7 +47,7 @@ pub(super) fn counted(rows: &[UsageRow]) -> Totals {
 /// counted anything: nothing of nothing is no ratio.
 pub(super) fn samples(counted: &Totals, provider: &Totals) -> Vec<Sample> {
     let mut samples = Vec::new();
-    let known: std::collections::BTreeSet<_> = counted.keys().chain(provider.keys()).collect();
+    let known: BTreeSet<_> = counted.keys().chain(provider.keys()).collect();
     for key in known {
         let amount = |totals: &Totals| totals.get(key).copied().unwrap_or_default();
         let (ours, theirs) = (amount(counted), amount(provider));

@@ -153,6 +153,10 @@ pub(super) fn batches(series: &[Series], end: i64, times: &Times) -> Vec<Batch> 
 }
 
 #[cfg(test)]
+#[expect(
+    clippy::float_cmp,
+    reason = "counts are exact: whole numbers far below 2^53"
+)]
 mod tests {
     use super::super::metric::Metric;
     use super::*;
