@@ -2,6 +2,7 @@
 //!
 //! Each part is one explicit line in [`App::build`]; a new job is one line in [`App::run`].
 
+mod aws;
 mod doors;
 mod jobs;
 mod live;
@@ -16,6 +17,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 use tracing::info;
 
+use crate::aws::Aws;
 use crate::clock::Clock;
 use crate::collect::{self, system::SystemCollector};
 use crate::config::{Config, Source};
@@ -43,6 +45,7 @@ pub struct Parts {
     pub ledger: Ledger,
     pub recorder: Recorder,
     pub forward: Option<Forward>,
+    pub aws: Aws,
     /// False while `/metrics` has nothing true to show yet.
     pub exposing: Arc<AtomicBool>,
 }
@@ -84,6 +87,7 @@ impl App {
             registry,
             heard: Arc::new(Heard::default()),
             forward,
+            aws: Aws::new(&config.aws)?,
             exposing: Arc::new(AtomicBool::new(true)),
         };
         parts.readiness.set("ledger", true, "open");
@@ -146,6 +150,10 @@ impl App {
         if let Some(backup) = config.store.backup.clone() {
             let ticks = ticks("backup", backup.every).starting_now();
             jobs.spawn(jobs::backups(ticks, parts.clone(), backup));
+        }
+        if config.uses_aws() {
+            let ticks = ticks("aws", aws::PERIOD).starting_now();
+            jobs.spawn(aws::watch(ticks, parts.clone()));
         }
         jobs.spawn(collect::run::run(
             collectors(&config),

@@ -11,12 +11,14 @@
 //! |---|---|
 //! | 0 words | [`model`], [`clock`] |
 //! | 1 setting | [`config`] |
-//! | 2 tools | [`registry`], [`schedule`], [`store`], [`record`], [`heard`], [`ready`] |
-//! | 3 jobs | [`collect`], [`export`], [`forward`] |
+//! | 2 tools | [`registry`], [`schedule`], [`store`], [`record`], [`heard`], [`ready`], [`aws`] |
+//! | 3 jobs | [`collect`], [`export`], [`forward`], [`alarm`] |
 //! | 4 doors | [`http`], [`otlp`], [`web`] |
 //! | 5 house | [`app`], [`serve`], [`cli`], [`telemetry`], [`demo`] |
 
+pub mod alarm;
 pub mod app;
+pub mod aws;
 pub mod cli;
 pub mod clock;
 pub mod collect;

@@ -6,6 +6,8 @@
 //! `docs/configuration.md` are rendered from the tables.
 
 mod auth;
+mod aws;
+mod cloudwatch;
 mod collect;
 mod cost;
 mod environment;
@@ -34,6 +36,8 @@ use std::path::{Path, PathBuf};
 use toml::Value;
 
 pub use auth::{Auth, Token};
+pub use aws::{Account, Authorities, Aws};
+pub use cloudwatch::{Ambiguous, CloudWatch, Prices, Tier};
 pub use collect::Collect;
 pub use cost::Cost;
 pub use environment::Environment;
@@ -56,7 +60,7 @@ use reader::Reader;
 use setting::{Section, Setting, Shown};
 
 /// All sections, in the order of the example file.
-const SECTIONS: [&Section; 14] = [
+const SECTIONS: [&Section; 16] = [
     &listen::SECTION,
     &tls::SECTION,
     &auth::SECTION,
@@ -68,6 +72,8 @@ const SECTIONS: [&Section; 14] = [
     &metrics::SECTION,
     &collect::SECTION,
     &cost::SECTION,
+    &aws::SECTION,
+    &cloudwatch::SECTION,
     &forward::SECTION,
     &limits::SECTION,
     &log::SECTION,
@@ -87,6 +93,8 @@ pub struct Config {
     pub metrics: Metrics,
     pub collect: Collect,
     pub cost: Cost,
+    pub aws: Aws,
+    pub cloudwatch: CloudWatch,
     pub forward: Option<Forward>,
     pub limits: Limits,
     pub log: Log,
@@ -127,6 +135,8 @@ impl Config {
             metrics: metrics::read(&mut reader),
             collect: collect::read(&mut reader),
             cost: cost::read(&mut reader),
+            aws: aws::read(&mut reader),
+            cloudwatch: cloudwatch::read(&mut reader),
             forward: forward::read(&mut reader),
             limits: limits::read(&mut reader),
             log: log::read(&mut reader),
@@ -152,6 +162,12 @@ impl Config {
             reader
                 .fault("metrics.per_user: pseudonym needs identity.pseudonym_key_file".to_owned());
         }
+    }
+
+    /// Whether anything that is configured needs AWS.
+    #[must_use]
+    pub const fn uses_aws(&self) -> bool {
+        self.cloudwatch.enabled || !self.aws.accounts.is_empty()
     }
 
     /// What differs in `new`, by key.

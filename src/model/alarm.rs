@@ -1,9 +1,20 @@
 //! Alarms in the words of CloudWatch: what is compared, how often it has to breach, and what
 //! missing data means.
 
+mod decide;
+mod evaluate;
+mod reason;
+mod statistic;
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+
+pub use decide::{Rule, decide};
+pub use evaluate::{Verdict, evaluate};
+pub use statistic::Reading;
 
 /// The state of an alarm.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -42,6 +53,42 @@ pub enum Comparison {
     LessThanOrEqual,
 }
 
+impl Comparison {
+    pub const ALL: [Self; 4] = [
+        Self::GreaterThanOrEqual,
+        Self::GreaterThan,
+        Self::LessThan,
+        Self::LessThanOrEqual,
+    ];
+
+    /// CloudWatch's word for it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::GreaterThanOrEqual => "GreaterThanOrEqualToThreshold",
+            Self::GreaterThan => "GreaterThanThreshold",
+            Self::LessThan => "LessThanThreshold",
+            Self::LessThanOrEqual => "LessThanOrEqualToThreshold",
+        }
+    }
+
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|item| item.name() == name)
+    }
+
+    /// True if a value breaches the threshold.
+    #[must_use]
+    pub fn holds(self, value: f64, threshold: f64) -> bool {
+        match self {
+            Self::GreaterThanOrEqual => value >= threshold,
+            Self::GreaterThan => value > threshold,
+            Self::LessThan => value < threshold,
+            Self::LessThanOrEqual => value <= threshold,
+        }
+    }
+}
+
 /// What a period without data counts as.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum MissingData {
@@ -50,6 +97,31 @@ pub enum MissingData {
     Ignore,
     Breaching,
     NotBreaching,
+}
+
+impl MissingData {
+    pub const ALL: [Self; 4] = [
+        Self::Missing,
+        Self::Ignore,
+        Self::Breaching,
+        Self::NotBreaching,
+    ];
+
+    /// CloudWatch's word for it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Missing => "missing",
+            Self::Ignore => "ignore",
+            Self::Breaching => "breaching",
+            Self::NotBreaching => "notBreaching",
+        }
+    }
+
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|item| item.name() == name)
+    }
 }
 
 /// What is made of the values of a period.
@@ -89,6 +161,24 @@ pub struct Alarm {
     pub severity: String,
     /// From the tag `runbook`: where it says what to do.
     pub runbook: Option<String>,
+}
+
+impl Alarm {
+    /// How many periods are fetched to find N that have data: N + max(N / 3, 2).
+    ///
+    /// CloudWatch does not tell its own number; its examples show 5 for N = 3.
+    #[must_use]
+    pub const fn range(&self) -> u32 {
+        let third = self.evaluation_periods / 3;
+        self.evaluation_periods + if third > 2 { third } else { 2 }
+    }
+
+    /// True if CloudWatch evaluates the alarm only once an hour, on data up to the full hour:
+    /// its periods span more than a day.
+    #[must_use]
+    pub const fn is_hourly(&self) -> bool {
+        self.period_seconds as u64 * self.evaluation_periods as u64 > 86_400
+    }
 }
 
 /// What CloudWatch does on a transition: Amazon resource names, or what a template refers to.

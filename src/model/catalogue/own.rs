@@ -171,6 +171,14 @@ pub const CONFIG_LAST_RELOAD: &Desc = &gauge(
     "Time of the last good reading of the configuration in seconds since 1970.",
 );
 
+pub const AWS_PROBLEM: &Desc = &gauge(
+    "tallyd_aws_problem",
+    "",
+    &["action"],
+    "1 while an action on AWS fails for its set-up: the action's name in IAM, or credentials; \
+     /readyz tells the line.",
+);
+
 pub const HTTP_REQUESTS: &Desc = &counter(
     "tallyd_http_requests_total",
     "",
