@@ -7,8 +7,8 @@ const short = (number) => number.toLocaleString("en", { notation: "compact", max
 // What is drawn, and how the value of a minute is read from its datapoint.
 const CHARTS = [
   { metric: "requests_per_minute", title: "Requests a minute", value: (p) => p.sum, show: whole },
-  { metric: "error_rate", title: "Errors", value: (p) => p.sum / p.count, show: (n) => n.toFixed(1) + " %" },
-  { metric: "response_time", title: "Latency, average", value: (p) => p.sum / p.count, show: (n) => (n / 1000).toFixed(1) + " s" },
+  { metric: "error_rate", title: "Errors", value: (p) => p.average, show: (n) => n.toFixed(1) + " %" },
+  { metric: "response_time", title: "Latency, p95", value: (p) => p.p95, show: (n) => (n / 1000).toFixed(1) + " s" },
   { metric: "active_users", title: "Active users", value: (p) => p.max, show: whole },
   { metric: "throttled_requests", title: "Throttled a minute", value: (p) => p.sum, show: whole },
   { metric: "tokens_processed", title: "Tokens a minute", value: (p) => p.sum, show: short },

@@ -1,4 +1,4 @@
-//! Enough of PromQL to see what a query selects.
+//! Enough of `PromQL` to see what a query selects.
 //!
 //! Prometheus itself checks the grammar, in the tests that run every query; this finds the
 //! selectors, their matchers and ranges, and the function around each.
@@ -77,7 +77,8 @@ pub(crate) fn read(query: &str) -> Query {
         let is_call = rest.trim_start().starts_with('(');
         if first.is_ascii_digit() || OPERATORS.contains(&name) {
             continue;
-        } else if GROUPING.contains(&name) {
+        }
+        if GROUPING.contains(&name) {
             let (labels, after) = enclosed(rest.trim_start(), '(', ')').expect("a list of labels");
             let labels = labels.split(',').map(|label| label.trim().to_owned());
             found.grouping.extend(labels);
