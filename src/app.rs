@@ -21,6 +21,7 @@ use crate::aws::Aws;
 use crate::clock::Clock;
 use crate::collect::{self, system::SystemCollector};
 use crate::config::{Config, Source};
+use crate::export::cloudwatch::{self, Exporter};
 use crate::forward::{Forward, Forwarder};
 use crate::heard::Heard;
 use crate::model::catalogue;
@@ -29,8 +30,9 @@ use crate::ready::Readiness;
 use crate::record::{Naming, Recorder};
 use crate::registry::Registry;
 use crate::schedule::{Stop, Ticks};
+use crate::series::{self, Series};
 use crate::serve::{Addresses, Certificate, Listeners};
-use crate::store::{Ledger, Settings, WriterThread};
+use crate::store::{Ledger, Outbox, Settings, WriterThread};
 use crate::telemetry::LevelSwitch;
 pub use live::{Live, Reloader, check_files};
 
@@ -44,6 +46,7 @@ pub struct Parts {
     pub heard: Arc<Heard>,
     pub ledger: Ledger,
     pub recorder: Recorder,
+    pub series: Series,
     pub forward: Option<Forward>,
     pub aws: Aws,
     /// False while `/metrics` has nothing true to show yet.
@@ -78,8 +81,10 @@ impl App {
         let live = Live::new(&config)?;
         let registry = Arc::new(Registry::new(config.metrics.max_series));
         let (recorder, writer) = open_ledger(&config, &live, &registry, &clock)?;
+        let ledger = recorder.ledger().clone();
         let parts = Parts {
-            ledger: recorder.ledger().clone(),
+            series: minute_series(&config, &ledger, &registry, &clock),
+            ledger,
             recorder,
             clock,
             live,
@@ -147,6 +152,8 @@ impl App {
         jobs.spawn(jobs::upkeep(upkeep, parts.clone(), stop.clone()));
         let gauges = ticks("gauges", jobs::GAUGE_PERIOD).starting_now();
         jobs.spawn(jobs::gauges(gauges, parts.clone()));
+        let series = ticks("series", jobs::SERIES_PERIOD).starting_now();
+        jobs.spawn(jobs::series(series, parts.clone()));
         if let Some(backup) = config.store.backup.clone() {
             let ticks = ticks("backup", backup.every).starting_now();
             jobs.spawn(jobs::backups(ticks, parts.clone(), backup));
@@ -154,6 +161,17 @@ impl App {
         if config.uses_aws() {
             let ticks = ticks("aws", aws::PERIOD).starting_now();
             jobs.spawn(aws::watch(ticks, parts.clone()));
+        }
+        if config.cloudwatch.enabled {
+            let ticks = ticks("cloudwatch", config.cloudwatch.interval).at(cloudwatch::offset());
+            let exporter = Exporter::new(
+                parts.ledger.clone(),
+                parts.aws.clone(),
+                parts.registry.clone(),
+                config.cloudwatch.clone(),
+                stop.clone(),
+            );
+            jobs.spawn(cloudwatch::run(ticks, exporter));
         }
         jobs.spawn(collect::run::run(
             collectors(&config),
@@ -219,12 +237,31 @@ fn open_ledger(
     Ok(started)
 }
 
+/// The minute series.
+fn minute_series(
+    config: &Config,
+    ledger: &Ledger,
+    registry: &Arc<Registry>,
+    clock: &Clock,
+) -> Series {
+    let settings = series::Settings {
+        retain: config.series.retain,
+        objective: config.series.objective,
+        outbox: if config.cloudwatch.enabled {
+            Outbox::Fill
+        } else {
+            Outbox::Leave
+        },
+    };
+    Series::new(settings, ledger.clone(), registry.clone(), clock.now())
+}
+
 /// The collectors, each an explicit line.
 fn collectors(config: &Config) -> Vec<collect::run::Job> {
     let mut jobs = Vec::new();
     if config.collect.system {
         jobs.push(collect::run::Job {
-            collector: Box::new(SystemCollector::default()),
+            collector: Box::new(SystemCollector::with_ledger(config.store.path.clone())),
             period: config.collect.period,
             timeout: config.collect.timeout,
         });

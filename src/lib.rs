@@ -11,7 +11,7 @@
 //! |---|---|
 //! | 0 words | [`model`], [`clock`] |
 //! | 1 setting | [`config`] |
-//! | 2 tools | [`registry`], [`schedule`], [`store`], [`record`], [`heard`], [`ready`], [`aws`] |
+//! | 2 tools | [`registry`], [`series`], [`schedule`], [`store`], [`record`], [`aws`], [`heard`], [`ready`] |
 //! | 3 jobs | [`collect`], [`export`], [`forward`], [`alarm`] |
 //! | 4 doors | [`http`], [`otlp`], [`web`] |
 //! | 5 house | [`app`], [`serve`], [`cli`], [`telemetry`], [`demo`] |
@@ -34,6 +34,7 @@ pub mod ready;
 pub mod record;
 pub mod registry;
 pub mod schedule;
+pub mod series;
 pub mod serve;
 pub mod store;
 pub mod telemetry;

@@ -20,6 +20,7 @@ mod metrics;
 mod models;
 mod reader;
 mod secret;
+mod series;
 mod setting;
 mod sources;
 mod store;
@@ -50,6 +51,7 @@ pub use metrics::{Metrics, PerUser};
 pub use models::Models;
 pub use reader::Faults;
 pub use secret::Secret;
+pub use series::Series;
 pub use setting::Applies;
 pub use sources::{Control, Sources};
 pub use store::{Backup, Store};
@@ -60,11 +62,12 @@ use reader::Reader;
 use setting::{Section, Setting, Shown};
 
 /// All sections, in the order of the example file.
-const SECTIONS: [&Section; 16] = [
+const SECTIONS: [&Section; 17] = [
     &listen::SECTION,
     &tls::SECTION,
     &auth::SECTION,
     &store::SECTION,
+    &series::SECTION,
     &time::SECTION,
     &identity::SECTION,
     &models::SECTION,
@@ -86,6 +89,7 @@ pub struct Config {
     pub tls: Option<Tls>,
     pub auth: Auth,
     pub store: Store,
+    pub series: Series,
     pub time: Time,
     pub identity: Identity,
     pub models: Models,
@@ -128,6 +132,7 @@ impl Config {
             tls: tls::read(&mut reader),
             auth: auth::read(&mut reader),
             store: store::read(&mut reader),
+            series: series::read(&mut reader),
             time: time::read(&mut reader),
             identity: identity::read(&mut reader),
             models: models::read(&mut reader),

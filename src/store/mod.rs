@@ -10,6 +10,7 @@ mod control;
 mod cover;
 mod dict;
 mod fact;
+mod minute;
 mod open;
 mod published;
 mod query;
@@ -36,6 +37,10 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tokio::sync::{mpsc, oneshot};
 
 pub use backup::restore;
+pub use minute::{
+    Dimensions, LeftOut, MinuteEffects, MinuteQuery, Outbox, OutboxState, Seal, Values, Waiting,
+    last_due, minute_at,
+};
 pub use published::{
     ActivityLabels, CLIENT_COST, COST, DURATION_BOUNDS_MS, Difference, Durations, Growth, REQUESTS,
     SEPARATOR, UNPRICED, UsageLabels,
