@@ -12,7 +12,7 @@
 //! | 0 words | [`model`], [`clock`] |
 //! | 1 setting | [`config`] |
 //! | 2 tools | [`registry`], [`series`], [`schedule`], [`store`], [`record`], [`aws`], [`heard`], [`ready`] |
-//! | 3 jobs | [`collect`], [`export`], [`forward`], [`alarm`] |
+//! | 3 jobs | [`alarm`], [`collect`], [`export`], [`forward`] |
 //! | 4 doors | [`http`], [`otlp`], [`web`] |
 //! | 5 house | [`app`], [`serve`], [`cli`], [`telemetry`], [`demo`] |
 
