@@ -5,6 +5,7 @@
 //! Questions are answered on read-only connections and never wait for the writer.
 
 mod activity;
+mod alarm;
 mod backup;
 mod booked;
 mod control;
@@ -12,6 +13,9 @@ mod cover;
 mod dict;
 mod fact;
 mod journal;
+mod minute;
+mod mute;
+mod notice;
 mod open;
 mod published;
 mod query;
@@ -37,9 +41,16 @@ use jiff::tz::TimeZone;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tokio::sync::{mpsc, oneshot};
 
+pub use alarm::{AlarmChange, AlarmStatus, MAX_HISTORY_ANSWER};
 pub use backup::restore;
 pub use booked::{Booked, reservation_key};
 pub use journal::Journal;
+pub use minute::{
+    Dimensions, LeftOut, MinuteEffects, MinuteQuery, Outbox, OutboxState, Seal, Values, Waiting,
+    last_due, minute_at,
+};
+pub use mute::MAX_MUTES;
+pub use notice::{Claim, MAX_NOTICES, NoticeQueue, Queued, Told};
 pub use published::{
     ActivityLabels, CLIENT_COST, COST, DURATION_BOUNDS_MS, Difference, Durations, Growth, REQUESTS,
     SEPARATOR, UNPRICED, UsageLabels,

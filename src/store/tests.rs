@@ -433,7 +433,7 @@ async fn a_second_daemon_a_damaged_file_and_a_newer_schema_are_refused() {
     assert!(matches!(again(), Err(StoreError::Locked { .. })));
     open.close();
     let path = folder.path().join(open::FILE);
-    let newer = rusqlite::Connection::open(&path).unwrap();
+    let newer = Connection::open(&path).unwrap();
     newer.pragma_update(None, "user_version", 999).unwrap();
     drop(newer);
     assert!(matches!(
