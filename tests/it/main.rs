@@ -17,6 +17,7 @@ mod facts;
 mod floors;
 mod harness;
 mod kill;
+mod minutes;
 mod once;
 mod operation;
 mod peer_otel;
