@@ -257,6 +257,16 @@ impl<'a> Row<'a> {
         (!text.is_empty()).then_some(text)
     }
 
+    /// A whole number that may be left out.
+    pub(super) fn optional_number(&mut self, key: &'static str) -> Option<u64> {
+        let value = self.take(key)?;
+        let number = match value.as_integer().map(u64::try_from) {
+            Some(Ok(number)) => Ok(number),
+            _ => must_be("a whole number", value),
+        };
+        self.keep(key, number)
+    }
+
     /// A list of texts, empty when left out.
     pub(super) fn texts(&mut self, key: &'static str) -> Vec<String> {
         let Some(value) = self.take(key) else {
