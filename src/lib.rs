@@ -11,11 +11,12 @@
 //! |---|---|
 //! | 0 words | [`model`], [`clock`] |
 //! | 1 setting | [`config`] |
-//! | 2 tools | [`registry`], [`series`], [`schedule`], [`store`], [`record`], [`aws`], [`heard`], [`ready`] |
-//! | 3 jobs | [`collect`], [`export`], [`forward`] |
+//! | 2 tools | [`registry`], [`series`], [`schedule`], [`store`], [`record`], [`notify`], [`aws`], [`heard`], [`ready`] |
+//! | 3 jobs | [`alarm`], [`collect`], [`export`], [`forward`] |
 //! | 4 doors | [`http`], [`otlp`], [`web`] |
 //! | 5 house | [`app`], [`serve`], [`cli`], [`telemetry`], [`demo`] |
 
+pub mod alarm;
 pub mod app;
 pub mod aws;
 pub mod cli;
@@ -28,6 +29,7 @@ pub mod forward;
 pub mod heard;
 pub mod http;
 pub mod model;
+pub mod notify;
 pub mod otlp;
 pub mod ready;
 pub mod record;
