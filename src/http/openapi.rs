@@ -6,7 +6,9 @@ use utoipa::{Modify, OpenApi, ToResponse, ToSchema};
 
 use super::error::ProblemBody;
 use super::usage_record::WireRecord;
-use super::{backup, cloud_event, health, litellm, metrics, sources, usage_events, usage_query};
+use super::{
+    backup, cloud_event, cloudwatch, health, litellm, metrics, sources, usage_events, usage_query,
+};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -31,6 +33,7 @@ use super::{backup, cloud_event, health, litellm, metrics, sources, usage_events
         usage_query::user_usage,
         sources::list,
         backup::post,
+        cloudwatch::get_plan,
         get,
         metrics::get,
         health::healthz,
