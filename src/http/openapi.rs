@@ -8,6 +8,7 @@ use super::error::ProblemBody;
 use super::usage_record::WireRecord;
 use super::{
     backup, cloud_event, health, litellm, metrics, minutes, sources, usage_events, usage_query,
+    backup, cloud_event, cloudwatch, health, litellm, metrics, sources, usage_events, usage_query,
 };
 
 #[derive(OpenApi)]
@@ -34,6 +35,7 @@ use super::{
         minutes::get,
         sources::list,
         backup::post,
+        cloudwatch::get_plan,
         get,
         metrics::get,
         health::healthz,

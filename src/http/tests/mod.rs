@@ -21,6 +21,7 @@ use serde_json::Value;
 use tower::ServiceExt;
 
 use super::*;
+use crate::config::{Config, Environment};
 use crate::model::access::{Binding, Grant, Scope, hash_token};
 use crate::model::catalogue::Kind;
 use crate::record::testing::Scratch;
@@ -82,6 +83,9 @@ fn api() -> Api {
             bytes: 1_000_000,
             ..BodyLimits::default()
         },
+        cloudwatch: Config::parse("", &Environment::default())
+            .expect("defaults are valid")
+            .cloudwatch,
     }
 }
 
