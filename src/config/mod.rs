@@ -5,6 +5,7 @@
 //! setting is a line in the table and a field; `deploy/tallyd.example.toml` and
 //! `docs/configuration.md` are rendered from the tables.
 
+mod alarms;
 mod auth;
 mod aws;
 mod cloudwatch;
@@ -38,6 +39,7 @@ use std::path::{Path, PathBuf};
 
 use toml::Value;
 
+pub use alarms::{Alarms, Evaluate};
 pub use auth::{Auth, Token};
 pub use aws::{Account, Authorities, Aws};
 pub use cloudwatch::{Ambiguous, CloudWatch, Prices, Tier};
@@ -66,7 +68,7 @@ use reader::Reader;
 use setting::{Section, Setting, Shown};
 
 /// All sections, in the order of the example file.
-const SECTIONS: [&Section; 17] = [
+const SECTIONS: [&Section; 19] = [
     &listen::SECTION,
     &tls::SECTION,
     &auth::SECTION,
@@ -83,6 +85,7 @@ const SECTIONS: [&Section; 17] = [
     &cloudwatch::SECTION,
     &forward::SECTION,
     &maintenance::SECTION,
+    &alarms::SECTION,
     &limits::SECTION,
     &log::SECTION,
 ];
@@ -112,6 +115,7 @@ pub struct Config {
     pub notify: Vec<Notify>,
     /// Maintenance windows.
     pub maintenance: Vec<Mute>,
+    pub alarms: Alarms,
     pub limits: Limits,
     pub log: Log,
     values: Values,
@@ -157,6 +161,7 @@ impl Config {
             forward: forward::read(&mut reader),
             notify: notify::read(&mut reader),
             maintenance: maintenance::read(&mut reader),
+            alarms: alarms::read(&mut reader),
             limits: limits::read(&mut reader),
             log: log::read(&mut reader),
             values: Values::default(),
