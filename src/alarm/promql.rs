@@ -152,8 +152,8 @@ const SOURCES: &[Row] = &[
     ),
 ];
 
-const EXTRAPOLATED: &str = "Increases are estimated from the scrapes within the period, and the \
-                            first value of a new series is not seen as one.";
+const EXTRAPOLATED: &str = "Increases are estimated from the scrapes within the period.";
+const BEGINNING: &str = "What a series shows when it is first scraped is not seen as an increase.";
 const INTERPOLATED: &str = "Percentiles are interpolated within the buckets of the histogram.";
 
 /// What an alarm compares, over one of its periods; else why there is no such thing.
@@ -189,12 +189,11 @@ pub(super) fn query(alarm: &Alarm) -> Result<Query, String> {
         format!("/metrics does not tell the statistic {name} of {metric}")
     })?;
     let mut differences = Vec::new();
-    let counts = matches!(
-        row.source,
-        Source::Share { .. } | Source::Counter(_) | Source::Histogram(_)
-    );
-    if counts && value.contains("increase(") {
+    if value.contains("increase(") {
         differences.push(EXTRAPOLATED);
+        if !matches!(row.source, Source::Counter(_)) {
+            differences.push(BEGINNING);
+        }
     }
     if value.contains("histogram_quantile(") {
         differences.push(INTERPOLATED);
@@ -269,8 +268,17 @@ fn share(
 }
 
 /// A counter's growth, one value a minute.
+///
+/// Unlike `increase`, it counts the first value of a series that begins while tallyd is watched:
+/// what is rare begins with what an alarm is for.
 fn total(statistic: Statistic, series: Series, matchers: &str, seconds: u32) -> Option<String> {
-    let sum = format!("{} or 0 * {ALIVE}", increase(series, matchers, seconds));
+    let grown = increase(series, matchers, seconds);
+    let selector = format!("{}{}", series.name, braces(series.matchers, matchers));
+    let born = format!(
+        "sum((min_over_time({selector}[{seconds}s]) unless {selector} offset {seconds}s) \
+         and on() tallyd_build_info offset {seconds}s)"
+    );
+    let sum = format!("({grown} or 0 * {ALIVE}) + ({born} or 0 * {ALIVE})");
     match statistic {
         Statistic::Sum => Some(sum),
         Statistic::Average => Some(format!("({sum}) / {}", f64::from(seconds) / 60.0)),
@@ -431,8 +439,10 @@ mod tests {
     fn a_total_is_zero_while_tallyd_is_there() {
         assert_eq!(
             value("throttled_requests", Statistic::Sum),
-            "sum(increase(claude_code_throttled_requests_total[300s])) or 0 * \
-             max(tallyd_build_info)"
+            "(sum(increase(claude_code_throttled_requests_total[300s])) or 0 * \
+             max(tallyd_build_info)) + (sum((min_over_time(claude_code_throttled_requests_total\
+             [300s]) unless claude_code_throttled_requests_total offset 300s) and on() \
+             tallyd_build_info offset 300s) or 0 * max(tallyd_build_info))"
         );
         assert_eq!(
             value("requests_per_minute", Statistic::SampleCount),

@@ -8,6 +8,7 @@
 mod alarms;
 mod auth;
 mod aws;
+mod bedrock;
 mod cloudwatch;
 mod collect;
 mod cost;
@@ -42,6 +43,7 @@ use toml::Value;
 pub use alarms::{Alarms, Evaluate};
 pub use auth::{Auth, Token};
 pub use aws::{Account, Authorities, Aws};
+pub use bedrock::Bedrock;
 pub use cloudwatch::{Ambiguous, CloudWatch, Prices, Tier};
 pub use collect::Collect;
 pub use cost::Cost;
@@ -68,7 +70,7 @@ use reader::Reader;
 use setting::{Section, Setting, Shown};
 
 /// All sections, in the order of the example file.
-const SECTIONS: [&Section; 19] = [
+const SECTIONS: &[&Section] = &[
     &listen::SECTION,
     &tls::SECTION,
     &auth::SECTION,
@@ -83,6 +85,7 @@ const SECTIONS: [&Section; 19] = [
     &cost::SECTION,
     &aws::SECTION,
     &cloudwatch::SECTION,
+    &bedrock::SECTION,
     &forward::SECTION,
     &maintenance::SECTION,
     &alarms::SECTION,
@@ -110,6 +113,7 @@ pub struct Config {
     pub cost: Cost,
     pub aws: Aws,
     pub cloudwatch: CloudWatch,
+    pub bedrock: Bedrock,
     pub forward: Option<Forward>,
     /// Whom alarms are told, by name.
     pub notify: Vec<Notify>,
@@ -158,6 +162,7 @@ impl Config {
             cost: cost::read(&mut reader),
             aws: aws::read(&mut reader),
             cloudwatch: cloudwatch::read(&mut reader),
+            bedrock: bedrock::read(&mut reader),
             forward: forward::read(&mut reader),
             notify: notify::read(&mut reader),
             maintenance: maintenance::read(&mut reader),
@@ -191,7 +196,7 @@ impl Config {
     /// Whether anything that is configured needs AWS.
     #[must_use]
     pub const fn uses_aws(&self) -> bool {
-        self.cloudwatch.enabled || !self.aws.accounts.is_empty()
+        self.cloudwatch.enabled || self.bedrock.enabled || !self.aws.accounts.is_empty()
     }
 
     /// What differs in `new`, by key.

@@ -19,6 +19,7 @@ mod harness;
 mod kill;
 mod once;
 mod operation;
+mod peer_bedrock;
 mod peer_otel;
 mod peer_prometheus;
 mod privacy;
