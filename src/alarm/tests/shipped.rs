@@ -186,7 +186,9 @@ fn every_rule_has_a_test_that_fires_and_one_that_does_not() {
     for alarm in shipped().alarms {
         let name = alarm.name.trim_start_matches("ClaudeCode-");
         let begin = format!("\"{name}: ");
-        let tests = text.split("  - name: ").filter(|test| test.starts_with(&begin));
+        let tests = text
+            .split("  - name: ")
+            .filter(|test| test.starts_with(&begin));
         let fires: Vec<_> = tests.map(|test| test.contains("value: 1")).collect();
         assert!(fires.contains(&true) && fires.contains(&false), "{name}");
     }
