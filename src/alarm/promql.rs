@@ -45,7 +45,6 @@ struct Row {
     source: Source,
     /// The dimensions that are labels here.
     dimensions: &'static [&'static str],
-    difference: Option<&'static str>,
 }
 
 const fn series(name: &'static str, matchers: &'static str) -> Series {
@@ -57,7 +56,6 @@ const fn row(metric: &'static str, source: Source, dimensions: &'static [&'stati
         metric,
         source,
         dimensions,
-        difference: None,
     }
 }
 
@@ -94,7 +92,7 @@ const SOURCES: &[Row] = &[
         "error_rate",
         Source::Share {
             bad: series(REQUESTS, "outcome=\"error\""),
-            all: series(REQUESTS, "outcome=~\"ok|error\""),
+            all: series(REQUESTS, "outcome!=\"unknown\""),
         },
         BY_MODEL,
     ),
@@ -115,10 +113,7 @@ const SOURCES: &[Row] = &[
     ),
     percent("cpu_utilization", "system_cpu_utilization_ratio"),
     percent("memory_utilization", "system_memory_utilization_ratio"),
-    Row {
-        difference: Some("The fullest file system counts, not the one that holds the ledger."),
-        ..percent("disk_utilization", "system_disk_utilization_ratio")
-    },
+    percent("disk_utilization", "tallyd_ledger_disk_utilization_ratio"),
     counter(
         "code_lines_generated",
         series("claude_code_lines_of_code_count_total", "type=\"added\""),
@@ -198,7 +193,6 @@ pub(super) fn query(alarm: &Alarm) -> Result<Query, String> {
     if value.contains("histogram_quantile(") {
         differences.push(INTERPOLATED);
     }
-    differences.extend(row.difference);
     Ok(Query {
         value,
         guard: guard(alarm, &row.source, &matchers),
@@ -412,7 +406,7 @@ mod tests {
         assert_eq!(
             value("error_rate", Statistic::Average),
             "100 * (sum(increase(claude_code_api_requests_total{outcome=\"error\"}[300s])) or \
-             vector(0)) / (sum(increase(claude_code_api_requests_total{outcome=~\"ok|error\"}\
+             vector(0)) / (sum(increase(claude_code_api_requests_total{outcome!=\"unknown\"}\
              [300s])) > 0)"
         );
     }
@@ -456,7 +450,7 @@ mod tests {
         alarm.dimensions = BTreeMap::from([("model".to_owned(), "a\"b".to_owned())]);
         assert_eq!(
             query(&alarm).unwrap().value,
-            "sum(increase(claude_code_api_requests_total{outcome=~\"ok|error\",model=\"a\\\"b\"}\
+            "sum(increase(claude_code_api_requests_total{outcome!=\"unknown\",model=\"a\\\"b\"}\
              [300s])) > 0"
         );
         alarm.dimensions = BTreeMap::from([("team".to_owned(), "a".to_owned())]);
