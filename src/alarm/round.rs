@@ -88,8 +88,9 @@ impl Round {
         self.reload();
         let evaluates = self.setup.config.load().alarms.evaluate;
         if evaluates == Evaluate::Off {
-            self.publish(&BTreeMap::new());
-            self.last = None;
+            self.show(BTreeMap::new());
+            // Should it be switched on again, it goes on as after a start.
+            (self.last, self.standing, self.is_new) = (None, None, true);
             return Ok(());
         }
         if self.standing.is_none() {
