@@ -6,6 +6,7 @@ mod aws;
 mod doors;
 mod jobs;
 mod live;
+mod notify;
 #[cfg(test)]
 mod tests;
 
@@ -25,12 +26,14 @@ use crate::forward::{Forward, Forwarder};
 use crate::heard::Heard;
 use crate::model::catalogue;
 use crate::model::pseudonym::Pseudonyms;
+use crate::notify::Notify;
 use crate::ready::Readiness;
 use crate::record::{Naming, Recorder};
 use crate::registry::Registry;
 use crate::schedule::{Stop, Ticks};
+use crate::series::{self, Series};
 use crate::serve::{Addresses, Certificate, Listeners};
-use crate::store::{Ledger, Settings, WriterThread};
+use crate::store::{Ledger, Outbox, Settings, WriterThread};
 use crate::telemetry::LevelSwitch;
 pub use live::{Live, Reloader, check_files};
 
@@ -44,8 +47,10 @@ pub struct Parts {
     pub heard: Arc<Heard>,
     pub ledger: Ledger,
     pub recorder: Recorder,
+    pub series: Series,
     pub forward: Option<Forward>,
     pub aws: Aws,
+    pub notify: Arc<Notify>,
     /// False while `/metrics` has nothing true to show yet.
     pub exposing: Arc<AtomicBool>,
 }
@@ -78,8 +83,12 @@ impl App {
         let live = Live::new(&config)?;
         let registry = Arc::new(Registry::new(config.metrics.max_series));
         let (recorder, writer) = open_ledger(&config, &live, &registry, &clock)?;
+        let ledger = recorder.ledger().clone();
+        let aws = Aws::new(&config.aws)?;
+        let notify = notify::build(&config, &live, &ledger, &aws, clock.now())?;
         let parts = Parts {
-            ledger: recorder.ledger().clone(),
+            series: minute_series(&config, &ledger, &registry, &clock),
+            ledger,
             recorder,
             clock,
             live,
@@ -87,7 +96,8 @@ impl App {
             registry,
             heard: Arc::new(Heard::default()),
             forward,
-            aws: Aws::new(&config.aws)?,
+            aws,
+            notify: Arc::new(notify),
             exposing: Arc::new(AtomicBool::new(true)),
         };
         parts.readiness.set("ledger", true, "open");
@@ -147,6 +157,8 @@ impl App {
         jobs.spawn(jobs::upkeep(upkeep, parts.clone(), stop.clone()));
         let gauges = ticks("gauges", jobs::GAUGE_PERIOD).starting_now();
         jobs.spawn(jobs::gauges(gauges, parts.clone()));
+        let series = ticks("series", jobs::SERIES_PERIOD).starting_now();
+        jobs.spawn(jobs::series(series, parts.clone()));
         if let Some(backup) = config.store.backup.clone() {
             let ticks = ticks("backup", backup.every).starting_now();
             jobs.spawn(jobs::backups(ticks, parts.clone(), backup));
@@ -155,6 +167,12 @@ impl App {
             let ticks = ticks("aws", aws::PERIOD).starting_now();
             jobs.spawn(aws::watch(ticks, parts.clone()));
         }
+        parts.notify.start().await?;
+        for target in parts.notify.targets() {
+            let ticks = ticks(&format!("notify {target}"), notify::PERIOD);
+            jobs.spawn(notify::deliver(ticks, parts.clone(), target.to_owned()));
+        }
+        jobs.spawn(notify::stop(parts.notify.clone(), stop.clone()));
         jobs.spawn(collect::run::run(
             collectors(&config),
             parts.registry.clone(),
@@ -219,12 +237,27 @@ fn open_ledger(
     Ok(started)
 }
 
+/// The minute series. Nobody exports them yet.
+fn minute_series(
+    config: &Config,
+    ledger: &Ledger,
+    registry: &Arc<Registry>,
+    clock: &Clock,
+) -> Series {
+    let settings = series::Settings {
+        retain: config.series.retain,
+        objective: config.series.objective,
+        outbox: Outbox::Leave,
+    };
+    Series::new(settings, ledger.clone(), registry.clone(), clock.now())
+}
+
 /// The collectors, each an explicit line.
 fn collectors(config: &Config) -> Vec<collect::run::Job> {
     let mut jobs = Vec::new();
     if config.collect.system {
         jobs.push(collect::run::Job {
-            collector: Box::new(SystemCollector::default()),
+            collector: Box::new(SystemCollector::with_ledger(config.store.path.clone())),
             period: config.collect.period,
             timeout: config.collect.timeout,
         });

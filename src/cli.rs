@@ -3,6 +3,7 @@
 //! `run`, `check`, `metrics`, `client-config`, `token`, `demo` and `store restore` work alone;
 //! all others ask a running daemon over HTTP.
 
+mod alarms;
 mod client_config;
 mod demo;
 mod doctor;
@@ -19,6 +20,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 
+pub use alarms::AlarmsCommand;
 pub use client_config::ClientConfig;
 pub use demo::Demo;
 pub use doctor::Doctor;
@@ -58,6 +60,9 @@ pub enum Command {
     Usage(Usage),
     /// Prints all metrics of `/metrics` as a Markdown table.
     Metrics,
+    /// Works with alarms: checks templates, runs stories, looks back.
+    #[command(subcommand)]
+    Alarms(AlarmsCommand),
     /// Makes tokens.
     #[command(subcommand)]
     Token(TokenCommand),
@@ -79,6 +84,7 @@ pub fn execute(command: Command) -> ExitCode {
             print!("{}", catalogue::markdown());
             Ok(())
         }
+        Command::Alarms(command) => alarms::execute(command),
         Command::Token(TokenCommand::New(wanted)) => {
             token::new_token(&wanted).map(|text| print!("{text}"))
         }

@@ -11,11 +11,12 @@
 //! |---|---|
 //! | 0 words | [`model`], [`clock`] |
 //! | 1 setting | [`config`] |
-//! | 2 tools | [`registry`], [`schedule`], [`store`], [`notify`], [`record`], [`heard`], [`ready`], [`aws`] |
-//! | 3 jobs | [`collect`], [`export`], [`forward`] |
+//! | 2 tools | [`registry`], [`series`], [`schedule`], [`store`], [`record`], [`notify`], [`heard`], [`ready`], [`aws`] |
+//! | 3 jobs | [`collect`], [`export`], [`forward`], [`alarm`] |
 //! | 4 doors | [`http`], [`otlp`], [`web`] |
 //! | 5 house | [`app`], [`serve`], [`cli`], [`telemetry`], [`demo`] |
 
+pub mod alarm;
 pub mod app;
 pub mod aws;
 pub mod cli;
@@ -34,6 +35,7 @@ pub mod ready;
 pub mod record;
 pub mod registry;
 pub mod schedule;
+pub mod series;
 pub mod serve;
 pub mod store;
 pub mod telemetry;

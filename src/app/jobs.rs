@@ -21,6 +21,10 @@ pub(super) const UPKEEP_PERIOD: Duration = Duration::from_mins(1);
 /// Time between two looks at gauges that only the ledger's writer knows.
 pub(super) const GAUGE_PERIOD: Duration = Duration::from_secs(15);
 
+/// Time between two rounds of the minute series: a minute is sealed 15 to 20 seconds after its
+/// end, which leaves an exporter time.
+pub(super) const SERIES_PERIOD: Duration = Duration::from_secs(5);
+
 /// Time between two looks at the files that are read again when they change.
 pub(super) const FILE_WATCH_PERIOD: Duration = Duration::from_secs(5);
 
@@ -52,6 +56,20 @@ pub(super) async fn gauges(mut ticks: Ticks, parts: Parts) {
         }
         if let Some(forward) = &parts.forward {
             forward_counts(&parts.registry, forward);
+        }
+    }
+}
+
+/// Samples gauges into minutes and seals those that are over.
+pub(super) async fn series(mut ticks: Ticks, parts: Parts) {
+    while let Some(now) = ticks.next().await {
+        parts.recorder.refresh(now);
+        if let Err(error) = parts.series.round(now).await {
+            let error = format!("{:#}", anyhow::Error::from(error));
+            warn!(
+                error,
+                "minutes cannot be sealed, the next round tries again"
+            );
         }
     }
 }

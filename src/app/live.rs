@@ -91,6 +91,7 @@ fn terms(config: &Config) -> anyhow::Result<Terms> {
         directory: directory(config)?,
         order: config.sources.order.clone(),
         control: control.collect(),
+        dimensions: Vec::new(),
     })
 }
 

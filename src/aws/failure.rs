@@ -133,7 +133,7 @@ impl Failure {
     }
 
     /// What to do about it; `None` for what passes by itself or concerns the content only.
-    pub(super) fn mend(&self, permission: &Permission) -> Option<String> {
+    pub fn mend(&self, permission: &Permission) -> Option<String> {
         match self.kind {
             Kind::Denied => Some(format!("allow it with {}", permission.statement())),
             Kind::Unaccepted => {

@@ -22,6 +22,7 @@ mod models;
 mod notify;
 mod reader;
 mod secret;
+mod series;
 mod setting;
 mod sources;
 mod store;
@@ -53,6 +54,7 @@ pub use models::Models;
 pub use notify::{Notify, NotifyKind, TopicArn};
 pub use reader::Faults;
 pub use secret::Secret;
+pub use series::Series;
 pub use setting::Applies;
 pub use sources::{Control, Sources};
 pub use store::{Backup, Store};
@@ -64,11 +66,12 @@ use reader::Reader;
 use setting::{Section, Setting, Shown};
 
 /// All sections, in the order of the example file.
-const SECTIONS: [&Section; 17] = [
+const SECTIONS: [&Section; 18] = [
     &listen::SECTION,
     &tls::SECTION,
     &auth::SECTION,
     &store::SECTION,
+    &series::SECTION,
     &time::SECTION,
     &identity::SECTION,
     &models::SECTION,
@@ -94,6 +97,7 @@ pub struct Config {
     pub tls: Option<Tls>,
     pub auth: Auth,
     pub store: Store,
+    pub series: Series,
     pub time: Time,
     pub identity: Identity,
     pub models: Models,
@@ -140,6 +144,7 @@ impl Config {
             tls: tls::read(&mut reader),
             auth: auth::read(&mut reader),
             store: store::read(&mut reader),
+            series: series::read(&mut reader),
             time: time::read(&mut reader),
             identity: identity::read(&mut reader),
             models: models::read(&mut reader),
@@ -180,8 +185,9 @@ impl Config {
 
     /// Whether anything that is configured needs AWS.
     #[must_use]
-    pub const fn uses_aws(&self) -> bool {
-        self.cloudwatch.enabled || !self.aws.accounts.is_empty()
+    pub fn uses_aws(&self) -> bool {
+        let is_topic = |target: &Notify| matches!(target.kind, NotifyKind::Sns { .. });
+        self.cloudwatch.enabled || !self.aws.accounts.is_empty() || self.notify.iter().any(is_topic)
     }
 
     /// What differs in `new`, by key.

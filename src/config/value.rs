@@ -31,6 +31,19 @@ pub(super) fn count(value: &Value, least: usize, most: usize) -> Converted<usize
     }
 }
 
+/// A number within bounds, with or without decimals.
+pub(super) fn number(value: &Value, least: f64, most: f64) -> Converted<f64> {
+    let number = match value {
+        Value::Integer(number) => Some(*number as f64),
+        Value::Float(number) => Some(*number),
+        _ => None,
+    };
+    match number {
+        Some(number) if (least..=most).contains(&number) => Ok(number),
+        _ => must_be(&format!("a number from {least} to {most}"), value),
+    }
+}
+
 pub(super) fn duration(value: &Value, least: Duration) -> Converted<Duration> {
     let parsed = value
         .as_str()

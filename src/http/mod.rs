@@ -18,6 +18,8 @@ pub mod litellm;
 mod litellm_call;
 mod litellm_fields;
 mod metrics;
+mod mutes;
+mod notify;
 mod openapi;
 mod range;
 mod receipt;
@@ -35,7 +37,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use axum::Router;
 use axum::middleware::from_fn_with_state;
-use axum::routing::{MethodRouter, get, post};
+use axum::routing::{MethodRouter, delete, get, post};
 use jiff::tz::TimeZone;
 
 pub use body::BodyLimits;
@@ -47,6 +49,7 @@ use crate::heard::Heard;
 use crate::model::access::AccessList;
 use crate::model::catalogue::Desc;
 use crate::model::names::ModelNames;
+use crate::notify::Notify;
 use crate::ready::Readiness;
 use crate::record::Recorder;
 use crate::registry::Registry;
@@ -73,6 +76,7 @@ pub struct Api {
     pub heard: Arc<Heard>,
     pub readiness: Arc<Readiness>,
     pub registry: Arc<Registry>,
+    pub notify: Arc<Notify>,
     pub families: Families,
     pub expose: Expose,
     /// The zone of days and months where a query names none.
@@ -112,6 +116,9 @@ fn routes() -> Vec<(&'static str, MethodRouter<Arc<Api>>)> {
         ("/api/v1/users/{user}/usage", get(usage_query::user_usage)),
         ("/api/v1/sources", get(sources::list)),
         ("/api/v1/store/backup", post(backup::post)),
+        ("/api/v1/notify/{name}/test", post(notify::test)),
+        ("/api/v1/mutes", get(mutes::list).post(mutes::add)),
+        ("/api/v1/mutes/{id}", delete(mutes::end)),
         ("/api/v1/openapi.json", get(openapi::get)),
         ("/metrics", get(metrics::get)),
         ("/healthz", get(health::healthz)),

@@ -6,7 +6,10 @@ use utoipa::{Modify, OpenApi, ToResponse, ToSchema};
 
 use super::error::ProblemBody;
 use super::usage_record::WireRecord;
-use super::{backup, cloud_event, health, litellm, metrics, sources, usage_events, usage_query};
+use super::{
+    backup, cloud_event, health, litellm, metrics, mutes, notify, sources, usage_events,
+    usage_query,
+};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -31,6 +34,10 @@ use super::{backup, cloud_event, health, litellm, metrics, sources, usage_events
         usage_query::user_usage,
         sources::list,
         backup::post,
+        notify::test,
+        mutes::list,
+        mutes::add,
+        mutes::end,
         get,
         metrics::get,
         health::healthz,

@@ -3,8 +3,13 @@
 //! The table [`MINUTE_METRICS`] is what goes to CloudWatch, what alarms are evaluated on and what
 //! charts show. Each metric has one unit for ever: CloudWatch keeps values of another unit apart.
 
+mod datapoint;
+mod ready;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
+
+pub use ready::{Finished, MIN_REQUESTS, Ready, SLOW_MINUTES};
 
 /// The namespace in CloudWatch, unless the configuration names another.
 pub const NAMESPACE: &str = "ClaudeCode/Enterprise";
@@ -269,7 +274,8 @@ pub struct Datapoint {
     pub min: f64,
     pub max: f64,
     /// Distinct values, ascending, with how often each came; at most [`MAX_VALUES`]. Their
-    /// number adds up to `count`; beyond the bound neighbours share a value.
+    /// number adds up to `count`; beyond the bound neighbours share a value, by
+    /// [`Datapoint::relative_error`] off at most.
     pub values: Vec<(f64, u64)>,
 }
 

@@ -9,8 +9,8 @@ use crate::model::tokens::TokenKind;
 use crate::model::usage::{ActivityMetric, Outcome};
 use crate::registry::Registry;
 use crate::store::{
-    ActivityLabels, CLIENT_COST, COST, CommitReport, Difference, Effects, Growth, Ledger, REQUESTS,
-    SEPARATOR, UNPRICED, UsageLabels,
+    ActivityLabels, CLIENT_COST, COST, CommitReport, Difference, Effects, Growth, Ledger,
+    MinuteEffects, REQUESTS, SEPARATOR, UNPRICED, UsageLabels,
 };
 
 /// How users appear in `/metrics`.
@@ -102,6 +102,28 @@ impl Publisher {
         self.registry.add(desc, &values, amount.into());
     }
 
+    /// What minutes keep and do not keep of the commit.
+    fn minutes(&self, minutes: &MinuteEffects) {
+        let registry = &self.registry;
+        for (reason, (facts, tokens)) in &minutes.left_out {
+            let labels = [reason.name()];
+            registry.add(catalogue::MINUTE_LEFT_OUT, &labels, (*facts).into());
+            registry.add(catalogue::MINUTE_LEFT_OUT_TOKENS, &labels, (*tokens).into());
+        }
+        if minutes.folded > 0 {
+            registry.add(catalogue::MINUTE_FOLDED, &[], minutes.folded.into());
+        }
+        for (sku, millis) in &minutes.first_tokens {
+            let seconds = f64::from(*millis) / 1_000.0;
+            let labels = [&*sku.provider, &*sku.model];
+            registry.observe(catalogue::TIME_TO_FIRST_TOKEN, &labels, seconds);
+        }
+        for sku in &minutes.throttled {
+            let labels = [&*sku.provider, &*sku.model];
+            registry.add(catalogue::THROTTLED, &labels, 1);
+        }
+    }
+
     /// What the ledger tells of itself.
     pub(super) fn commit(&self, effects: &Effects, report: CommitReport) {
         let registry = &self.registry;
@@ -109,6 +131,7 @@ impl Publisher {
             let labels = [&**source, *result];
             registry.add(catalogue::LEDGER_RECORDS, &labels, (*count).into());
         }
+        self.minutes(&effects.minutes);
         let seconds = report.duration.as_secs_f64();
         registry.observe(catalogue::LEDGER_COMMIT_SECONDS, &[], seconds);
         let items = report.items as f64;

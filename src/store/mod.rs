@@ -11,6 +11,7 @@ mod control;
 mod cover;
 mod dict;
 mod fact;
+mod minute;
 mod mute;
 mod notice;
 mod open;
@@ -40,6 +41,10 @@ use tokio::sync::{mpsc, oneshot};
 
 pub use alarm::{AlarmChange, AlarmStatus, MAX_HISTORY_ANSWER};
 pub use backup::restore;
+pub use minute::{
+    Dimensions, LeftOut, MinuteEffects, MinuteQuery, Outbox, OutboxState, Seal, Waiting, last_due,
+    minute_at,
+};
 pub use mute::MAX_MUTES;
 pub use notice::{Claim, MAX_NOTICES, NoticeQueue, Queued, Told};
 pub use published::{

@@ -17,6 +17,7 @@ use super::StoreError;
 use super::cover::{QUARTERS_PER_DAY, Scopes};
 use super::dict::Dictionaries;
 use super::fact::{Fact, Hash, State, Statements};
+use super::minute::{self, MinuteEffects, Moment, Moments};
 use super::published::{
     ActivityLabels, CLIENT_COST, COST, Difference, Growth, Published, SEPARATOR, UNPRICED,
     UsageLabels, requests_of,
@@ -48,6 +49,7 @@ const DAY_MS: i64 = 86_400_000;
 pub(super) struct Memory {
     pub(super) dictionaries: Dictionaries,
     pub(super) published: Published,
+    pub(super) minutes: minute::Keys,
     /// The highest number given to a report.
     pub(super) last_fact: i64,
 }
@@ -62,6 +64,7 @@ impl Memory {
         Ok(Self {
             dictionaries: Dictionaries::load(connection)?,
             published: Published::load(connection)?,
+            minutes: minute::Keys::default(),
             last_fact: last,
         })
     }
@@ -75,6 +78,7 @@ pub struct Effects {
     pub active: Vec<(Arc<Identity>, Timestamp)>,
     /// Reports by source name and what became of them.
     pub reports: HashMap<(Arc<str>, &'static str), u64>,
+    pub minutes: MinuteEffects,
 }
 
 /// A commit under way.
@@ -84,6 +88,7 @@ pub(super) struct Commit<'a> {
     terms: &'a Terms,
     spans: &'a Spans,
     statements: Statements<'a>,
+    now_ms: i64,
     received: i64,
     facts: HashMap<i64, Fact>,
     fresh: Vec<i64>,
@@ -99,6 +104,7 @@ pub(super) struct Commit<'a> {
     activity_sums: HashMap<(i64, i64, &'static str, i64), i64>,
     active: HashMap<i64, i64>,
     reports: HashMap<(Arc<str>, &'static str), u64>,
+    moments: Moments,
     /// Identities and SKUs of this commit by address: doors share them within a delivery.
     seen_identities: HashMap<usize, i64>,
     seen_skus: HashMap<usize, i64>,
@@ -127,6 +133,7 @@ impl<'a> Commit<'a> {
             memory,
             terms,
             spans,
+            now_ms: now.as_millisecond(),
             received: now.as_millisecond().div_euclid(DAY_MS),
             facts: HashMap::new(),
             fresh: Vec::new(),
@@ -142,6 +149,7 @@ impl<'a> Commit<'a> {
             activity_sums: HashMap::new(),
             active: HashMap::new(),
             reports: HashMap::new(),
+            moments: Moments::default(),
             seen_identities: HashMap::new(),
             seen_skus: HashMap::new(),
         })
@@ -243,6 +251,7 @@ impl<'a> Commit<'a> {
         for (key, source, sums) in excess.sums {
             self.sums.entry(key).or_default().add(&sums, 1);
             self.control_counted(key, source, &sums);
+            self.note_excess(key, &sums)?;
         }
         let mut released = excess.released;
         for (series, difference) in excess.published {
@@ -294,6 +303,14 @@ impl<'a> Commit<'a> {
             activities: published.apply_activities(self.connection, self.activities)?,
             durations: published.apply_durations(self.connection, self.durations)?,
         };
+        let Memory {
+            minutes: keys,
+            dictionaries,
+            ..
+        } = &mut *self.memory;
+        let minutes =
+            self.moments
+                .write(self.connection, keys, dictionaries, self.terms, self.now_ms)?;
         let mut active = Vec::with_capacity(self.active.len());
         for (identity, at_ms) in self.active {
             let dictionaries = &mut self.memory.dictionaries;
@@ -306,6 +323,7 @@ impl<'a> Commit<'a> {
             growth,
             active,
             reports: self.reports,
+            minutes,
         })
     }
 
@@ -349,6 +367,23 @@ impl<'a> Commit<'a> {
     fn label(&mut self, text: Option<&str>) -> Result<Option<i64>> {
         text.map(|text| self.memory.dictionaries.label(self.connection, text))
             .transpose()
+    }
+
+    /// Counters count in quarter hours: in the present one now, in one before at its end.
+    fn note_excess(&mut self, (quarter, identity, sku): rollup::Key, sums: &Sums) -> Result<()> {
+        let start = super::span::start_of(quarter).as_millisecond();
+        let end = super::span::start_of(quarter + 1).as_millisecond() - 1;
+        let moment = Moment {
+            at_ms: self.now_ms.clamp(start, end),
+            identity,
+            sku: Some(sku),
+            tokens: sums.tokens.iter().sum(),
+            requests: sums.requests,
+            ..Moment::default()
+        };
+        let model = &self.memory.dictionaries.skus.get(sku)?.model;
+        self.moments.excess(moment, model);
+        Ok(())
     }
 
     fn note_active(&mut self, identity: i64, at_ms: i64) {

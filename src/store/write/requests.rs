@@ -1,9 +1,10 @@
 //! From reports to requests: which reports tell of one, and what it adds to which sums.
 
+use super::minute::Before;
 use super::{
     Amounts, Arc, CLIENT_COST, COST, Commit, DAY_MS, Difference, Fact, HashMap, HashSet, Identity,
-    MAX_NEIGHBOURS, Outcome, Result, State, Sums, Tokens, UNPRICED, UsageLabels, add, by_kind,
-    excess, once, quarter_of, requests_of,
+    MAX_NEIGHBOURS, Moment, Outcome, Result, State, Sums, Tokens, UNPRICED, UsageLabels, add,
+    by_kind, excess, once, quarter_of, requests_of,
 };
 
 /// A request that begins to count and has no published series yet.
@@ -108,6 +109,12 @@ impl Commit<'_> {
             };
             let old = self.contribution(&members, first.state.cost)?;
             self.count(&old, -1);
+            let before = Before {
+                tokens: by_kind(&old.tokens).iter().sum(),
+                has_duration: members.iter().any(|fact| fact.duration_ms.is_some()),
+                has_ttft: members.iter().any(|fact| fact.ttft_ms.is_some()),
+            };
+            self.moments.reopen(first.id, before);
             if let Some(pin) = first.state.pin {
                 add(
                     self.published.entry(pin).or_default(),
@@ -154,6 +161,9 @@ impl Commit<'_> {
             let cost = self.terms.cost(&best.tokens, &sku);
             let contribution = self.contribution(members, cost)?;
             self.count(&contribution, 1);
+            let moment = moment_of(members, &contribution);
+            let reports = members.iter().map(|fact| fact.id);
+            self.moments.count(reports, moment);
             state.counted_as = Some(contribution.identity);
             state.cost = cost;
             state.pin = members.iter().find_map(|fact| pins.get(&fact.id)).copied();
@@ -176,6 +186,8 @@ impl Commit<'_> {
                     at_ms: contribution.at_ms,
                 });
             }
+        } else {
+            self.moments.drop(members.iter().map(|fact| fact.id));
         }
         Ok(state)
     }
@@ -334,5 +346,22 @@ impl Commit<'_> {
         let sku = self.memory.dictionaries.skus.get(counted.sku)?;
         let labels = (sku.provider.to_string(), sku.model.to_string());
         Ok(self.durations.entry(labels).or_default())
+    }
+}
+
+/// What a request adds to minutes, told by its reports, best first.
+fn moment_of(members: &[&Fact], counted: &Contribution) -> Moment {
+    Moment {
+        at_ms: counted.at_ms,
+        identity: counted.identity,
+        sku: Some(counted.sku),
+        model: None,
+        tokens: by_kind(&counted.tokens).iter().sum(),
+        requests: 1,
+        outcome: Some(counted.outcome),
+        status_code: members.iter().find_map(|fact| fact.status_code),
+        duration_ms: members.iter().find_map(|fact| fact.duration_ms),
+        ttft_ms: members.iter().find_map(|fact| fact.ttft_ms),
+        lines: 0,
     }
 }

@@ -1,0 +1,32 @@
+//! Alarms: CloudFormation templates in, states out.
+//!
+//! [`read()`] makes alarms of templates; `crate::model::alarm` says what state follows from
+//! datapoints; [`story`] proves alarms on made-up datapoints. The set is also written as
+//! Prometheus rules, compared with an account and applied to it.
+
+pub mod apply;
+mod define;
+mod fault;
+mod files;
+pub mod plan;
+mod promql;
+mod properties;
+mod read;
+pub mod render;
+mod resolve;
+mod scope;
+pub mod story;
+#[cfg(test)]
+mod tests;
+mod yaml;
+
+pub use define::Measured;
+pub use fault::Fault;
+pub use files::{Stamp, files};
+pub use read::{AlarmSet, MAX_ALARMS, Origin, read, read_measured};
+
+/// The name under which the built-in template is told of.
+pub const BUILT_IN_NAME: &str = "alarms/claude-code.yaml";
+
+/// The alarms that ship with tallyd.
+pub const BUILT_IN: &str = include_str!("../../alarms/claude-code.yaml");
