@@ -7,6 +7,7 @@ mod aws;
 mod doors;
 mod jobs;
 mod live;
+mod notify;
 #[cfg(test)]
 mod tests;
 
@@ -29,6 +30,7 @@ use crate::forward::{Forward, Forwarder};
 use crate::heard::Heard;
 use crate::model::catalogue;
 use crate::model::pseudonym::Pseudonyms;
+use crate::notify::Notify;
 use crate::ready::Readiness;
 use crate::record::{Naming, Recorder};
 use crate::registry::Registry;
@@ -53,6 +55,7 @@ pub struct Parts {
     pub alarms: Arc<Alarms>,
     pub forward: Option<Forward>,
     pub aws: Aws,
+    pub notify: Arc<Notify>,
     /// False while `/metrics` has nothing true to show yet.
     pub exposing: Arc<AtomicBool>,
 }
@@ -86,6 +89,8 @@ impl App {
         let registry = Arc::new(Registry::new(config.metrics.max_series));
         let (recorder, writer) = open_ledger(&config, &live, &registry, &clock)?;
         let ledger = recorder.ledger().clone();
+        let aws = Aws::new(&config.aws)?;
+        let notify = notify::build(&config, &live, &ledger, &aws, clock.now())?;
         let parts = Parts {
             alarms: Arc::new(alarms::load(&config)?),
             series: minute_series(&config, &ledger, &registry, &clock),
@@ -97,7 +102,8 @@ impl App {
             registry,
             heard: Arc::new(Heard::default()),
             forward,
-            aws: Aws::new(&config.aws)?,
+            aws,
+            notify: Arc::new(notify),
             exposing: Arc::new(AtomicBool::new(true)),
         };
         parts.readiness.set("ledger", true, "open");
@@ -180,6 +186,12 @@ impl App {
             );
             jobs.spawn(cloudwatch::run(ticks, exporter));
         }
+        parts.notify.start().await?;
+        for target in parts.notify.targets() {
+            let ticks = ticks(&format!("notify {target}"), notify::PERIOD);
+            jobs.spawn(notify::deliver(ticks, parts.clone(), target.to_owned()));
+        }
+        jobs.spawn(notify::stop(parts.notify.clone(), stop.clone()));
         jobs.spawn(collect::run::run(
             collectors(&config, &parts),
             parts.registry.clone(),

@@ -37,6 +37,7 @@ pub(super) fn all(parts: &Parts, config: &Config) -> Doors {
         heard: parts.heard.clone(),
         readiness: parts.readiness.clone(),
         registry: parts.registry.clone(),
+        notify: parts.notify.clone(),
         families: Families {
             requests: catalogue::HTTP_REQUESTS,
             duration: catalogue::HTTP_REQUEST_DURATION,

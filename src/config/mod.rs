@@ -195,8 +195,12 @@ impl Config {
 
     /// Whether anything that is configured needs AWS.
     #[must_use]
-    pub const fn uses_aws(&self) -> bool {
-        self.cloudwatch.enabled || self.bedrock.enabled || !self.aws.accounts.is_empty()
+    pub fn uses_aws(&self) -> bool {
+        let is_topic = |target: &Notify| matches!(target.kind, NotifyKind::Sns { .. });
+        self.cloudwatch.enabled
+            || self.bedrock.enabled
+            || !self.aws.accounts.is_empty()
+            || self.notify.iter().any(is_topic)
     }
 
     /// What differs in `new`, by key.

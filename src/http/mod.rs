@@ -19,6 +19,8 @@ pub mod litellm;
 mod litellm_call;
 mod litellm_fields;
 mod metrics;
+mod mutes;
+mod notify;
 mod openapi;
 mod range;
 mod receipt;
@@ -36,7 +38,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use axum::Router;
 use axum::middleware::from_fn_with_state;
-use axum::routing::{MethodRouter, get, post};
+use axum::routing::{MethodRouter, delete, get, post};
 use jiff::tz::TimeZone;
 
 pub use body::BodyLimits;
@@ -49,6 +51,7 @@ use crate::heard::Heard;
 use crate::model::access::AccessList;
 use crate::model::catalogue::Desc;
 use crate::model::names::ModelNames;
+use crate::notify::Notify;
 use crate::ready::Readiness;
 use crate::record::Recorder;
 use crate::registry::Registry;
@@ -76,6 +79,7 @@ pub struct Api {
     pub heard: Arc<Heard>,
     pub readiness: Arc<Readiness>,
     pub registry: Arc<Registry>,
+    pub notify: Arc<Notify>,
     pub families: Families,
     pub expose: Expose,
     /// The zone of days and months where a query names none.
@@ -117,6 +121,9 @@ fn routes() -> Vec<(&'static str, MethodRouter<Arc<Api>>)> {
         ("/api/v1/alarms", get(alarms::list)),
         ("/api/v1/alarms/backtest", post(alarms::backtest)),
         ("/api/v1/store/backup", post(backup::post)),
+        ("/api/v1/notify/{name}/test", post(notify::test)),
+        ("/api/v1/mutes", get(mutes::list).post(mutes::add)),
+        ("/api/v1/mutes/{id}", delete(mutes::end)),
         ("/api/v1/openapi.json", get(openapi::get)),
         ("/metrics", get(metrics::get)),
         ("/healthz", get(health::healthz)),

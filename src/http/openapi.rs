@@ -7,7 +7,8 @@ use utoipa::{Modify, OpenApi, ToResponse, ToSchema};
 use super::error::ProblemBody;
 use super::usage_record::WireRecord;
 use super::{
-    alarms, backup, cloud_event, health, litellm, metrics, sources, usage_events, usage_query,
+    alarms, backup, cloud_event, health, litellm, metrics, mutes, notify, sources, usage_events,
+    usage_query,
 };
 
 #[derive(OpenApi)]
@@ -36,6 +37,10 @@ use super::{
         alarms::list,
         alarms::backtest,
         backup::post,
+        notify::test,
+        mutes::list,
+        mutes::add,
+        mutes::end,
         get,
         metrics::get,
         health::healthz,
