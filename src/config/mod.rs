@@ -5,6 +5,7 @@
 //! setting is a line in the table and a field; `deploy/tallyd.example.toml` and
 //! `docs/configuration.md` are rendered from the tables.
 
+mod alarms;
 mod auth;
 mod aws;
 mod bedrock;
@@ -40,6 +41,7 @@ use std::path::{Path, PathBuf};
 
 use toml::Value;
 
+pub use alarms::{Alarms, Evaluate};
 pub use auth::{Auth, Token};
 pub use aws::{Account, Authorities, Aws};
 pub use bedrock::Bedrock;
@@ -89,6 +91,7 @@ const SECTIONS: &[&Section] = &[
     &bedrock::SECTION,
     &forward::SECTION,
     &maintenance::SECTION,
+    &alarms::SECTION,
     &limits::SECTION,
     &log::SECTION,
 ];
@@ -120,6 +123,7 @@ pub struct Config {
     pub notify: Vec<Notify>,
     /// Maintenance windows.
     pub maintenance: Vec<Mute>,
+    pub alarms: Alarms,
     pub limits: Limits,
     pub log: Log,
     values: Values,
@@ -167,6 +171,7 @@ impl Config {
             forward: forward::read(&mut reader),
             notify: notify::read(&mut reader),
             maintenance: maintenance::read(&mut reader),
+            alarms: alarms::read(&mut reader),
             limits: limits::read(&mut reader),
             log: log::read(&mut reader),
             values: Values::default(),
@@ -195,8 +200,12 @@ impl Config {
 
     /// Whether anything that is configured needs AWS.
     #[must_use]
-    pub const fn uses_aws(&self) -> bool {
-        self.cloudwatch.enabled || self.bedrock.enabled || !self.aws.accounts.is_empty()
+    pub fn uses_aws(&self) -> bool {
+        let is_topic = |target: &Notify| matches!(target.kind, NotifyKind::Sns { .. });
+        self.cloudwatch.enabled
+            || self.bedrock.enabled
+            || !self.aws.accounts.is_empty()
+            || self.notify.iter().any(is_topic)
     }
 
     /// What differs in `new`, by key.
