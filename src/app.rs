@@ -20,8 +20,10 @@ use tracing::info;
 
 use crate::aws::Aws;
 use crate::clock::Clock;
+use crate::collect::bedrock::{self, BedrockCollector};
 use crate::collect::{self, system::SystemCollector};
 use crate::config::{Config, Source};
+use crate::export::cloudwatch::{self, Exporter};
 use crate::forward::{Forward, Forwarder};
 use crate::heard::Heard;
 use crate::model::catalogue;
@@ -173,8 +175,19 @@ impl App {
             jobs.spawn(notify::deliver(ticks, parts.clone(), target.to_owned()));
         }
         jobs.spawn(notify::stop(parts.notify.clone(), stop.clone()));
+        if config.cloudwatch.enabled {
+            let ticks = ticks("cloudwatch", config.cloudwatch.interval).at(cloudwatch::offset());
+            let exporter = Exporter::new(
+                parts.ledger.clone(),
+                parts.aws.clone(),
+                parts.registry.clone(),
+                config.cloudwatch.clone(),
+                stop.clone(),
+            );
+            jobs.spawn(cloudwatch::run(ticks, exporter));
+        }
         jobs.spawn(collect::run::run(
-            collectors(&config),
+            collectors(&config, &parts),
             parts.registry.clone(),
             parts.clock.clone(),
             stop.clone(),
@@ -237,7 +250,7 @@ fn open_ledger(
     Ok(started)
 }
 
-/// The minute series. Nobody exports them yet.
+/// The minute series.
 fn minute_series(
     config: &Config,
     ledger: &Ledger,
@@ -247,19 +260,39 @@ fn minute_series(
     let settings = series::Settings {
         retain: config.series.retain,
         objective: config.series.objective,
-        outbox: Outbox::Leave,
+        outbox: if config.cloudwatch.enabled {
+            Outbox::Fill
+        } else {
+            Outbox::Leave
+        },
     };
     Series::new(settings, ledger.clone(), registry.clone(), clock.now())
 }
 
 /// The collectors, each an explicit line.
-fn collectors(config: &Config) -> Vec<collect::run::Job> {
+fn collectors(config: &Config, parts: &Parts) -> Vec<collect::run::Job> {
     let mut jobs = Vec::new();
     if config.collect.system {
         jobs.push(collect::run::Job {
             collector: Box::new(SystemCollector::with_ledger(config.store.path.clone())),
             period: config.collect.period,
             timeout: config.collect.timeout,
+        });
+    }
+    if config.bedrock.enabled {
+        let shared = bedrock::Shared {
+            aws: parts.aws.clone(),
+            ledger: parts.ledger.clone(),
+            names: parts.live.names.clone(),
+            registry: parts.registry.clone(),
+            readiness: parts.readiness.clone(),
+            series: parts.series.clone(),
+        };
+        jobs.push(collect::run::Job {
+            collector: Box::new(BedrockCollector::new(config, shared)),
+            period: config.bedrock.period,
+            // Each account has its own time-out within.
+            timeout: config.bedrock.period,
         });
     }
     jobs

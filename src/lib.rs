@@ -11,8 +11,8 @@
 //! |---|---|
 //! | 0 words | [`model`], [`clock`] |
 //! | 1 setting | [`config`] |
-//! | 2 tools | [`registry`], [`series`], [`schedule`], [`store`], [`record`], [`notify`], [`heard`], [`ready`], [`aws`] |
-//! | 3 jobs | [`collect`], [`export`], [`forward`], [`alarm`] |
+//! | 2 tools | [`registry`], [`series`], [`schedule`], [`store`], [`record`], [`notify`], [`aws`], [`heard`], [`ready`] |
+//! | 3 jobs | [`alarm`], [`collect`], [`export`], [`forward`] |
 //! | 4 doors | [`http`], [`otlp`], [`web`] |
 //! | 5 house | [`app`], [`serve`], [`cli`], [`telemetry`], [`demo`] |
 

@@ -85,13 +85,16 @@ fn terms(config: &Config) -> anyhow::Result<Terms> {
         team: rule.team.clone(),
         account: rule.account.clone(),
     });
+    let dimensions = config.cloudwatch.dimensions.iter();
     Ok(Terms {
         prices: prices(&config.cost)?,
         unknown_write: config.cost.cache_write_unknown,
         directory: directory(config)?,
         order: config.sources.order.clone(),
         control: control.collect(),
-        dimensions: Vec::new(),
+        dimensions: dimensions
+            .map(|set| set.iter().copied().collect())
+            .collect(),
     })
 }
 

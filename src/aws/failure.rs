@@ -41,6 +41,24 @@ pub enum Kind {
     Refused,
 }
 
+impl Kind {
+    /// The word in metrics.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Unreachable => "unreachable",
+            Self::Lost => "lost",
+            Self::Throttled => "throttled",
+            Self::Fault => "fault",
+            Self::TooLarge => "too_large",
+            Self::Denied => "denied",
+            Self::Unaccepted => "unaccepted",
+            Self::Invalid => "invalid",
+            Self::Refused => "refused",
+        }
+    }
+}
+
 /// Too many calls (AWS: codes that its SDKs treat as throttling).
 const THROTTLED: &[&str] = &[
     "Throttling",

@@ -1,10 +1,12 @@
 //! `tallyd alarms`: one file a subcommand below, one line a subcommand here.
 //!
-//! `check` and `test` work alone; what acts on an account or asks the daemon says so.
+//! `check`, `test` and `render` work alone; what acts on an account or asks the daemon says so.
 
+mod account;
 mod check;
 mod mute;
 mod notify_test;
+mod render;
 mod test;
 
 use std::collections::BTreeMap;
@@ -13,13 +15,16 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
 
+pub(super) use account::Due;
+pub(super) use account::{Apply, Plan};
 pub(super) use check::Check;
 pub(super) use mute::{Mute, Mutes, Unmute};
 pub(super) use notify_test::NotifyTest;
+pub(super) use render::Render;
 pub(super) use test::Test;
 
 use super::block_on;
-use crate::alarm::{self, AlarmSet, Fault};
+use crate::alarm::{self, AlarmSet, BUILT_IN_NAME, Fault};
 use crate::config::Faults;
 
 /// Checks, tests and looks back with alarms.
@@ -37,6 +42,12 @@ pub enum AlarmsCommand {
     Mutes(Mutes),
     /// Ends a maintenance window now.
     Unmute(Unmute),
+    /// Prints the alarms as a file of Prometheus rules.
+    Render(Render),
+    /// Shows how an account's alarms differ from the set; exits 2 if changes are due.
+    Plan(Plan),
+    /// Makes the account's alarms those of the set.
+    Apply(Apply),
 }
 
 pub(super) fn execute(command: AlarmsCommand) -> anyhow::Result<()> {
@@ -47,6 +58,9 @@ pub(super) fn execute(command: AlarmsCommand) -> anyhow::Result<()> {
         AlarmsCommand::Mute(wanted) => block_on(mute::add(wanted))?,
         AlarmsCommand::Mutes(wanted) => block_on(mute::list(wanted))?,
         AlarmsCommand::Unmute(wanted) => block_on(mute::end(wanted))?,
+        AlarmsCommand::Render(wanted) => render::execute(&wanted),
+        AlarmsCommand::Plan(wanted) => account::plan(wanted),
+        AlarmsCommand::Apply(wanted) => account::apply(wanted),
     }
 }
 
@@ -80,6 +94,16 @@ impl Templates {
     /// Reads the templates. Faults end a command with 64.
     fn read(&self) -> anyhow::Result<AlarmSet> {
         read(&self.files, &self.values)
+    }
+
+    /// The name of the set: that of the first file or folder, without its ending.
+    fn name(&self) -> String {
+        let first = self
+            .files
+            .first()
+            .map_or(Path::new(BUILT_IN_NAME), PathBuf::as_path);
+        let stem = first.file_stem().map(|stem| stem.to_string_lossy());
+        stem.map_or_else(|| "alarms".to_owned(), |stem| stem.into_owned())
     }
 }
 

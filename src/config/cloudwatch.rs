@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use toml::Value;
 
-use super::reader::{Converted, Problem, Reader, must_be};
+use super::reader::{Converted, Problem, Reader, SectionReader, must_be};
 use super::setting::{Section, Setting};
 use super::value::{Row, choice, count, duration, flag, rows, text, texts};
-use crate::model::minute::{Dimension, NAMESPACE};
+use crate::model::minute::{DIMENSIONED, Dimension, MINUTE_METRICS, NAMESPACE};
 use crate::model::money::PicoUsd;
 
 /// What goes to CloudWatch.
@@ -60,6 +60,9 @@ const SHORTEST_INTERVAL: Duration = Duration::from_secs(10);
 /// What waits longer is seen too late by alarms.
 const LONGEST_INTERVAL: Duration = Duration::from_hours(1);
 
+/// More cost more than a million times the price of one.
+const MAX_METRICS: usize = 1_000_000;
+
 /// Each set makes metrics of its own.
 const MAX_DIMENSION_SETS: usize = 10;
 
@@ -110,14 +113,27 @@ pub(super) const SECTION: Section = Section {
 
 pub(super) fn read(reader: &mut Reader<'_>) -> CloudWatch {
     let mut section = reader.section(&SECTION);
+    let read = read_all(&mut section);
+    let least = MINUTE_METRICS.len() + read.dimensions.len() * DIMENSIONED.len();
+    if read.max_metrics < least {
+        let message = format!(
+            "must be at least {least}: {} totals, and {} metrics under other for each set of \
+             dimensions",
+            MINUTE_METRICS.len(),
+            DIMENSIONED.len()
+        );
+        section.fault("max_metrics", &message);
+    }
+    read
+}
+
+fn read_all(section: &mut SectionReader<'_, '_>) -> CloudWatch {
     CloudWatch {
         enabled: section.get("enabled", flag),
         interval: section.get("interval", interval),
         namespace: section.get("namespace", namespace),
         dimensions: section.get("dimensions", dimensions),
-        max_metrics: section.get("max_metrics", |value| {
-            count(value, crate::model::minute::MINUTE_METRICS.len(), 1_000_000)
-        }),
+        max_metrics: section.get("max_metrics", |value| count(value, 1, MAX_METRICS)),
         ambiguous: section.get("ambiguous", |value| {
             choice(value, "drop, resend", |name| match name {
                 "drop" => Some(Ambiguous::Drop),
@@ -141,7 +157,7 @@ fn interval(value: &Value) -> Converted<Duration> {
     Ok(interval)
 }
 
-/// AWS: PutMetricData, Namespace. ASCII, 1 to 255 characters, `AWS/` is Amazon's own.
+/// AWS: `PutMetricData`, Namespace. ASCII, 1 to 255 characters, `AWS/` is Amazon's own.
 fn namespace(value: &Value) -> Converted<String> {
     let name = text(value)?;
     let plain = |c: char| c.is_ascii_graphic() || c == ' ';
@@ -285,6 +301,19 @@ mod tests {
                 "cloudwatch.dimensions[1]: must name at least one dimension".to_owned(),
                 "cloudwatch.dimensions[3]: is there twice".to_owned(),
                 "cloudwatch.dimensions[4]: must be a list of texts, got team".to_owned(),
+            ])
+        );
+    }
+
+    #[test]
+    fn the_bound_has_room_for_the_totals_and_for_other() {
+        let text = "max_metrics = 30\ndimensions = [[\"team\"], [\"model\"]]";
+        assert_eq!(
+            parse(text),
+            Err(vec![
+                "cloudwatch.max_metrics: must be at least 35: 21 totals, and 7 metrics under other \
+                 for each set of dimensions"
+                    .to_owned()
             ])
         );
     }

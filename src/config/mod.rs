@@ -7,6 +7,7 @@
 
 mod auth;
 mod aws;
+mod bedrock;
 mod cloudwatch;
 mod collect;
 mod cost;
@@ -40,6 +41,7 @@ use toml::Value;
 
 pub use auth::{Auth, Token};
 pub use aws::{Account, Authorities, Aws};
+pub use bedrock::Bedrock;
 pub use cloudwatch::{Ambiguous, CloudWatch, Prices, Tier};
 pub use collect::Collect;
 pub use cost::Cost;
@@ -66,7 +68,7 @@ use reader::Reader;
 use setting::{Section, Setting, Shown};
 
 /// All sections, in the order of the example file.
-const SECTIONS: [&Section; 18] = [
+const SECTIONS: &[&Section] = &[
     &listen::SECTION,
     &tls::SECTION,
     &auth::SECTION,
@@ -81,6 +83,7 @@ const SECTIONS: [&Section; 18] = [
     &cost::SECTION,
     &aws::SECTION,
     &cloudwatch::SECTION,
+    &bedrock::SECTION,
     &forward::SECTION,
     &maintenance::SECTION,
     &limits::SECTION,
@@ -88,7 +91,7 @@ const SECTIONS: [&Section; 18] = [
 ];
 
 /// Sections of which there can be many, each under a name of its own.
-const NAMED_SECTIONS: [&Section; 1] = [&notify::SECTION];
+const NAMED_SECTIONS: &[&Section] = &[&notify::SECTION];
 
 /// Everything that can be set.
 #[derive(Clone, Debug, PartialEq)]
@@ -107,6 +110,7 @@ pub struct Config {
     pub cost: Cost,
     pub aws: Aws,
     pub cloudwatch: CloudWatch,
+    pub bedrock: Bedrock,
     pub forward: Option<Forward>,
     /// Whom alarms are told, by name.
     pub notify: Vec<Notify>,
@@ -154,6 +158,7 @@ impl Config {
             cost: cost::read(&mut reader),
             aws: aws::read(&mut reader),
             cloudwatch: cloudwatch::read(&mut reader),
+            bedrock: bedrock::read(&mut reader),
             forward: forward::read(&mut reader),
             notify: notify::read(&mut reader),
             maintenance: maintenance::read(&mut reader),
@@ -162,7 +167,7 @@ impl Config {
             values: Values::default(),
         };
         config.check_across_sections(&mut reader);
-        config.values = Values(reader.finish(&SECTIONS, &NAMED_SECTIONS)?);
+        config.values = Values(reader.finish(SECTIONS, NAMED_SECTIONS)?);
         Ok(config)
     }
 
@@ -187,7 +192,10 @@ impl Config {
     #[must_use]
     pub fn uses_aws(&self) -> bool {
         let is_topic = |target: &Notify| matches!(target.kind, NotifyKind::Sns { .. });
-        self.cloudwatch.enabled || !self.aws.accounts.is_empty() || self.notify.iter().any(is_topic)
+        self.cloudwatch.enabled
+            || self.bedrock.enabled
+            || !self.aws.accounts.is_empty()
+            || self.notify.iter().any(is_topic)
     }
 
     /// What differs in `new`, by key.
@@ -280,11 +288,11 @@ impl Source {
 /// The text of `deploy/tallyd.example.toml`.
 #[must_use]
 pub fn example_file() -> String {
-    setting::example_file(&SECTIONS, &NAMED_SECTIONS)
+    setting::example_file(SECTIONS, NAMED_SECTIONS)
 }
 
 /// The text of `docs/configuration.md`.
 #[must_use]
 pub fn reference_page() -> String {
-    setting::reference_page(&SECTIONS, &NAMED_SECTIONS)
+    setting::reference_page(SECTIONS, NAMED_SECTIONS)
 }

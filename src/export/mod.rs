@@ -1,4 +1,5 @@
 //! What leaves: the numbers of the registry in the formats of others.
 
+pub mod cloudwatch;
 pub mod negotiate;
 pub mod prometheus;

@@ -17,6 +17,20 @@ pub const NAMESPACE: &str = "ClaudeCode/Enterprise";
 /// Distinct values that a datapoint keeps: CloudWatch takes at most 150 in one datum.
 pub const MAX_VALUES: usize = 150;
 
+/// Metrics that can be told apart by dimensions; all others come as the total only.
+pub const DIMENSIONED: [&str; 7] = [
+    "requests_per_minute",
+    "tokens_processed",
+    "error_rate",
+    "response_time",
+    "time_to_first_token",
+    "throttled_requests",
+    "code_lines_generated",
+];
+
+/// The value of a dimension that stands for all values beyond a bound.
+pub const OTHER: &str = "other";
+
 /// A unit that CloudWatch knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Unit {

@@ -12,7 +12,7 @@ mod seal;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use rusqlite::{Connection, Row};
@@ -25,7 +25,10 @@ pub use outbox::{OutboxState, Waiting};
 pub use seal::{Outbox, Seal};
 
 use super::{Ledger, QueryError, StoreError};
-use crate::model::minute::{Minute, Ready, SeriesKey};
+use crate::model::minute::{Dimension, Minute, Ready, SeriesKey};
+
+/// Values of dimensions, by name.
+pub type Values = BTreeMap<Dimension, Arc<str>>;
 
 type Result<T> = std::result::Result<T, StoreError>;
 
@@ -106,7 +109,41 @@ impl Ledger {
 
     /// Takes datapoints out of the outbox that were delivered or given up.
     pub async fn outbox_done(&self, ids: Vec<i64>) -> std::result::Result<(), QueryError> {
-        self.change(move |transaction| outbox::done(transaction, &ids))
+        self.change(move |transaction| outbox::each(transaction, outbox::DONE, &ids))
+            .await
+    }
+
+    /// Marks datapoints as under way: should tallyd end now, nobody knows whether they arrived.
+    pub async fn outbox_sending(&self, ids: Vec<i64>) -> std::result::Result<(), QueryError> {
+        self.change(move |transaction| outbox::each(transaction, outbox::SENDING, &ids))
+            .await
+    }
+
+    /// Takes the mark of [`Ledger::outbox_sending`] back: they did not arrive and wait on.
+    pub async fn outbox_waiting(&self, ids: Vec<i64>) -> std::result::Result<(), QueryError> {
+        self.change(move |transaction| outbox::each(transaction, outbox::WAITING, &ids))
+            .await
+    }
+
+    /// Datapoints that were under way when tallyd ended.
+    pub async fn outbox_interrupted(&self) -> std::result::Result<Vec<i64>, QueryError> {
+        self.read(|reader| Ok(outbox::interrupted(&reader.connection)?))
+            .await
+    }
+
+    /// Combinations of dimension values that an exporter sends under their own name.
+    pub async fn exported_groups(&self) -> std::result::Result<Vec<Values>, QueryError> {
+        self.read(|reader| Ok(outbox::groups(&reader.connection)?))
+            .await
+    }
+
+    /// Changes which combinations of dimension values are sent under their own name.
+    pub async fn change_exported_groups(
+        &self,
+        added: Vec<Values>,
+        removed: Vec<Values>,
+    ) -> std::result::Result<(), QueryError> {
+        self.change(move |transaction| outbox::change_groups(transaction, &added, &removed))
             .await
     }
 

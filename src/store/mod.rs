@@ -42,8 +42,8 @@ use tokio::sync::{mpsc, oneshot};
 pub use alarm::{AlarmChange, AlarmStatus, MAX_HISTORY_ANSWER};
 pub use backup::restore;
 pub use minute::{
-    Dimensions, LeftOut, MinuteEffects, MinuteQuery, Outbox, OutboxState, Seal, Waiting, last_due,
-    minute_at,
+    Dimensions, LeftOut, MinuteEffects, MinuteQuery, Outbox, OutboxState, Seal, Values, Waiting,
+    last_due, minute_at,
 };
 pub use mute::MAX_MUTES;
 pub use notice::{Claim, MAX_NOTICES, NoticeQueue, Queued, Told};

@@ -10,5 +10,12 @@ CREATE TABLE minute (
 -- Minutes that no longer change.
 CREATE TABLE minute_sealed (at INTEGER PRIMARY KEY);
 -- Datapoints of sealed minutes that an exporter has not delivered.
-CREATE TABLE outbox (id INTEGER PRIMARY KEY, at INTEGER NOT NULL, series INTEGER NOT NULL);
+CREATE TABLE outbox (
+    id INTEGER PRIMARY KEY, at INTEGER NOT NULL, series INTEGER NOT NULL,
+    sending INTEGER NOT NULL DEFAULT 0      -- 1 while a call with it is under way
+);
 CREATE INDEX outbox_by_minute ON outbox (at, id);
+CREATE INDEX outbox_under_way ON outbox (id) WHERE sending = 1;
+-- Combinations of dimension values that are exported under their own name: dimension=value for
+-- each dimension, separated by U+001F.
+CREATE TABLE exported_group (name TEXT PRIMARY KEY) WITHOUT ROWID;

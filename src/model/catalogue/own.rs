@@ -72,7 +72,8 @@ pub const CLOUDWATCH_DATAPOINTS: &Desc = &counter(
     "tallyd_cloudwatch_datapoints_total",
     "",
     &["result"],
-    "Datapoints for CloudWatch by what became of them: delivered, rejected, ambiguous, expired.",
+    "Datapoints for CloudWatch by what became of them: delivered, rejected, expired (too old), or \
+     ambiguous, whose call got no answer.",
 );
 
 pub const BUILD_INFO: &Desc = &gauge(
@@ -251,6 +252,29 @@ pub const NOTIFICATIONS_OLDEST: &Desc = &gauge(
     "seconds",
     &["target"],
     "Age of the oldest notice that could have been told, in seconds; 0 if there is none.",
+);
+
+pub const CLOUDWATCH_WAITING: &Desc = &gauge(
+    "tallyd_cloudwatch_waiting_datapoints",
+    "",
+    &[],
+    "Datapoints that CloudWatch has not taken yet.",
+);
+
+pub const CLOUDWATCH_CALLS: &Desc = &counter(
+    "tallyd_cloudwatch_calls_total",
+    "",
+    &["result"],
+    "PutMetricData calls: taken, throttled, fault, lost (no answer), unreachable, denied, \
+     unaccepted (credentials), invalid, too_large, refused.",
+);
+
+pub const CLOUDWATCH_FOLDED: &Desc = &gauge(
+    "tallyd_cloudwatch_folded_series",
+    "",
+    &[],
+    "Combinations of dimension values that are sent to CloudWatch as other today, for the bound \
+     on metrics.",
 );
 
 pub const HTTP_REQUESTS: &Desc = &counter(

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension};
 
-use super::{Result, StoreError};
+use super::{Result, StoreError, Values};
 use crate::model::minute::{self, Dimension, SeriesKey};
 
 /// Series with dimensions that one minute keeps. Beyond it the values of the dimensions become
@@ -112,9 +112,23 @@ fn folded(key: &SeriesKey) -> SeriesKey {
 }
 
 fn name_of(key: &SeriesKey) -> String {
-    let mut name = key.metric.to_owned();
-    for (dimension, value) in &key.dimensions {
-        name.push(SEPARATOR);
+    if key.dimensions.is_empty() {
+        return key.metric.to_owned();
+    }
+    format!(
+        "{}{SEPARATOR}{}",
+        key.metric,
+        name_of_values(&key.dimensions)
+    )
+}
+
+/// Values of dimensions as they are stored.
+pub(super) fn name_of_values(values: &Values) -> String {
+    let mut name = String::new();
+    for (dimension, value) in values {
+        if !name.is_empty() {
+            name.push(SEPARATOR);
+        }
         name.push_str(dimension.name());
         name.push('=');
         name.push_str(value);
@@ -124,14 +138,21 @@ fn name_of(key: &SeriesKey) -> String {
 
 /// The series of a stored name; `None` for a metric or dimension that this build does not know.
 pub(super) fn key_of(name: &str) -> Option<SeriesKey> {
-    let mut parts = name.split(SEPARATOR);
-    let metric = minute::find(parts.next()?)?.name;
-    let mut dimensions = BTreeMap::new();
-    for part in parts {
+    let (metric, values) = name.split_once(SEPARATOR).unwrap_or((name, ""));
+    Some(SeriesKey {
+        metric: minute::find(metric)?.name,
+        dimensions: values_of(values)?,
+    })
+}
+
+/// The values of a stored text; `None` if a dimension is not one of this build.
+pub(super) fn values_of(text: &str) -> Option<Values> {
+    let mut values = Values::new();
+    for part in text.split(SEPARATOR).filter(|part| !part.is_empty()) {
         let (dimension, value) = part.split_once('=')?;
-        dimensions.insert(Dimension::parse(dimension)?, value.into());
+        values.insert(Dimension::parse(dimension)?, value.into());
     }
-    Some(SeriesKey { metric, dimensions })
+    Some(values)
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use rusqlite::Connection;
 
 use super::keys::Keys;
-use super::{Result, clock, rows};
+use super::{Result, Values, clock, rows};
 use crate::model::minute::{Datapoint, Dimension, SeriesKey};
 use crate::model::usage::{Outcome, Sku};
 use crate::store::dict::Dictionaries;
@@ -122,8 +122,6 @@ struct Tally {
     durations: Vec<f64>,
     first_tokens: Vec<f64>,
 }
-
-type Values = BTreeMap<Dimension, Arc<str>>;
 
 impl Moments {
     /// A request is resolved anew: what it had added, by the report that spoke for it.

@@ -2,7 +2,7 @@
 
 use rusqlite::Connection;
 
-use super::{Result, StoreError, keys, rows};
+use super::{Result, StoreError, Values, keys, rows};
 use crate::model::minute::Minute;
 
 /// A datapoint that no exporter has delivered yet.
@@ -53,14 +53,61 @@ pub(super) fn oldest(connection: &Connection, limit: usize) -> Result<Vec<Waitin
         .map_err(StoreError::sql("read the outbox"))
 }
 
-pub(super) fn done(connection: &Connection, ids: &[i64]) -> Result<()> {
-    let mut delete = connection
-        .prepare_cached("DELETE FROM outbox WHERE id = ?")
+pub(super) const DONE: &str = "DELETE FROM outbox WHERE id = ?";
+
+pub(super) const SENDING: &str = "UPDATE outbox SET sending = 1 WHERE id = ?";
+
+pub(super) const WAITING: &str = "UPDATE outbox SET sending = 0 WHERE id = ?";
+
+/// Does one of the statements above for each row.
+pub(super) fn each(connection: &Connection, statement: &str, ids: &[i64]) -> Result<()> {
+    let mut change = connection
+        .prepare_cached(statement)
         .map_err(StoreError::sql("prepare the outbox"))?;
     for id in ids {
-        delete
+        change
             .execute([id])
-            .map_err(StoreError::sql("empty the outbox"))?;
+            .map_err(StoreError::sql("change the outbox"))?;
+    }
+    Ok(())
+}
+
+pub(super) fn interrupted(connection: &Connection) -> Result<Vec<i64>> {
+    connection
+        .prepare_cached("SELECT id FROM outbox WHERE sending = 1 ORDER BY id")
+        .and_then(|mut select| select.query_map([], |row| row.get(0))?.collect())
+        .map_err(StoreError::sql("find what was being sent"))
+}
+
+pub(super) fn groups(connection: &Connection) -> Result<Vec<Values>> {
+    let names: Vec<String> = connection
+        .prepare_cached("SELECT name FROM exported_group ORDER BY name")
+        .and_then(|mut select| select.query_map([], |row| row.get(0))?.collect())
+        .map_err(StoreError::sql("read what is exported"))?;
+    let mut groups = Vec::with_capacity(names.len());
+    groups.extend(names.iter().filter_map(|name| keys::values_of(name)));
+    Ok(groups)
+}
+
+pub(super) fn change_groups(
+    connection: &Connection,
+    added: &[Values],
+    removed: &[Values],
+) -> Result<()> {
+    let steps = [
+        (
+            "INSERT OR IGNORE INTO exported_group (name) VALUES (?)",
+            added,
+        ),
+        ("DELETE FROM exported_group WHERE name = ?", removed),
+    ];
+    for (statement, groups) in steps {
+        for group in groups {
+            connection
+                .prepare_cached(statement)
+                .and_then(|mut change| change.execute([keys::name_of_values(group)]))
+                .map_err(StoreError::sql("change what is exported"))?;
+        }
     }
     Ok(())
 }
