@@ -97,7 +97,7 @@ const SECTIONS: &[&Section] = &[
 ];
 
 /// Sections of which there can be many, each under a name of its own.
-const NAMED_SECTIONS: [&Section; 1] = [&notify::SECTION];
+const NAMED_SECTIONS: &[&Section] = &[&notify::SECTION];
 
 /// Everything that can be set.
 #[derive(Clone, Debug, PartialEq)]
@@ -177,7 +177,7 @@ impl Config {
             values: Values::default(),
         };
         config.check_across_sections(&mut reader);
-        config.values = Values(reader.finish(&SECTIONS, &NAMED_SECTIONS)?);
+        config.values = Values(reader.finish(SECTIONS, NAMED_SECTIONS)?);
         Ok(config)
     }
 
@@ -298,11 +298,11 @@ impl Source {
 /// The text of `deploy/tallyd.example.toml`.
 #[must_use]
 pub fn example_file() -> String {
-    setting::example_file(&SECTIONS, &NAMED_SECTIONS)
+    setting::example_file(SECTIONS, NAMED_SECTIONS)
 }
 
 /// The text of `docs/configuration.md`.
 #[must_use]
 pub fn reference_page() -> String {
-    setting::reference_page(&SECTIONS, &NAMED_SECTIONS)
+    setting::reference_page(SECTIONS, NAMED_SECTIONS)
 }
