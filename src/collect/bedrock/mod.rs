@@ -30,9 +30,9 @@ use crate::registry::{Registry, Sample};
 use crate::series::{Evidence, Series};
 use crate::store::Ledger;
 use call::Meter;
-use coverage::{QUARTER, Totals};
+use coverage::Totals;
 use place::{Plan, Reading};
-use window::{DAY, MAX_LAG, Times};
+use window::Times;
 
 /// Accounts and regions that are asked at the same time.
 const MAX_AT_ONCE: usize = 8;
@@ -141,18 +141,15 @@ impl BedrockCollector {
         })
     }
 
-    /// The control total over the last day that every account and region was read for. Without
-    /// one of them the ledger would be held against a part.
+    /// The control total, where it can be told.
     async fn coverage(&self, end: i64, names: &ModelNames) -> Result<Vec<Sample>, CollectError> {
-        let read: Option<Vec<i64>> = self.readings.iter().map(Reading::whole_to).collect();
-        let Some(to) = read.and_then(|read| read.into_iter().min()) else {
+        let read: Vec<_> = self.readings.iter().map(Reading::whole_to).collect();
+        let Some((from, to)) = coverage::day(&read, end) else {
             return Ok(Vec::new());
         };
-        let to = to.min(end).div_euclid(QUARTER) * QUARTER;
-        if end - to > MAX_LAG {
+        if place::twice(&self.readings).is_some() {
             return Ok(Vec::new());
         }
-        let from = to - DAY;
         let mut provider = Totals::new();
         for reading in &self.readings {
             reading.add_totals(from, to, names, &mut provider);
