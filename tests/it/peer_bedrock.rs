@@ -1,7 +1,9 @@
 //! The collector `bedrock` against moto: an estate of several accounts, and what goes wrong in one.
 
 use std::collections::BTreeMap;
-use std::process::Command;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -13,8 +15,9 @@ use axum::response::Response;
 use reqwest::Client;
 use serde_json::json;
 use tallyd::clock::Clock;
+use tempfile::TempDir;
 
-use crate::harness::{Daemon, Place, Scrape, until};
+use crate::harness::{Daemon, Owned, Place, Scrape, until};
 
 const ACCOUNTS: [&str; 2] = ["111111111111", "222222222222"];
 const SONNET: &str = "us.anthropic.claude-sonnet-4-6-v1:0";
@@ -156,16 +159,18 @@ fn cbor_error(status: StatusCode, code: &str) -> Response {
 
 /// CloudWatch in several accounts.
 struct Estate {
-    cloud: Cloud,
+    _folder: TempDir,
+    _front: Owned,
     between: Arc<Between>,
     url: String,
 }
 
 impl Estate {
     async fn start() -> Self {
-        let cloud = Cloud::start().await;
+        let folder = tempfile::tempdir().unwrap();
+        let (front, url) = start_front(folder.path()).await;
         let between = Arc::new(Between {
-            front: cloud.front.clone(),
+            front: url,
             client: Client::builder().no_proxy().build().unwrap(),
             faults: Mutex::default(),
         });
@@ -174,7 +179,8 @@ impl Estate {
         let router = Router::new().fallback(pass_on).with_state(between.clone());
         tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
         Self {
-            cloud,
+            _folder: folder,
+            _front: front,
             between,
             url,
         }
@@ -208,13 +214,13 @@ impl Estate {
         let request = self
             .between
             .client
-            .post(&self.cloud.moto)
+            .post(&self.between.front)
             .header("content-type", "application/x-amz-json-1.0")
             .header(
                 "x-amz-target",
                 "GraniteServiceVersion20100801.PutMetricData",
             )
-            // The front lets nobody put into Amazon's own namespaces; moto asks no questions.
+            // Passed on to moto as it is, which lets everybody put into Amazon's own namespaces.
             .header("x-moto-account-id", account)
             .header(
                 "authorization",
@@ -245,6 +251,26 @@ impl Estate {
         command.env("AWS_EC2_METADATA_DISABLED", "true");
         place.spawn(&mut command).await
     }
+}
+
+/// moto, and before it what speaks the protocol of the SDK. `scripts/test.sh` installs both.
+async fn start_front(folder: &Path) -> (Owned, String) {
+    let target = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
+    let python = target.parent().unwrap().join("peers/otel/bin/python");
+    let said = folder.join("said");
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/peers/cloudwatch.py");
+    let mut command = Command::new(python);
+    command
+        .arg(script)
+        .stdin(Stdio::null())
+        .stderr(Stdio::null());
+    command.stdout(File::create(&said).unwrap());
+    let front = Owned(command.spawn().unwrap());
+    let url = until("the front of moto", async || {
+        let said = std::fs::read_to_string(&said).unwrap();
+        Some(said.strip_prefix("listening ")?.trim_end().to_owned())
+    });
+    (front, url.await)
 }
 
 /// Waits for the end of the first round.
@@ -473,20 +499,4 @@ async fn a_denied_call_is_told_with_its_statement_and_partial_answers_are_no_suc
         estate.between.faults().calls["ListMetrics"],
         calls["ListMetrics"]
     );
-}
-
-/// moto and the front that speaks the SDK's protocol.
-struct Cloud {
-    front: String,
-    moto: String,
-}
-
-impl Cloud {
-    async fn start() -> Self {
-        let _ = Command::new("true");
-        Self {
-            front: "http://127.0.0.1:25578".to_owned(),
-            moto: "http://127.0.0.1:25577".to_owned(),
-        }
-    }
 }

@@ -20,7 +20,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::{CollectError, Collector};
-use crate::aws::Aws;
+use crate::aws::{Aws, State};
 use crate::config::Config;
 use crate::model::catalogue;
 use crate::model::names::ModelNames;
@@ -36,6 +36,9 @@ use window::Times;
 
 /// Accounts and regions that are asked at the same time.
 const MAX_AT_ONCE: usize = 8;
+
+/// Time between two looks whether AWS has been asked for yet.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// What the collector shares with the rest of the daemon.
 #[derive(Clone, Debug)]
@@ -85,8 +88,7 @@ impl BedrockCollector {
     }
 
     async fn read(&mut self, now: Timestamp) -> Result<Vec<Sample>, CollectError> {
-        // The job that keeps AWS open may not have come to it yet; it is one look, shared by all.
-        self.shared.aws.connect(now).await;
+        self.connect(now).await;
         let end = self.plan.times.end(now.as_second());
         let plan = &self.plan;
         stream::iter(self.readings.iter_mut())
@@ -119,6 +121,19 @@ impl BedrockCollector {
         }
         samples.extend(self.coverage(end, &names).await?);
         Ok(samples)
+    }
+
+    /// Waits for the first look at region and credentials, which another job may be at already.
+    async fn connect(&self, now: Timestamp) {
+        let aws = &self.shared.aws;
+        aws.connect(now).await;
+        let looked = async {
+            while aws.state() == State::Off {
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        // Without an outcome the round tells that nothing could be read.
+        let _ = tokio::time::timeout(self.plan.timeout, looked).await;
     }
 
     /// When models were used last, as far as the whole estate tells. A part of it can tell of use,
