@@ -36,6 +36,9 @@ use crate::model::catalogue;
 /// The command line or the configuration is wrong (`EX_USAGE` of sysexits).
 pub const USAGE: u8 = 64;
 
+/// `tallyd alarms plan` found changes to be made.
+pub const DUE: u8 = 2;
+
 /// Usage, cost and quota daemon for a company's Claude Code deployment.
 #[derive(Debug, Parser)]
 #[command(version)]
@@ -60,7 +63,7 @@ pub enum Command {
     Usage(Usage),
     /// Prints all metrics of `/metrics` as a Markdown table.
     Metrics,
-    /// Works with alarms: checks templates, runs stories, looks back.
+    /// Works with alarms: checks templates, runs stories, renders, applies.
     #[command(subcommand)]
     Alarms(AlarmsCommand),
     /// Makes tokens.
@@ -94,8 +97,18 @@ pub fn execute(command: Command) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{error:#}");
-            ExitCode::from(if error.is::<Faults>() { USAGE } else { 1 })
+            ExitCode::from(code(&error))
         }
+    }
+}
+
+fn code(error: &anyhow::Error) -> u8 {
+    if error.is::<Faults>() {
+        USAGE
+    } else if error.is::<alarms::Due>() {
+        DUE
+    } else {
+        1
     }
 }
 

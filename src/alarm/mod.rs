@@ -1,8 +1,8 @@
 //! Alarms: CloudFormation templates in, states out.
 //!
 //! [`read()`] makes alarms of templates; `crate::model::alarm` says what state follows from
-//! datapoints; [`story`] proves alarms on made-up datapoints. The set is also written as
-//! Prometheus rules, compared with an account and applied to it.
+//! datapoints; [`story`] proves alarms on made-up datapoints. [`render`] writes them as Prometheus
+//! rules, [`mod@plan`] compares them with an account's, [`mod@apply`] carries a plan out.
 
 pub mod apply;
 mod define;

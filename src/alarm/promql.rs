@@ -45,7 +45,6 @@ struct Row {
     source: Source,
     /// The dimensions that are labels here.
     dimensions: &'static [&'static str],
-    difference: Option<&'static str>,
 }
 
 const fn series(name: &'static str, matchers: &'static str) -> Series {
@@ -57,7 +56,6 @@ const fn row(metric: &'static str, source: Source, dimensions: &'static [&'stati
         metric,
         source,
         dimensions,
-        difference: None,
     }
 }
 
@@ -94,7 +92,7 @@ const SOURCES: &[Row] = &[
         "error_rate",
         Source::Share {
             bad: series(REQUESTS, "outcome=\"error\""),
-            all: series(REQUESTS, "outcome=~\"ok|error\""),
+            all: series(REQUESTS, "outcome!=\"unknown\""),
         },
         BY_MODEL,
     ),
@@ -115,10 +113,7 @@ const SOURCES: &[Row] = &[
     ),
     percent("cpu_utilization", "system_cpu_utilization_ratio"),
     percent("memory_utilization", "system_memory_utilization_ratio"),
-    Row {
-        difference: Some("The fullest file system counts, not the one that holds the ledger."),
-        ..percent("disk_utilization", "system_disk_utilization_ratio")
-    },
+    percent("disk_utilization", "tallyd_ledger_disk_utilization_ratio"),
     counter(
         "code_lines_generated",
         series("claude_code_lines_of_code_count_total", "type=\"added\""),
@@ -152,8 +147,8 @@ const SOURCES: &[Row] = &[
     ),
 ];
 
-const EXTRAPOLATED: &str = "Increases are estimated from the scrapes within the period, and the \
-                            first value of a new series is not seen as one.";
+const EXTRAPOLATED: &str = "Increases are estimated from the scrapes within the period.";
+const BEGINNING: &str = "What a series shows when it is first scraped is not seen as an increase.";
 const INTERPOLATED: &str = "Percentiles are interpolated within the buckets of the histogram.";
 
 /// What an alarm compares, over one of its periods; else why there is no such thing.
@@ -189,17 +184,15 @@ pub(super) fn query(alarm: &Alarm) -> Result<Query, String> {
         format!("/metrics does not tell the statistic {name} of {metric}")
     })?;
     let mut differences = Vec::new();
-    let counts = matches!(
-        row.source,
-        Source::Share { .. } | Source::Counter(_) | Source::Histogram(_)
-    );
-    if counts && value.contains("increase(") {
+    if value.contains("increase(") {
         differences.push(EXTRAPOLATED);
+        if !matches!(row.source, Source::Counter(_)) {
+            differences.push(BEGINNING);
+        }
     }
     if value.contains("histogram_quantile(") {
         differences.push(INTERPOLATED);
     }
-    differences.extend(row.difference);
     Ok(Query {
         value,
         guard: guard(alarm, &row.source, &matchers),
@@ -269,8 +262,17 @@ fn share(
 }
 
 /// A counter's growth, one value a minute.
+///
+/// Unlike `increase`, it counts the first value of a series that begins while tallyd is watched:
+/// what is rare begins with what an alarm is for.
 fn total(statistic: Statistic, series: Series, matchers: &str, seconds: u32) -> Option<String> {
-    let sum = format!("{} or 0 * {ALIVE}", increase(series, matchers, seconds));
+    let grown = increase(series, matchers, seconds);
+    let selector = format!("{}{}", series.name, braces(series.matchers, matchers));
+    let born = format!(
+        "sum((min_over_time({selector}[{seconds}s]) unless {selector} offset {seconds}s) \
+         and on() tallyd_build_info offset {seconds}s)"
+    );
+    let sum = format!("({grown} or 0 * {ALIVE}) + ({born} or 0 * {ALIVE})");
     match statistic {
         Statistic::Sum => Some(sum),
         Statistic::Average => Some(format!("({sum}) / {}", f64::from(seconds) / 60.0)),
@@ -404,7 +406,7 @@ mod tests {
         assert_eq!(
             value("error_rate", Statistic::Average),
             "100 * (sum(increase(claude_code_api_requests_total{outcome=\"error\"}[300s])) or \
-             vector(0)) / (sum(increase(claude_code_api_requests_total{outcome=~\"ok|error\"}\
+             vector(0)) / (sum(increase(claude_code_api_requests_total{outcome!=\"unknown\"}\
              [300s])) > 0)"
         );
     }
@@ -431,8 +433,10 @@ mod tests {
     fn a_total_is_zero_while_tallyd_is_there() {
         assert_eq!(
             value("throttled_requests", Statistic::Sum),
-            "sum(increase(claude_code_throttled_requests_total[300s])) or 0 * \
-             max(tallyd_build_info)"
+            "(sum(increase(claude_code_throttled_requests_total[300s])) or 0 * \
+             max(tallyd_build_info)) + (sum((min_over_time(claude_code_throttled_requests_total\
+             [300s]) unless claude_code_throttled_requests_total offset 300s) and on() \
+             tallyd_build_info offset 300s) or 0 * max(tallyd_build_info))"
         );
         assert_eq!(
             value("requests_per_minute", Statistic::SampleCount),
@@ -446,7 +450,7 @@ mod tests {
         alarm.dimensions = BTreeMap::from([("model".to_owned(), "a\"b".to_owned())]);
         assert_eq!(
             query(&alarm).unwrap().value,
-            "sum(increase(claude_code_api_requests_total{outcome=~\"ok|error\",model=\"a\\\"b\"}\
+            "sum(increase(claude_code_api_requests_total{outcome!=\"unknown\",model=\"a\\\"b\"}\
              [300s])) > 0"
         );
         alarm.dimensions = BTreeMap::from([("team".to_owned(), "a".to_owned())]);

@@ -1,8 +1,10 @@
 //! `tallyd alarms`: one file a subcommand below, one line a subcommand here.
 //!
-//! `check` and `test` work alone; what acts on an account or asks the daemon says so.
+//! `check`, `test` and `render` work alone; what acts on an account or asks the daemon says so.
 
+mod account;
 mod check;
+mod render;
 mod test;
 
 use std::collections::BTreeMap;
@@ -11,10 +13,13 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
 
+pub(super) use account::Due;
+pub(super) use account::{Apply, Plan};
 pub(super) use check::Check;
+pub(super) use render::Render;
 pub(super) use test::Test;
 
-use crate::alarm::{self, AlarmSet, Fault};
+use crate::alarm::{self, AlarmSet, BUILT_IN_NAME, Fault};
 use crate::config::Faults;
 
 /// Checks, tests and looks back with alarms.
@@ -24,12 +29,21 @@ pub enum AlarmsCommand {
     Check(Check),
     /// Runs stories: exits 1 if one fails, 64 if a file is malformed.
     Test(Test),
+    /// Prints the alarms as a file of Prometheus rules.
+    Render(Render),
+    /// Shows how an account's alarms differ from the set; exits 2 if changes are due.
+    Plan(Plan),
+    /// Makes the account's alarms those of the set.
+    Apply(Apply),
 }
 
 pub(super) fn execute(command: AlarmsCommand) -> anyhow::Result<()> {
     match command {
         AlarmsCommand::Check(wanted) => check::execute(&wanted),
         AlarmsCommand::Test(wanted) => test::execute(&wanted),
+        AlarmsCommand::Render(wanted) => render::execute(&wanted),
+        AlarmsCommand::Plan(wanted) => account::plan(wanted),
+        AlarmsCommand::Apply(wanted) => account::apply(wanted),
     }
 }
 
@@ -63,6 +77,16 @@ impl Templates {
     /// Reads the templates. Faults end a command with 64.
     fn read(&self) -> anyhow::Result<AlarmSet> {
         read(&self.files, &self.values)
+    }
+
+    /// The name of the set: that of the first file or folder, without its ending.
+    fn name(&self) -> String {
+        let first = self
+            .files
+            .first()
+            .map_or(Path::new(BUILT_IN_NAME), PathBuf::as_path);
+        let stem = first.file_stem().map(|stem| stem.to_string_lossy());
+        stem.map_or_else(|| "alarms".to_owned(), |stem| stem.into_owned())
     }
 }
 

@@ -13,6 +13,7 @@
     reason = "counts are exact: whole numbers far below 2^53"
 )]
 
+mod dashboards;
 mod facts;
 mod floors;
 mod harness;
@@ -20,7 +21,12 @@ mod kill;
 mod once;
 mod operation;
 mod peer_bedrock;
+mod peer_cloudwatch;
+mod peer_dashboards;
 mod peer_otel;
 mod peer_prometheus;
+mod peer_proxy;
+mod peers;
 mod privacy;
+mod promql;
 mod sessions;

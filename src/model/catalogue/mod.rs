@@ -113,6 +113,7 @@ pub const CATALOGUE: &[&Desc] = &[
     COMMITS,
     PULL_REQUESTS,
     ACTIVE_TIME,
+    ACTIVE_TIME_LONG,
     EDIT_DECISIONS,
     EVENTS,
     TOOL_RESULTS,
