@@ -1,9 +1,6 @@
 //! The collector `bedrock` against moto: an estate of several accounts, and what goes wrong in one.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -17,7 +14,8 @@ use serde_json::json;
 use tallyd::clock::Clock;
 use tempfile::TempDir;
 
-use crate::harness::{Daemon, Owned, Place, Scrape, until};
+use crate::harness::{Daemon, Place, Scrape, until};
+use crate::peer_cloudwatch::CloudWatch;
 
 const ACCOUNTS: [&str; 2] = ["111111111111", "222222222222"];
 const SONNET: &str = "us.anthropic.claude-sonnet-4-6-v1:0";
@@ -160,7 +158,7 @@ fn cbor_error(status: StatusCode, code: &str) -> Response {
 /// CloudWatch in several accounts.
 struct Estate {
     _folder: TempDir,
-    _front: Owned,
+    _cloud: CloudWatch,
     between: Arc<Between>,
     url: String,
 }
@@ -168,9 +166,9 @@ struct Estate {
 impl Estate {
     async fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let (front, url) = start_front(folder.path()).await;
+        let cloud = CloudWatch::start(folder.path()).await;
         let between = Arc::new(Between {
-            front: url,
+            front: cloud.url.clone(),
             client: Client::builder().no_proxy().build().unwrap(),
             faults: Mutex::default(),
         });
@@ -180,7 +178,7 @@ impl Estate {
         tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
         Self {
             _folder: folder,
-            _front: front,
+            _cloud: cloud,
             between,
             url,
         }
@@ -251,26 +249,6 @@ impl Estate {
         command.env("AWS_EC2_METADATA_DISABLED", "true");
         place.spawn(&mut command).await
     }
-}
-
-/// moto, and before it what speaks the protocol of the SDK. `scripts/test.sh` installs both.
-async fn start_front(folder: &Path) -> (Owned, String) {
-    let target = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
-    let python = target.parent().unwrap().join("peers/otel/bin/python");
-    let said = folder.join("said");
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/peers/cloudwatch.py");
-    let mut command = Command::new(python);
-    command
-        .arg(script)
-        .stdin(Stdio::null())
-        .stderr(Stdio::null());
-    command.stdout(File::create(&said).unwrap());
-    let front = Owned(command.spawn().unwrap());
-    let url = until("the front of moto", async || {
-        let said = std::fs::read_to_string(&said).unwrap();
-        Some(said.strip_prefix("listening ")?.trim_end().to_owned())
-    });
-    (front, url.await)
 }
 
 /// Waits for the end of the first round.
