@@ -5,6 +5,7 @@
 //! setting is a line in the table and a field; `deploy/tallyd.example.toml` and
 //! `docs/configuration.md` are rendered from the tables.
 
+mod alarms;
 mod auth;
 mod aws;
 mod bedrock;
@@ -21,6 +22,7 @@ mod maintenance;
 mod metrics;
 mod models;
 mod notify;
+mod quota;
 mod reader;
 mod secret;
 mod series;
@@ -39,6 +41,7 @@ use std::path::{Path, PathBuf};
 
 use toml::Value;
 
+pub use alarms::{Alarms, Evaluate};
 pub use auth::{Auth, Token};
 pub use aws::{Account, Authorities, Aws};
 pub use bedrock::Bedrock;
@@ -54,6 +57,7 @@ pub use log::{Format, Log};
 pub use metrics::{Metrics, PerUser};
 pub use models::Models;
 pub use notify::{Notify, NotifyKind, TopicArn};
+pub use quota::Quota;
 pub use reader::Faults;
 pub use secret::Secret;
 pub use series::Series;
@@ -81,11 +85,13 @@ const SECTIONS: &[&Section] = &[
     &metrics::SECTION,
     &collect::SECTION,
     &cost::SECTION,
+    &quota::SECTION,
     &aws::SECTION,
     &cloudwatch::SECTION,
     &bedrock::SECTION,
     &forward::SECTION,
     &maintenance::SECTION,
+    &alarms::SECTION,
     &limits::SECTION,
     &log::SECTION,
 ];
@@ -108,6 +114,7 @@ pub struct Config {
     pub metrics: Metrics,
     pub collect: Collect,
     pub cost: Cost,
+    pub quota: Quota,
     pub aws: Aws,
     pub cloudwatch: CloudWatch,
     pub bedrock: Bedrock,
@@ -116,6 +123,7 @@ pub struct Config {
     pub notify: Vec<Notify>,
     /// Maintenance windows.
     pub maintenance: Vec<Mute>,
+    pub alarms: Alarms,
     pub limits: Limits,
     pub log: Log,
     values: Values,
@@ -156,12 +164,14 @@ impl Config {
             metrics: metrics::read(&mut reader),
             collect: collect::read(&mut reader),
             cost: cost::read(&mut reader),
+            quota: quota::read(&mut reader),
             aws: aws::read(&mut reader),
             cloudwatch: cloudwatch::read(&mut reader),
             bedrock: bedrock::read(&mut reader),
             forward: forward::read(&mut reader),
             notify: notify::read(&mut reader),
             maintenance: maintenance::read(&mut reader),
+            alarms: alarms::read(&mut reader),
             limits: limits::read(&mut reader),
             log: log::read(&mut reader),
             values: Values::default(),
@@ -190,8 +200,12 @@ impl Config {
 
     /// Whether anything that is configured needs AWS.
     #[must_use]
-    pub const fn uses_aws(&self) -> bool {
-        self.cloudwatch.enabled || self.bedrock.enabled || !self.aws.accounts.is_empty()
+    pub fn uses_aws(&self) -> bool {
+        let is_topic = |target: &Notify| matches!(target.kind, NotifyKind::Sns { .. });
+        self.cloudwatch.enabled
+            || self.bedrock.enabled
+            || !self.aws.accounts.is_empty()
+            || self.notify.iter().any(is_topic)
     }
 
     /// What differs in `new`, by key.

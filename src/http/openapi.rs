@@ -6,7 +6,10 @@ use utoipa::{Modify, OpenApi, ToResponse, ToSchema};
 
 use super::error::ProblemBody;
 use super::usage_record::WireRecord;
-use super::{backup, cloud_event, health, litellm, metrics, sources, usage_events, usage_query};
+use super::{
+    alarms, backup, cloud_event, cloudwatch, health, litellm, metrics, minutes, mutes, notify,
+    sources, usage_events, usage_query,
+};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -21,6 +24,7 @@ use super::{backup, cloud_event, health, litellm, metrics, sources, usage_events
     ),
     tags(
         (name = "usage", description = "Report and ask for usage."),
+        (name = "alarms", description = "How alarms stand, and how they would have stood."),
         (name = "operation", description = "Run tallyd."),
     ),
     paths(
@@ -29,8 +33,16 @@ use super::{backup, cloud_event, health, litellm, metrics, sources, usage_events
         usage_query::usage,
         usage_query::control,
         usage_query::user_usage,
+        minutes::get,
         sources::list,
+        alarms::list,
+        alarms::backtest,
         backup::post,
+        cloudwatch::get_plan,
+        notify::test,
+        mutes::list,
+        mutes::add,
+        mutes::end,
         get,
         metrics::get,
         health::healthz,

@@ -30,11 +30,12 @@ fn hash(texts: &[&str]) -> String {
         hash.update(text.len().to_be_bytes());
         hash.update(text);
     }
-    hash.finalize()[..16].iter().map(hex).collect()
+    hex(&hash.finalize()[..16])
 }
 
-pub(super) fn hex(byte: &u8) -> String {
-    format!("{byte:02x}")
+/// Bytes in hexadecimal.
+pub(super) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// What the alarm compares: `Average of error_rate > 5 in 2 of 2 periods of 5 min`.
@@ -52,7 +53,7 @@ pub(super) fn condition(transition: &Transition) -> String {
         let dimensions: Vec<_> = dimensions
             .map(|(name, value)| format!("{name}={value}"))
             .collect();
-        metric.push_str(&format!(" ({})", dimensions.join(", ")));
+        metric = format!("{metric} ({})", dimensions.join(", "));
     }
     format!(
         "{} of {metric} {sign} {} in {} of {} periods of {}",
