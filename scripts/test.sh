@@ -46,7 +46,7 @@ if ! cmp -s tests/peers/requirements.txt "$otel/requirements.txt"; then
         rm -rf "$otel"
         run python3 -m venv "$otel"
     }
-    run "$otel/bin/pip" install -q --disable-pip-version-check -r tests/peers/requirements.txt
+    run "$otel/bin/python" -m pip install -q --disable-pip-version-check -r tests/peers/requirements.txt
     cp tests/peers/requirements.txt "$otel/"
 fi
 
@@ -58,6 +58,10 @@ run cargo clippy --locked --all-targets -- -D warnings
 RUSTDOCFLAGS='-D warnings' run cargo doc --locked --no-deps
 run cargo test --locked --lib
 run cargo test --locked --test it
+
+# The SDK of AWS in the tests takes these; moto takes any. Nothing looks for an instance's role.
+AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test AWS_EC2_METADATA_DISABLED=true
+export AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY AWS_EC2_METADATA_DISABLED
 
 # The tests that need another program, root or much time.
 skip=

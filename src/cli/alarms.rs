@@ -64,6 +64,11 @@ pub(super) fn execute(command: AlarmsCommand) -> anyhow::Result<()> {
     }
 }
 
+/// How many alarms ship with tallyd.
+pub(super) fn shipped() -> anyhow::Result<u64> {
+    Ok(Templates::default().read()?.alarms.len() as u64)
+}
+
 /// Which alarms a command is about.
 #[derive(Args, Clone, Debug, Default)]
 pub struct Templates {

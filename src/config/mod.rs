@@ -21,6 +21,7 @@ mod maintenance;
 mod metrics;
 mod models;
 mod notify;
+mod quota;
 mod reader;
 mod secret;
 mod series;
@@ -54,6 +55,7 @@ pub use log::{Format, Log};
 pub use metrics::{Metrics, PerUser};
 pub use models::Models;
 pub use notify::{Notify, NotifyKind, TopicArn};
+pub use quota::Quota;
 pub use reader::Faults;
 pub use secret::Secret;
 pub use series::Series;
@@ -81,6 +83,7 @@ const SECTIONS: &[&Section] = &[
     &metrics::SECTION,
     &collect::SECTION,
     &cost::SECTION,
+    &quota::SECTION,
     &aws::SECTION,
     &cloudwatch::SECTION,
     &bedrock::SECTION,
@@ -108,6 +111,7 @@ pub struct Config {
     pub metrics: Metrics,
     pub collect: Collect,
     pub cost: Cost,
+    pub quota: Quota,
     pub aws: Aws,
     pub cloudwatch: CloudWatch,
     pub bedrock: Bedrock,
@@ -156,6 +160,7 @@ impl Config {
             metrics: metrics::read(&mut reader),
             collect: collect::read(&mut reader),
             cost: cost::read(&mut reader),
+            quota: quota::read(&mut reader),
             aws: aws::read(&mut reader),
             cloudwatch: cloudwatch::read(&mut reader),
             bedrock: bedrock::read(&mut reader),

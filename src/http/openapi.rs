@@ -7,8 +7,8 @@ use utoipa::{Modify, OpenApi, ToResponse, ToSchema};
 use super::error::ProblemBody;
 use super::usage_record::WireRecord;
 use super::{
-    backup, cloud_event, health, litellm, metrics, mutes, notify, sources, usage_events,
-    usage_query,
+    backup, cloud_event, cloudwatch, health, litellm, metrics, minutes, mutes, notify, sources,
+    usage_events, usage_query,
 };
 
 #[derive(OpenApi)]
@@ -32,12 +32,14 @@ use super::{
         usage_query::usage,
         usage_query::control,
         usage_query::user_usage,
+        minutes::get,
         sources::list,
         backup::post,
         notify::test,
         mutes::list,
         mutes::add,
         mutes::end,
+        cloudwatch::get_plan,
         get,
         metrics::get,
         health::healthz,

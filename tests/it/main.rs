@@ -18,6 +18,7 @@ mod facts;
 mod floors;
 mod harness;
 mod kill;
+mod minutes;
 mod once;
 mod operation;
 mod peer_bedrock;
