@@ -5,6 +5,7 @@
 
 mod alarms;
 mod client_config;
+mod cloudwatch;
 mod demo;
 mod doctor;
 mod remote;
@@ -22,6 +23,7 @@ use clap::{Parser, Subcommand};
 
 pub use alarms::AlarmsCommand;
 pub use client_config::ClientConfig;
+pub use cloudwatch::CloudWatchCommand;
 pub use demo::Demo;
 pub use doctor::Doctor;
 pub use remote::Remote;
@@ -72,6 +74,9 @@ pub enum Command {
     /// Backs the ledger up and restores it.
     #[command(subcommand)]
     Store(StoreCommand),
+    /// Shows and changes what is in Amazon CloudWatch.
+    #[command(subcommand, name = "cloudwatch")]
+    CloudWatch(CloudWatchCommand),
 }
 
 /// Does what a command says and tells how it went.
@@ -92,6 +97,7 @@ pub fn execute(command: Command) -> ExitCode {
             token::new_token(&wanted).map(|text| print!("{text}"))
         }
         Command::Store(command) => store::execute(command),
+        Command::CloudWatch(command) => cloudwatch::execute(command),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
