@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
 
-pub use account::Due;
+pub(super) use account::Due;
 pub(super) use account::{Apply, Plan};
 pub(super) use check::Check;
 pub(super) use render::Render;

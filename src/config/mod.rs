@@ -7,6 +7,7 @@
 
 mod auth;
 mod aws;
+mod bedrock;
 mod cloudwatch;
 mod collect;
 mod cost;
@@ -40,6 +41,7 @@ use toml::Value;
 
 pub use auth::{Auth, Token};
 pub use aws::{Account, Authorities, Aws};
+pub use bedrock::Bedrock;
 pub use cloudwatch::{Ambiguous, CloudWatch, Prices, Tier};
 pub use collect::Collect;
 pub use cost::Cost;
@@ -81,6 +83,7 @@ const SECTIONS: &[&Section] = &[
     &cost::SECTION,
     &aws::SECTION,
     &cloudwatch::SECTION,
+    &bedrock::SECTION,
     &forward::SECTION,
     &maintenance::SECTION,
     &limits::SECTION,
@@ -107,6 +110,7 @@ pub struct Config {
     pub cost: Cost,
     pub aws: Aws,
     pub cloudwatch: CloudWatch,
+    pub bedrock: Bedrock,
     pub forward: Option<Forward>,
     /// Whom alarms are told, by name.
     pub notify: Vec<Notify>,
@@ -154,6 +158,7 @@ impl Config {
             cost: cost::read(&mut reader),
             aws: aws::read(&mut reader),
             cloudwatch: cloudwatch::read(&mut reader),
+            bedrock: bedrock::read(&mut reader),
             forward: forward::read(&mut reader),
             notify: notify::read(&mut reader),
             maintenance: maintenance::read(&mut reader),
@@ -186,7 +191,7 @@ impl Config {
     /// Whether anything that is configured needs AWS.
     #[must_use]
     pub const fn uses_aws(&self) -> bool {
-        self.cloudwatch.enabled || !self.aws.accounts.is_empty()
+        self.cloudwatch.enabled || self.bedrock.enabled || !self.aws.accounts.is_empty()
     }
 
     /// What differs in `new`, by key.

@@ -18,6 +18,7 @@ pub mod litellm;
 mod litellm_call;
 mod litellm_fields;
 mod metrics;
+mod minutes;
 mod openapi;
 mod range;
 mod receipt;
@@ -110,6 +111,7 @@ fn routes() -> Vec<(&'static str, MethodRouter<Arc<Api>>)> {
         ("/api/v1/usage", get(usage_query::usage)),
         ("/api/v1/usage/control", get(usage_query::control)),
         ("/api/v1/users/{user}/usage", get(usage_query::user_usage)),
+        ("/api/v1/minutes", get(minutes::get)),
         ("/api/v1/sources", get(sources::list)),
         ("/api/v1/store/backup", post(backup::post)),
         ("/api/v1/openapi.json", get(openapi::get)),

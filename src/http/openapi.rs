@@ -6,7 +6,9 @@ use utoipa::{Modify, OpenApi, ToResponse, ToSchema};
 
 use super::error::ProblemBody;
 use super::usage_record::WireRecord;
-use super::{backup, cloud_event, health, litellm, metrics, sources, usage_events, usage_query};
+use super::{
+    backup, cloud_event, health, litellm, metrics, minutes, sources, usage_events, usage_query,
+};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -29,6 +31,7 @@ use super::{backup, cloud_event, health, litellm, metrics, sources, usage_events
         usage_query::usage,
         usage_query::control,
         usage_query::user_usage,
+        minutes::get,
         sources::list,
         backup::post,
         get,

@@ -12,6 +12,9 @@ use super::{Ledger, QueryError, StoreError};
 use crate::model::alarm::{State, Transition};
 use crate::model::notice::Notice;
 
+/// Notices beyond [`MAX_NOTICES`] that one question tells of, so that more go than come.
+const MAX_SURPLUS: usize = 1_000;
+
 /// Notices of one target that are looked at in one round, and kept. The oldest above it are given
 /// up by whoever asks.
 pub const MAX_NOTICES: usize = 10_000;
@@ -41,7 +44,7 @@ pub struct Told {
 /// One target's part of what is to be told.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct NoticeQueue {
-    /// In the order in which they came, [`MAX_NOTICES`] and one at most.
+    /// In the order in which they came; a bounded number more than [`MAX_NOTICES`].
     pub waiting: Vec<Queued>,
     pub told: Vec<Told>,
     /// Cannot be read: another version of tallyd wrote them.
@@ -224,7 +227,7 @@ const SELECT_TOLD: &str = "SELECT told.transition, alarm_state.state FROM notice
 fn queue(reader: &Reader, target: &str) -> rusqlite::Result<NoticeQueue> {
     let mut queue = NoticeQueue::default();
     let mut select = reader.connection.prepare_cached(SELECT_WAITING)?;
-    let mut rows = select.query(params![target, MAX_NOTICES + 1])?;
+    let mut rows = select.query(params![target, MAX_NOTICES + MAX_SURPLUS])?;
     while let Some(row) = rows.next()? {
         let id = row.get("id")?;
         let Ok(transition) = from_json(row)? else {

@@ -1,5 +1,6 @@
 //! Which series there are, by number.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
@@ -59,14 +60,16 @@ impl Keys {
         while self.open.len() > 8 {
             self.open.pop_first();
         }
-        if !self.open.contains_key(&minute) {
-            let series = connection
-                .prepare_cached("SELECT series FROM minute WHERE at = ?")
-                .and_then(|mut select| select.query_map([minute], |row| row.get(0))?.collect())
-                .map_err(StoreError::sql("read an open minute"))?;
-            self.open.insert(minute, series);
+        match self.open.entry(minute) {
+            Entry::Occupied(known) => Ok(known.into_mut()),
+            Entry::Vacant(place) => {
+                let series = connection
+                    .prepare_cached("SELECT series FROM minute WHERE at = ?")
+                    .and_then(|mut select| select.query_map([minute], |row| row.get(0))?.collect())
+                    .map_err(StoreError::sql("read an open minute"))?;
+                Ok(place.insert(series))
+            }
         }
-        Ok(self.open.entry(minute).or_default())
     }
 
     fn id(&mut self, connection: &Connection, key: &SeriesKey) -> Result<i64> {
