@@ -14,6 +14,7 @@
 )]
 
 mod dashboards;
+mod deploy;
 mod facts;
 mod floors;
 mod harness;
