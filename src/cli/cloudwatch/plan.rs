@@ -1,6 +1,7 @@
 //! `tallyd cloudwatch plan`: what the export makes of the minutes, and what it costs.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use clap::Args;
 use serde::Deserialize;
@@ -41,7 +42,8 @@ struct Answer {
 
 #[derive(Debug, Deserialize)]
 struct Metric {
-    metric: String,
+    #[serde(rename = "metric")]
+    name: String,
     dimensions: BTreeMap<String, String>,
     unit: String,
 }
@@ -99,7 +101,7 @@ impl From<Planned> for Answer {
                 .lines
                 .into_iter()
                 .map(|line| Metric {
-                    metric: line.metric.to_owned(),
+                    name: line.metric.to_owned(),
                     unit: line.unit.to_owned(),
                     dimensions: line
                         .dimensions
@@ -126,15 +128,16 @@ fn shown(answer: &Answer) -> String {
             let pairs: Vec<_> = pairs
                 .map(|(name, value)| format!("{name}={value}"))
                 .collect();
-            vec![it.metric.clone(), pairs.join(" "), it.unit.clone()]
+            vec![it.name.clone(), pairs.join(" "), it.unit.clone()]
         })
         .collect();
     let mut text = format!("Namespace {}\n\n", answer.namespace);
     text += &table(&columns, &rows, 0);
     text.push('\n');
     if answer.folded > 0 {
-        text += &format!(
-            "{} combinations of dimension values go as other: max_metrics is {}.\n\n",
+        let _ = writeln!(
+            text,
+            "{} combinations of dimension values go as other: max_metrics is {}.\n",
             grouped(answer.folded as u64),
             grouped(answer.max_metrics as u64)
         );
@@ -167,7 +170,7 @@ mod tests {
     #[test]
     fn a_plan_shows_metrics_and_prices() {
         let metric = |metric: &str, dimensions: &[(&str, &str)]| Metric {
-            metric: metric.to_owned(),
+            name: metric.to_owned(),
             dimensions: dimensions
                 .iter()
                 .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
