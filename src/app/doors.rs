@@ -48,6 +48,7 @@ pub(super) fn all(parts: &Parts, config: &Config) -> Doors {
             bytes: config.limits.body,
             ..BodyLimits::default()
         },
+        cloudwatch: config.cloudwatch.clone(),
     });
     let beside = web::router().merge(otlp::router(otlp.clone()));
     Doors {

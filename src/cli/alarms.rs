@@ -70,6 +70,13 @@ pub(super) fn execute(command: AlarmsCommand) -> anyhow::Result<()> {
     }
 }
 
+/// How many alarms ship with tallyd.
+pub(super) fn shipped() -> anyhow::Result<u64> {
+    let files = alarm::files(&[]).map_err(|faults| faulty(&faults))?;
+    let set = alarm::read(&files, &BTreeMap::new()).map_err(|faults| faulty(&faults))?;
+    Ok(set.alarms.len() as u64)
+}
+
 /// Which alarms a command is about.
 #[derive(Args, Clone, Debug, Default)]
 pub struct Templates {

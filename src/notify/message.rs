@@ -1,5 +1,7 @@
 //! Words that several kinds of targets share. Pure.
 
+use std::fmt::Write as _;
+
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use sha2::{Digest, Sha256};
@@ -35,7 +37,11 @@ fn hash(texts: &[&str]) -> String {
 
 /// Bytes in hexadecimal.
 pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        // A text takes all that is written to it.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 /// What the alarm compares: `Average of error_rate > 5 in 2 of 2 periods of 5 min`.

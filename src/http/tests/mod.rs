@@ -97,6 +97,9 @@ fn api() -> Api {
             bytes: 1_000_000,
             ..BodyLimits::default()
         },
+        cloudwatch: Config::parse("", &Environment::default())
+            .expect("defaults are valid")
+            .cloudwatch,
     }
 }
 
