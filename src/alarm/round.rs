@@ -248,8 +248,8 @@ impl Round {
         let seconds = watch.elapsed().as_secs_f64();
         let registry = &self.setup.registry;
         registry.set(catalogue::ALARM_EVALUATION_DURATION, &[], seconds);
-        let evaluated = end.as_second() as f64;
-        registry.set(catalogue::ALARM_LAST_EVALUATION, &[], evaluated);
+        let end = end.as_second() as f64;
+        registry.set(catalogue::ALARM_LAST_EVALUATION, &[], end);
         Ok(())
     }
 
@@ -280,9 +280,10 @@ impl Round {
                 transition.to.name(),
             );
             let reason = &transition.reason;
-            match transition.to {
-                State::Alarm => warn!(alarm, from, to, reason, "an alarm changed"),
-                _ => info!(alarm, from, to, reason, "an alarm changed"),
+            if transition.to == State::Alarm {
+                warn!(alarm, from, to, reason, "an alarm changed");
+            } else {
+                info!(alarm, from, to, reason, "an alarm changed");
             }
             let registry = &self.setup.registry;
             registry.add(catalogue::ALARM_TRANSITIONS, &[alarm, to], 1);

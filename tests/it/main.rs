@@ -13,6 +13,7 @@
     reason = "counts are exact: whole numbers far below 2^53"
 )]
 
+mod alarms;
 mod dashboards;
 mod deploy;
 mod facts;

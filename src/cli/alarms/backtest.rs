@@ -124,7 +124,7 @@ fn episodes(alarm: &Outcome) -> String {
     text.push_str(&table(&columns, &rows, 0));
     let untold = alarm.fired.saturating_sub(alarm.episodes.len());
     if untold > 0 {
-        text.push_str(&format!("... and {untold} more\n"));
+        text.extend(["... and ", &untold.to_string(), " more\n"]);
     }
     text
 }

@@ -45,11 +45,13 @@ pub(super) fn execute(wanted: &Test) -> anyhow::Result<()> {
     for failure in &failures {
         println!("{failure}");
     }
-    match failures.len() {
-        0 => {
-            println!("{} stories hold", stories.len());
-            Ok(())
-        }
-        failed => bail!("{failed} of {} stories fail", stories.len()),
+    let (stories, holds, fails) = match stories.len() {
+        1 => ("1 story".to_owned(), "holds", "fails"),
+        count => (format!("{count} stories"), "hold", "fail"),
+    };
+    if !failures.is_empty() {
+        bail!("{} of {stories} {fails}", failures.len());
     }
+    println!("{stories} {holds}");
+    Ok(())
 }
