@@ -71,12 +71,12 @@ pub enum Command {
     /// Makes tokens.
     #[command(subcommand)]
     Token(TokenCommand),
+    /// Tells what the export to CloudWatch makes, and what it costs.
+    #[command(subcommand, name = "cloudwatch")]
+    CloudWatch(CloudWatchCommand),
     /// Backs the ledger up and restores it.
     #[command(subcommand)]
     Store(StoreCommand),
-    /// Shows and changes what is in Amazon CloudWatch.
-    #[command(subcommand, name = "cloudwatch")]
-    CloudWatch(CloudWatchCommand),
 }
 
 /// Does what a command says and tells how it went.

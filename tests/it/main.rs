@@ -25,6 +25,7 @@ mod operation;
 mod peer_bedrock;
 mod peer_cloudwatch;
 mod peer_dashboards;
+mod peer_notify;
 mod peer_otel;
 mod peer_prometheus;
 mod peer_proxy;
