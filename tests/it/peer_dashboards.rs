@@ -16,7 +16,7 @@ use crate::peer_prometheus::Prometheus;
 const PATIENCE: Duration = Duration::from_secs(150);
 
 /// Panels that are rightly empty on a demo that works.
-const RIGHTLY_EMPTY: [(&str, &str); 7] = [
+const RIGHTLY_EMPTY: [(&str, &str); 8] = [
     ("tallyd: Last backup", "the demo makes no backups"),
     ("tallyd: Refused by reason", "the demo sends nothing bad"),
     ("tallyd: Beyond the bound", "the demo has few series"),
@@ -30,6 +30,7 @@ const RIGHTLY_EMPTY: [(&str, &str); 7] = [
         "the demo does not call AWS",
     ),
     ("tallyd: Trouble with AWS", "the demo does not call AWS"),
+    ("tallyd: Notices", "the demo tells nobody"),
 ];
 
 /// A query as Grafana would send it, with everything chosen.
