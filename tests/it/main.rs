@@ -21,5 +21,6 @@ mod once;
 mod operation;
 mod peer_otel;
 mod peer_prometheus;
+mod peer_rules;
 mod privacy;
 mod sessions;
