@@ -1,4 +1,4 @@
-//! What a statistic of a minute metric is in PromQL, over what `/metrics` shows.
+//! What a statistic of a minute metric is in `PromQL`, over what `/metrics` shows.
 //!
 //! The table [`SOURCES`] says from which exported metric each minute metric comes. All expressions
 //! have one series without labels, so that they can be compared and joined.

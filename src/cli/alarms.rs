@@ -7,6 +7,7 @@ mod check;
 mod render;
 mod test;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -85,7 +86,7 @@ impl Templates {
             .first()
             .map_or(Path::new(BUILT_IN_NAME), PathBuf::as_path);
         let stem = first.file_stem().map(|stem| stem.to_string_lossy());
-        stem.map_or_else(|| "alarms".to_owned(), |stem| stem.into_owned())
+        stem.map_or_else(|| "alarms".to_owned(), Cow::into_owned)
     }
 }
 
