@@ -19,6 +19,7 @@ use tracing::info;
 
 use crate::aws::Aws;
 use crate::clock::Clock;
+use crate::collect::bedrock::{self, BedrockCollector};
 use crate::collect::{self, system::SystemCollector};
 use crate::config::{Config, Source};
 use crate::export::cloudwatch::{self, Exporter};
@@ -174,7 +175,7 @@ impl App {
             jobs.spawn(cloudwatch::run(ticks, exporter));
         }
         jobs.spawn(collect::run::run(
-            collectors(&config),
+            collectors(&config, &parts),
             parts.registry.clone(),
             parts.clock.clone(),
             stop.clone(),
@@ -257,13 +258,29 @@ fn minute_series(
 }
 
 /// The collectors, each an explicit line.
-fn collectors(config: &Config) -> Vec<collect::run::Job> {
+fn collectors(config: &Config, parts: &Parts) -> Vec<collect::run::Job> {
     let mut jobs = Vec::new();
     if config.collect.system {
         jobs.push(collect::run::Job {
             collector: Box::new(SystemCollector::with_ledger(config.store.path.clone())),
             period: config.collect.period,
             timeout: config.collect.timeout,
+        });
+    }
+    if config.bedrock.enabled {
+        let shared = bedrock::Shared {
+            aws: parts.aws.clone(),
+            ledger: parts.ledger.clone(),
+            names: parts.live.names.clone(),
+            registry: parts.registry.clone(),
+            readiness: parts.readiness.clone(),
+            series: parts.series.clone(),
+        };
+        jobs.push(collect::run::Job {
+            collector: Box::new(BedrockCollector::new(config, shared)),
+            period: config.bedrock.period,
+            // Each account has its own time-out within.
+            timeout: config.bedrock.period,
         });
     }
     jobs

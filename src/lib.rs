@@ -11,8 +11,8 @@
 //! |---|---|
 //! | 0 words | [`model`], [`clock`] |
 //! | 1 setting | [`config`] |
-//! | 2 tools | [`registry`], [`series`], [`schedule`], [`store`], [`record`], [`aws`], [`heard`], [`ready`] |
-//! | 3 jobs | [`collect`], [`export`], [`forward`], [`alarm`] |
+//! | 2 tools | [`registry`], [`series`], [`schedule`], [`store`], [`record`], [`notify`], [`aws`], [`heard`], [`ready`] |
+//! | 3 jobs | [`alarm`], [`collect`], [`export`], [`forward`] |
 //! | 4 doors | [`http`], [`otlp`], [`web`] |
 //! | 5 house | [`app`], [`serve`], [`cli`], [`telemetry`], [`demo`] |
 
@@ -29,6 +29,7 @@ pub mod forward;
 pub mod heard;
 pub mod http;
 pub mod model;
+pub mod notify;
 pub mod otlp;
 pub mod ready;
 pub mod record;

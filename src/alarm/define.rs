@@ -360,15 +360,12 @@ fn check_metric(
     }
     let mut set = BTreeSet::new();
     for key in dimensions.keys() {
-        match Dimension::parse(key) {
-            Some(dimension) => {
-                set.insert(dimension);
-            }
-            None => {
-                let known = hint(key, Dimension::ALL.map(Dimension::name));
-                let message = format!("{namespace} has no dimension {key}{known}");
-                properties.fault("Dimensions", message);
-            }
+        if let Some(dimension) = Dimension::parse(key) {
+            set.insert(dimension);
+        } else {
+            let known = hint(key, Dimension::ALL.map(Dimension::name));
+            let message = format!("{namespace} has no dimension {key}{known}");
+            properties.fault("Dimensions", message);
         }
     }
     let Some(known) = &measured.dimensions else {

@@ -161,14 +161,14 @@ fn parameter(entry: &Entry, given: &BTreeMap<String, String>, faults: &mut Fault
     };
     let value = match (given.get(name), attribute("Default")) {
         (Some(value), _) => value.clone(),
-        (None, Some(default)) => match default.text() {
-            Some(text) => text.to_owned(),
-            None => {
+        (None, Some(default)) => {
+            let Some(text) = default.text() else {
                 let message = format!("must be a text, got {}", default.kind());
                 faults.add(default.line, &format!("{property}.Default"), message);
                 return known(Shape::Faulty);
-            }
-        },
+            };
+            text.to_owned()
+        }
         (None, None) => return known(Shape::Deferred(format!("${{{name}}}"))),
     };
     if value.len() > MAX_PARAMETER_BYTES {
@@ -181,9 +181,10 @@ fn parameter(entry: &Entry, given: &BTreeMap<String, String>, faults: &mut Fault
         return known(Shape::Deferred(format!("${{{name}}}")));
     }
     let is_list = kind == "CommaDelimitedList" || kind.starts_with("List<");
-    let values: Vec<&str> = match is_list {
-        true => value.split(',').map(str::trim).collect(),
-        false => vec![&value],
+    let values: Vec<&str> = if is_list {
+        value.split(',').map(str::trim).collect()
+    } else {
+        vec![&value]
     };
     let before = faults.len();
     for value in &values {

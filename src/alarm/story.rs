@@ -296,8 +296,9 @@ fn datapoints(
         let mut readings = Vec::with_capacity(tokens.len());
         for word in tokens {
             match token(word) {
-                Some(datapoint) => readings.push(datapoint.and_then(|d| alarm.statistic.read(&d))),
-                None => {
+                Token::Missing => readings.push(None),
+                Token::Values(datapoint) => readings.push(alarm.statistic.read(&datapoint)),
+                Token::Malformed => {
                     let message = format!(
                         "must be _ (missing), a number, or numbers with counts such as \
                          800*95,9000*5, got {word}"
@@ -320,11 +321,21 @@ fn datapoints(
     (faults.len() == before).then_some(seen).flatten()
 }
 
-/// One period: `Some(None)` is missing, `None` is no token.
-fn token(word: &str) -> Option<Option<Datapoint>> {
+/// What a token says of its period.
+enum Token {
+    Missing,
+    Values(Datapoint),
+    Malformed,
+}
+
+fn token(word: &str) -> Token {
     if word == "_" {
-        return Some(None);
+        return Token::Missing;
     }
+    values(word).map_or(Token::Malformed, Token::Values)
+}
+
+fn values(word: &str) -> Option<Datapoint> {
     let mut values = Vec::new();
     for part in word.split(',') {
         let (value, count) = part.split_once('*').unwrap_or((part, "1"));
@@ -341,15 +352,14 @@ fn token(word: &str) -> Option<Option<Datapoint>> {
         values.push((value, count));
     }
     values.sort_by(|left, right| left.0.total_cmp(&right.0));
-    let (min, max) = (values.first()?.0, values.last()?.0);
-    Some(Some(Datapoint {
+    Some(Datapoint {
         count: values.iter().map(|(_, count)| count).sum(),
         sum: values
             .iter()
             .map(|(value, count)| value * *count as f64)
             .sum(),
-        min,
-        max,
+        min: values.first()?.0,
+        max: values.last()?.0,
         values,
-    }))
+    })
 }

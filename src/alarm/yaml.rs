@@ -268,7 +268,7 @@ mod tests {
         assert!(parse(&deep).is_err());
         let mut steep = String::new();
         for level in 0..300 {
-            steep += &format!("{}a:\n", " ".repeat(level));
+            steep.extend([&" ".repeat(level), "a:\n"]);
         }
         assert_eq!(fault(&steep).1, "nested deeper than 64 levels");
         assert!(fault(&"x".repeat(MAX_BYTES + 1)).1.contains("bytes"));

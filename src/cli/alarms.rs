@@ -14,10 +14,11 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
 
-pub use account::{Apply, Due, Plan};
-pub use check::Check;
-pub use render::Render;
-pub use test::Test;
+pub(super) use account::Due;
+pub(super) use account::{Apply, Plan};
+pub(super) use check::Check;
+pub(super) use render::Render;
+pub(super) use test::Test;
 
 use crate::alarm::{self, AlarmSet, BUILT_IN_NAME, Fault};
 use crate::config::Faults;
@@ -91,13 +92,13 @@ impl Templates {
 }
 
 fn read(files: &[PathBuf], values: &Values) -> anyhow::Result<AlarmSet> {
-    let files = alarm::files(files).map_err(faulty)?;
+    let files = alarm::files(files).map_err(|faults| faulty(&faults))?;
     let parameters: BTreeMap<_, _> = values.parameters.iter().cloned().collect();
-    alarm::read(&files, &parameters).map_err(faulty)
+    alarm::read(&files, &parameters).map_err(|faults| faulty(&faults))
 }
 
 /// Makes faults of templates the faults of a command.
-fn faulty(faults: Vec<Fault>) -> anyhow::Error {
+fn faulty(faults: &[Fault]) -> anyhow::Error {
     let lines = faults.iter().map(ToString::to_string);
     Faults(lines.collect()).into()
 }

@@ -7,6 +7,7 @@
 
 mod auth;
 mod aws;
+mod bedrock;
 mod cloudwatch;
 mod collect;
 mod cost;
@@ -16,8 +17,10 @@ mod identity;
 mod limits;
 mod listen;
 mod log;
+mod maintenance;
 mod metrics;
 mod models;
+mod notify;
 mod reader;
 mod secret;
 mod series;
@@ -30,7 +33,7 @@ mod time;
 mod tls;
 mod value;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -38,6 +41,7 @@ use toml::Value;
 
 pub use auth::{Auth, Token};
 pub use aws::{Account, Authorities, Aws};
+pub use bedrock::Bedrock;
 pub use cloudwatch::{Ambiguous, CloudWatch, Prices, Tier};
 pub use collect::Collect;
 pub use cost::Cost;
@@ -49,6 +53,7 @@ pub use listen::Listen;
 pub use log::{Format, Log};
 pub use metrics::{Metrics, PerUser};
 pub use models::Models;
+pub use notify::{Notify, NotifyKind, TopicArn};
 pub use reader::Faults;
 pub use secret::Secret;
 pub use series::Series;
@@ -58,11 +63,12 @@ pub use store::{Backup, Store};
 pub use time::Time;
 pub use tls::Tls;
 
+use crate::model::notice::Mute;
 use reader::Reader;
 use setting::{Section, Setting, Shown};
 
 /// All sections, in the order of the example file.
-const SECTIONS: [&Section; 17] = [
+const SECTIONS: &[&Section] = &[
     &listen::SECTION,
     &tls::SECTION,
     &auth::SECTION,
@@ -77,10 +83,15 @@ const SECTIONS: [&Section; 17] = [
     &cost::SECTION,
     &aws::SECTION,
     &cloudwatch::SECTION,
+    &bedrock::SECTION,
     &forward::SECTION,
+    &maintenance::SECTION,
     &limits::SECTION,
     &log::SECTION,
 ];
+
+/// Sections of which there can be many, each under a name of its own.
+const NAMED_SECTIONS: [&Section; 1] = [&notify::SECTION];
 
 /// Everything that can be set.
 #[derive(Clone, Debug, PartialEq)]
@@ -99,7 +110,12 @@ pub struct Config {
     pub cost: Cost,
     pub aws: Aws,
     pub cloudwatch: CloudWatch,
+    pub bedrock: Bedrock,
     pub forward: Option<Forward>,
+    /// Whom alarms are told, by name.
+    pub notify: Vec<Notify>,
+    /// Maintenance windows.
+    pub maintenance: Vec<Mute>,
     pub limits: Limits,
     pub log: Log,
     values: Values,
@@ -142,13 +158,16 @@ impl Config {
             cost: cost::read(&mut reader),
             aws: aws::read(&mut reader),
             cloudwatch: cloudwatch::read(&mut reader),
+            bedrock: bedrock::read(&mut reader),
             forward: forward::read(&mut reader),
+            notify: notify::read(&mut reader),
+            maintenance: maintenance::read(&mut reader),
             limits: limits::read(&mut reader),
             log: log::read(&mut reader),
             values: Values::default(),
         };
         config.check_across_sections(&mut reader);
-        config.values = Values(reader.finish(&SECTIONS)?);
+        config.values = Values(reader.finish(&SECTIONS, &NAMED_SECTIONS)?);
         Ok(config)
     }
 
@@ -172,20 +191,29 @@ impl Config {
     /// Whether anything that is configured needs AWS.
     #[must_use]
     pub const fn uses_aws(&self) -> bool {
-        self.cloudwatch.enabled || !self.aws.accounts.is_empty()
+        self.cloudwatch.enabled || self.bedrock.enabled || !self.aws.accounts.is_empty()
     }
 
     /// What differs in `new`, by key.
     #[must_use]
     pub fn changes(&self, new: &Self) -> Vec<Change> {
         let mut changes = Vec::new();
-        for section in SECTIONS {
+        let mut compare = |section: &Section, path: &str| {
             for setting in section.settings {
-                let name = (section.name, setting.key);
-                let (old, new) = (self.values.0.get(&name), new.values.0.get(&name));
+                let key = format!("{path}.{}", setting.key);
+                let (old, new) = (self.values.0.get(&key), new.values.0.get(&key));
                 if old != new {
-                    changes.push(Change::new(section, setting, old, new));
+                    changes.push(Change::new(key, setting, old, new));
                 }
+            }
+        };
+        for section in SECTIONS {
+            compare(section, section.name);
+        }
+        for section in NAMED_SECTIONS {
+            let of = |values: &Values| values.tables(section.name);
+            for path in of(&self.values).union(&of(&new.values)) {
+                compare(section, path);
             }
         }
         changes
@@ -194,7 +222,17 @@ impl Config {
 
 /// Which settings were resolved to what. Never shown: some are secret.
 #[derive(Clone, Default, PartialEq)]
-struct Values(BTreeMap<(&'static str, &'static str), Value>);
+struct Values(BTreeMap<String, Value>);
+
+impl Values {
+    /// The paths of the tables under a section of which there can be many.
+    fn tables(&self, section: &str) -> BTreeSet<String> {
+        let keys = self.0.keys();
+        keys.filter(|key| key.split('.').next() == Some(section))
+            .filter_map(|key| Some(key.rsplit_once('.')?.0.to_owned()))
+            .collect()
+    }
+}
 
 impl fmt::Debug for Values {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -214,13 +252,14 @@ pub struct Change {
 }
 
 impl Change {
-    fn new(section: &Section, setting: &Setting, old: Option<&Value>, new: Option<&Value>) -> Self {
+    fn new(key: String, setting: &Setting, old: Option<&Value>, new: Option<&Value>) -> Self {
         let show = |value: Option<&Value>| match (setting.shown, value) {
             (Shown::Plain, Some(value)) => reader::show(value),
+            (Shown::Plain, None) => "nothing".to_owned(),
             _ => "***".to_owned(),
         };
         Self {
-            key: format!("{}.{}", section.name, setting.key),
+            key,
             old: show(old),
             new: show(new),
             applies: setting.applies,
@@ -245,11 +284,11 @@ impl Source {
 /// The text of `deploy/tallyd.example.toml`.
 #[must_use]
 pub fn example_file() -> String {
-    setting::example_file(&SECTIONS)
+    setting::example_file(&SECTIONS, &NAMED_SECTIONS)
 }
 
 /// The text of `docs/configuration.md`.
 #[must_use]
 pub fn reference_page() -> String {
-    setting::reference_page(&SECTIONS)
+    setting::reference_page(&SECTIONS, &NAMED_SECTIONS)
 }

@@ -11,13 +11,16 @@ mod tests;
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 pub use decide::{Rule, decide};
 pub use evaluate::{Verdict, evaluate};
 pub use statistic::Reading;
 
 /// The state of an alarm.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
+)]
 pub enum State {
     Ok,
     Alarm,
@@ -45,7 +48,7 @@ impl State {
 }
 
 /// How the statistic is held against the threshold; the statistic is on the left.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Comparison {
     GreaterThanOrEqual,
     GreaterThan,
@@ -90,7 +93,7 @@ impl Comparison {
 }
 
 /// What a period without data counts as.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum MissingData {
     #[default]
     Missing,
@@ -125,7 +128,7 @@ impl MissingData {
 }
 
 /// What is made of the values of a period.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Statistic {
     SampleCount,
     Average,
@@ -137,7 +140,7 @@ pub enum Statistic {
 }
 
 /// A metric alarm: one comparison of one statistic of one series.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Alarm {
     pub name: String,
     pub description: String,
@@ -182,7 +185,7 @@ impl Alarm {
 }
 
 /// What CloudWatch does on a transition: Amazon resource names, or what a template refers to.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Actions {
     pub enabled: bool,
     pub alarm: Vec<String>,
@@ -191,7 +194,7 @@ pub struct Actions {
 }
 
 /// A change of an alarm's state, with all that a message about it needs.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Transition {
     pub alarm: Alarm,
     pub from: State,

@@ -14,6 +14,7 @@ pub mod label;
 pub mod minute;
 pub mod money;
 pub mod names;
+pub mod notice;
 pub mod once;
 pub mod price;
 pub mod pseudonym;

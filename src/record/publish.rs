@@ -90,16 +90,17 @@ impl Publisher {
         else {
             return;
         };
-        let desc = desc_of(metric);
         let user = self.naming.label(&labels.user);
-        let own = labels.labels.split(SEPARATOR);
-        let mut values = Vec::with_capacity(desc.labels.len());
-        if desc.labels.first() == Some(&"user") {
-            values.extend([&*user, &*labels.team]);
+        for desc in descs_of(metric) {
+            let own = labels.labels.split(SEPARATOR);
+            let mut values = Vec::with_capacity(desc.labels.len());
+            if desc.labels.first() == Some(&"user") {
+                values.extend([&*user, &*labels.team]);
+            }
+            values.extend(own);
+            values.resize(desc.labels.len(), "");
+            self.registry.add(desc, &values, amount.into());
         }
-        values.extend(own);
-        values.resize(desc.labels.len(), "");
-        self.registry.add(desc, &values, amount.into());
     }
 
     /// What minutes keep and do not keep of the commit.
@@ -139,17 +140,18 @@ impl Publisher {
     }
 }
 
-fn desc_of(metric: ActivityMetric) -> &'static Desc {
+/// The families that show an activity; more than one where names in use differ.
+fn descs_of(metric: ActivityMetric) -> &'static [&'static Desc] {
     match metric {
-        ActivityMetric::Sessions => catalogue::SESSIONS,
-        ActivityMetric::Lines => catalogue::LINES,
-        ActivityMetric::PullRequests => catalogue::PULL_REQUESTS,
-        ActivityMetric::Commits => catalogue::COMMITS,
-        ActivityMetric::EditDecisions => catalogue::EDIT_DECISIONS,
-        ActivityMetric::ActiveTime => catalogue::ACTIVE_TIME,
-        ActivityMetric::Events => catalogue::EVENTS,
-        ActivityMetric::UnknownMetrics => catalogue::UNKNOWN_METRICS,
-        ActivityMetric::ToolResults => catalogue::TOOL_RESULTS,
+        ActivityMetric::Sessions => &[catalogue::SESSIONS],
+        ActivityMetric::Lines => &[catalogue::LINES],
+        ActivityMetric::PullRequests => &[catalogue::PULL_REQUESTS],
+        ActivityMetric::Commits => &[catalogue::COMMITS],
+        ActivityMetric::EditDecisions => &[catalogue::EDIT_DECISIONS],
+        ActivityMetric::ActiveTime => &[catalogue::ACTIVE_TIME, catalogue::ACTIVE_TIME_LONG],
+        ActivityMetric::Events => &[catalogue::EVENTS],
+        ActivityMetric::UnknownMetrics => &[catalogue::UNKNOWN_METRICS],
+        ActivityMetric::ToolResults => &[catalogue::TOOL_RESULTS],
     }
 }
 

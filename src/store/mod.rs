@@ -5,12 +5,15 @@
 //! Questions are answered on read-only connections and never wait for the writer.
 
 mod activity;
+mod alarm;
 mod backup;
 mod control;
 mod cover;
 mod dict;
 mod fact;
 mod minute;
+mod mute;
+mod notice;
 mod open;
 mod published;
 mod query;
@@ -36,11 +39,14 @@ use jiff::tz::TimeZone;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tokio::sync::{mpsc, oneshot};
 
+pub use alarm::{AlarmChange, AlarmStatus, MAX_HISTORY_ANSWER};
 pub use backup::restore;
 pub use minute::{
     Dimensions, LeftOut, MinuteEffects, MinuteQuery, Outbox, OutboxState, Seal, Values, Waiting,
     last_due, minute_at,
 };
+pub use mute::MAX_MUTES;
+pub use notice::{Claim, MAX_NOTICES, NoticeQueue, Queued, Told};
 pub use published::{
     ActivityLabels, CLIENT_COST, COST, DURATION_BOUNDS_MS, Difference, Durations, Growth, REQUESTS,
     SEPARATOR, UNPRICED, UsageLabels,

@@ -18,7 +18,7 @@ const FLOORS: [&[&str]; 6] = [
 const WITHIN: [(&str, &[&str]); 7] = [
     ("record", &["registry", "series", "store"]),
     ("series", &["registry", "store"]),
-    ("notify", &["store"]),
+    ("notify", &["store", "aws"]),
     ("app", &["serve", "telemetry"]),
     ("demo", &["app", "serve", "telemetry"]),
     ("cli", &["app", "serve", "telemetry", "demo"]),

@@ -13,14 +13,18 @@
     reason = "counts are exact: whole numbers far below 2^53"
 )]
 
+mod dashboards;
 mod facts;
 mod floors;
 mod harness;
 mod kill;
 mod once;
 mod operation;
+mod peer_bedrock;
+mod peer_dashboards;
 mod peer_otel;
 mod peer_prometheus;
 mod peer_rules;
 mod privacy;
+mod promql;
 mod sessions;

@@ -28,7 +28,7 @@ fn free_port() -> u16 {
 
 impl Prometheus {
     /// Starts one that scrapes `target` every second.
-    async fn start(place: &Place, target: &str) -> Self {
+    pub(crate) async fn start(place: &Place, target: &str) -> Self {
         Self::with_rules(place, target, &[]).await
     }
 
@@ -61,10 +61,22 @@ impl Prometheus {
         prometheus
     }
 
+    async fn answer(&self, query: &str) -> Option<Value> {
+        let query = percent_encoded(query);
+        self.get(&format!("query?query={query}")).await
+    }
+
+    /// Whether a query has a result that is a number. Panics if it is no query.
+    pub(crate) async fn shows(&self, query: &str) -> bool {
+        let answer = self.answer(query).await.unwrap();
+        assert_eq!(answer["status"], "success", "{query}: {answer}");
+        let mut results = answer["data"]["result"].as_array().unwrap().iter();
+        results.any(|result| result["value"][1] != "NaN")
+    }
+
     /// The value of a query with one result, if there is one.
     pub(crate) async fn ask(&self, query: &str) -> Option<f64> {
-        let query = percent_encoded(query);
-        let answer = self.get(&format!("query?query={query}")).await?;
+        let answer = self.answer(query).await?;
         let result = &answer["data"]["result"];
         let value = if answer["data"]["resultType"] == "scalar" {
             &result[1]

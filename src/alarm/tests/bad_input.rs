@@ -8,122 +8,129 @@ fn a_fault_names_file_line_and_property() {
     assert_eq!(with("Period", "45"), told);
 }
 
+/// A property, its value, and what is told of it.
+const LIMITS: &[(&str, &str, &str)] = &[
+    (
+        "DatapointsToAlarm",
+        "3",
+        "must be at most EvaluationPeriods (2), got 3",
+    ),
+    (
+        "DatapointsToAlarm",
+        "0",
+        "must be a whole number of at least 1",
+    ),
+    (
+        "EvaluationPeriods",
+        "0",
+        "must be a whole number of at least 1",
+    ),
+    (
+        "EvaluationPeriods",
+        "1.5",
+        "must be a whole number of at least 1, got 1.5",
+    ),
+    ("EvaluationPeriods", "289", "may span at most 86400 s"),
+    ("Period", "0", "multiple of 60"),
+    ("Period", "90", "multiple of 60"),
+    ("Period", "30", "error_rate has one datapoint a minute"),
+    ("Period", "302460", "periods of 302460 s"),
+    ("AlarmName", "\"a\\tb\"", "control characters"),
+    (
+        "AlarmActions",
+        "[a, b, c, d, e, f]",
+        "must be at most 5 actions, got 6",
+    ),
+    ("OKActions", "[[a]]", "must be a text"),
+    ("OKActions", "a", "must be a list"),
+    (
+        "ComparisonOperator",
+        "GreaterThan",
+        "must be one of GreaterThanOrEqualToThreshold, ",
+    ),
+    (
+        "ComparisonOperator",
+        "LessThanLowerThreshold",
+        "anomaly detection is not supported",
+    ),
+    (
+        "TreatMissingData",
+        "Missing",
+        "must be one of missing, ignore, breaching, notBreaching",
+    ),
+    ("Statistic", "p95", "must be one of SampleCount, Average"),
+    (
+        "ExtendedStatistic",
+        "p95",
+        "either Statistic or ExtendedStatistic",
+    ),
+    ("Threshold", "NaN", "must be a number, got NaN"),
+    ("Threshold", "1e999", "must be a number, got 1e999"),
+    ("Threshold", "", "must be a number, got "),
+    ("Threshold", "[5]", "must be a text"),
+    ("Namespace", ":a", "not begin with a colon"),
+    (
+        "Unit",
+        "Seconds",
+        "error_rate has the unit Percent, not Seconds",
+    ),
+    (
+        "EvaluateLowSampleCountPercentile",
+        "ignore",
+        "goes with ExtendedStatistic only",
+    ),
+    ("ActionsEnabled", "yes", "must be one of true, false"),
+    ("Tags", "[{Key: a}]", "Tags[0].Value: is needed"),
+    (
+        "Tags",
+        "[{Key: 'aws:x', Value: b}]",
+        "does not begin with aws:",
+    ),
+    (
+        "Dimensions",
+        "[{Name: modle, Value: x}]",
+        "did you mean model?",
+    ),
+    (
+        "Dimensions",
+        "[{Name: model, Value: x}, {Name: model, Value: y}]",
+        "there twice",
+    ),
+    ("Metrics", "[]", "metric math is not supported"),
+    (
+        "EvaluationCriteria",
+        "{}",
+        "PromQL alarms are not supported",
+    ),
+    (
+        "ThresholdMetricId",
+        "a",
+        "anomaly detection is not supported",
+    ),
+    (
+        "Perod",
+        "60",
+        "is no property of an alarm; did you mean Period?",
+    ),
+    (
+        "MetricName",
+        "eror_rate",
+        "has no metric eror_rate; did you mean error_rate?",
+    ),
+];
+
 #[test]
 fn the_limits_of_cloudwatch_hold() {
-    let long = "x".repeat(256);
-    let actions = "[a, b, c, d, e, f]";
-    let cases = [
-        (
-            "DatapointsToAlarm",
-            "3",
-            "must be at most EvaluationPeriods (2), got 3",
-        ),
-        (
-            "DatapointsToAlarm",
-            "0",
-            "must be a whole number of at least 1",
-        ),
-        (
-            "EvaluationPeriods",
-            "0",
-            "must be a whole number of at least 1",
-        ),
-        (
-            "EvaluationPeriods",
-            "1.5",
-            "must be a whole number of at least 1, got 1.5",
-        ),
-        ("EvaluationPeriods", "289", "may span at most 86400 s"),
-        ("Period", "0", "multiple of 60"),
-        ("Period", "90", "multiple of 60"),
-        ("Period", "30", "error_rate has one datapoint a minute"),
-        ("Period", "302460", "periods of 302460 s"),
-        ("AlarmName", &long, "must have 1 to 255 characters, got 256"),
-        ("AlarmName", "\"a\\tb\"", "control characters"),
-        ("AlarmActions", actions, "must be at most 5 actions, got 6"),
-        ("OKActions", "[[a]]", "must be a text"),
-        ("OKActions", "a", "must be a list"),
-        (
-            "ComparisonOperator",
-            "GreaterThan",
-            "must be one of GreaterThanOrEqualToThreshold, ",
-        ),
-        (
-            "ComparisonOperator",
-            "LessThanLowerThreshold",
-            "anomaly detection is not supported",
-        ),
-        (
-            "TreatMissingData",
-            "Missing",
-            "must be one of missing, ignore, breaching, notBreaching",
-        ),
-        ("Statistic", "p95", "must be one of SampleCount, Average"),
-        (
-            "ExtendedStatistic",
-            "p95",
-            "either Statistic or ExtendedStatistic",
-        ),
-        ("Threshold", "NaN", "must be a number, got NaN"),
-        ("Threshold", "1e999", "must be a number, got 1e999"),
-        ("Threshold", "", "must be a number, got "),
-        ("Threshold", "[5]", "must be a text"),
-        ("Namespace", ":a", "not begin with a colon"),
-        (
-            "Unit",
-            "Seconds",
-            "error_rate has the unit Percent, not Seconds",
-        ),
-        (
-            "EvaluateLowSampleCountPercentile",
-            "ignore",
-            "goes with ExtendedStatistic only",
-        ),
-        ("ActionsEnabled", "yes", "must be one of true, false"),
-        ("Tags", "[{Key: a}]", "Tags[0].Value: is needed"),
-        (
-            "Tags",
-            "[{Key: 'aws:x', Value: b}]",
-            "does not begin with aws:",
-        ),
-        (
-            "Dimensions",
-            "[{Name: modle, Value: x}]",
-            "did you mean model?",
-        ),
-        (
-            "Dimensions",
-            "[{Name: model, Value: x}, {Name: model, Value: y}]",
-            "there twice",
-        ),
-        ("Metrics", "[]", "metric math is not supported"),
-        (
-            "EvaluationCriteria",
-            "{}",
-            "PromQL alarms are not supported",
-        ),
-        (
-            "ThresholdMetricId",
-            "a",
-            "anomaly detection is not supported",
-        ),
-        (
-            "Perod",
-            "60",
-            "is no property of an alarm; did you mean Period?",
-        ),
-        (
-            "MetricName",
-            "eror_rate",
-            "has no metric eror_rate; did you mean error_rate?",
-        ),
+    let (name, description) = ("x".repeat(256), "x".repeat(1025));
+    let long: [(&str, &str, &str); 2] = [
+        ("AlarmName", &name, "must have 1 to 255 characters, got 256"),
         (
             "AlarmDescription",
-            &"x".repeat(1025),
+            &description,
             "must have at most 1024 characters",
         ),
     ];
-    for (property, value, expected) in cases {
+    for (property, value, expected) in LIMITS.iter().copied().chain(long) {
         let told = with(property, value).join("\n");
         assert!(
             told.contains(expected) && told.contains(property),
@@ -297,7 +304,7 @@ fn what_could_grow_without_end_does_not() {
     for level in 0..30 {
         let next = format!("!Condition C{}", level + 1);
         let parts = vec![next; 10].join(", ");
-        conditions += &format!("  C{level}: !Or [{parts}]\n");
+        conditions.extend(["  C", &level.to_string(), ": !Or [", &parts, "]\n"]);
     }
     let alarm = template(&GOOD.replace("Threshold: 5", "Threshold: !If [C0, 1, 5]"));
     let told = read_text(&(conditions + &alarm), &[])

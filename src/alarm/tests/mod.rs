@@ -27,7 +27,7 @@ fn template(properties: &str) -> String {
     let mut text =
         "Resources:\n  A:\n    Type: AWS::CloudWatch::Alarm\n    Properties:\n".to_owned();
     for line in properties.lines() {
-        text += &format!("      {line}\n");
+        text.extend(["      ", line, "\n"]);
     }
     text
 }

@@ -130,9 +130,10 @@ fn given_parameters_replace_defaults() {
     ];
     let set = read_text(FULL, &values).unwrap();
     let slow = set.find("mine-prod-slow").unwrap();
-    assert_eq!(slow.threshold, 7.0);
+    let chatty = set.find("chatty").unwrap();
+    let thresholds = [slow.threshold, chatty.threshold].map(|number| number.to_string());
+    assert_eq!(thresholds, ["7", "1000"]);
     assert_eq!(slow.actions.alarm[2], "arn:chat");
-    assert_eq!(set.find("chatty").unwrap().threshold, 1000.0);
     let test = read_text(FULL, &[("Stage", "test"), ("Chat", "x")]).unwrap();
     assert_eq!(test.alarms.len(), 1, "the condition does not hold");
     // 15 periods of five minutes, from the mapping.
@@ -155,8 +156,18 @@ fn the_built_in_alarms_are_good() {
     let set = read(&files(&[]).unwrap(), &BTreeMap::new()).unwrap();
     let errors = set.find("ClaudeCode-HighErrorRate").unwrap();
     let latency = set.find("ClaudeCode-HighLatency").unwrap();
-    assert_eq!((errors.threshold, errors.period_seconds), (5.0, 300));
-    assert_eq!((latency.threshold, latency.evaluation_periods), (5000.0, 2));
+    let told = [errors, latency].map(|alarm| {
+        let (threshold, n) = (alarm.threshold, alarm.evaluation_periods);
+        format!(
+            "{} > {threshold}, {n} x {} s",
+            alarm.metric, alarm.period_seconds
+        )
+    });
+    let expected = [
+        "error_rate > 5, 2 x 300 s",
+        "response_time > 5000, 2 x 300 s",
+    ];
+    assert_eq!(told, expected);
 }
 
 #[test]

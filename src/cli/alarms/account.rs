@@ -15,7 +15,7 @@ use crate::config::Faults;
 /// The account differs from the set.
 #[derive(Debug, thiserror::Error)]
 #[error("the account is not as the set: `tallyd alarms apply` makes it so")]
-pub struct Due;
+pub(in crate::cli) struct Due;
 
 /// Which alarms, and whose account.
 #[derive(Args, Debug)]

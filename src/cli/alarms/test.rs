@@ -28,7 +28,8 @@ pub(super) fn execute(wanted: &Test) -> anyhow::Result<()> {
     let mut stories: Vec<Story> = Vec::new();
     let mut faults = Vec::new();
     for file in &wanted.stories {
-        let told = read_file(file).and_then(|text| story::read(file, &text, &set).map_err(faulty));
+        let told = read_file(file)
+            .and_then(|text| story::read(file, &text, &set).map_err(|faults| faulty(&faults)));
         match told {
             Ok(more) => stories.extend(more),
             Err(error) => faults.push(error.to_string()),

@@ -4,11 +4,13 @@
 //! already chart stay as an OpenTelemetry-to-Prometheus path writes them. The table in
 //! `docs/metrics.md` is [`markdown`]; a test holds the two equal.
 
+mod bedrock;
 mod own;
 mod usage;
 
 use std::fmt::Write as _;
 
+pub use bedrock::*;
 pub use own::*;
 pub use usage::*;
 
@@ -111,6 +113,7 @@ pub const CATALOGUE: &[&Desc] = &[
     COMMITS,
     PULL_REQUESTS,
     ACTIVE_TIME,
+    ACTIVE_TIME_LONG,
     EDIT_DECISIONS,
     EVENTS,
     TOOL_RESULTS,
@@ -119,6 +122,25 @@ pub const CATALOGUE: &[&Desc] = &[
     MEMORY_UTILIZATION,
     DISK_UTILIZATION,
     LEDGER_DISK_UTILIZATION,
+    BEDROCK_INVOCATIONS,
+    BEDROCK_ERRORS,
+    BEDROCK_THROTTLES,
+    BEDROCK_TOKENS,
+    BEDROCK_LATENCY,
+    BEDROCK_FIRST_TOKEN,
+    BEDROCK_PERIOD,
+    BEDROCK_PERIOD_END,
+    USAGE_COVERAGE,
+    COVERAGE_COUNTED,
+    COVERAGE_PROVIDER,
+    BEDROCK_SUCCESS,
+    BEDROCK_RESULTS,
+    BEDROCK_LEFT_OUT,
+    BEDROCK_VALUES_CORRECTED,
+    AWS_REQUESTS,
+    AWS_REQUEST_FAILURES,
+    CLOUDWATCH_METRICS_REQUESTED,
+    AWS_REQUEST_COST,
     BUILD_INFO,
     LEDGER_RECORDS,
     LEDGER_COMMIT_SECONDS,

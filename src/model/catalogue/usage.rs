@@ -120,10 +120,20 @@ pub const PULL_REQUESTS: &Desc = &counter(
 );
 
 pub const ACTIVE_TIME: &Desc = &counter(
-    "claude_code_active_time_total_seconds_total",
+    "claude_code_active_time_seconds_total",
     "seconds",
     &["user", "team", "type"],
     "Active time in seconds: user at the keyboard, cli for tools and models.",
+)
+.scaled(3);
+
+/// Exporters differ in what they make of `claude_code.active_time.total`: most drop the inner
+/// `total`, some keep it. Dashboards for both are about.
+pub const ACTIVE_TIME_LONG: &Desc = &counter(
+    "claude_code_active_time_total_seconds_total",
+    "seconds",
+    &["user", "team", "type"],
+    "The same as claude_code_active_time_seconds_total, under the name that some exporters give it.",
 )
 .scaled(3);
 

@@ -96,7 +96,7 @@ fn what_the_guide_calls_no_alarm_is_none() {
     }
 }
 
-/// LocalStack has M = 1 in its check for premature alarms.
+/// `LocalStack` has M = 1 in its check for premature alarms.
 #[test]
 fn one_young_breaching_period_is_no_alarm_of_three() {
     let alarm = alarm(3, 3, MissingData::Missing);
@@ -104,7 +104,7 @@ fn one_young_breaching_period_is_no_alarm_of_three() {
     assert_eq!(found, State::InsufficientData);
 }
 
-/// LocalStack takes the value 0.0 for a missing one.
+/// `LocalStack` takes the value 0.0 for a missing one.
 #[test]
 fn zero_is_a_value() {
     let alarm = alarm(3, 3, MissingData::Breaching);
@@ -117,14 +117,14 @@ fn zero_is_a_value() {
     assert_eq!(state(&below, "0 0 0 0 0", State::Ok), State::Alarm);
 }
 
-/// LocalStack gives OK.
+/// `LocalStack` gives OK.
 #[test]
 fn an_old_breaching_period_is_an_alarm_when_nothing_came_after_it() {
     let alarm = alarm(3, 3, MissingData::Missing);
     assert_eq!(state(&alarm, "X - - - -", State::Ok), State::Alarm);
 }
 
-/// LocalStack evaluates once in N periods; here each period's end is an evaluation.
+/// `LocalStack` evaluates once in N periods; here each period's end is an evaluation.
 #[test]
 fn the_window_slides() {
     use State::{Alarm, Ok};

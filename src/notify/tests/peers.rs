@@ -1,0 +1,1 @@
+//! Real peers: an Alertmanager, and moto in place of SNS.
