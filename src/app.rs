@@ -2,6 +2,7 @@
 //!
 //! Each part is one explicit line in [`App::build`]; a new job is one line in [`App::run`].
 
+mod alarms;
 mod aws;
 mod doors;
 mod jobs;
@@ -17,6 +18,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 use tracing::info;
 
+use crate::alarm::Alarms;
 use crate::aws::Aws;
 use crate::clock::Clock;
 use crate::collect::bedrock::{self, BedrockCollector};
@@ -48,6 +50,7 @@ pub struct Parts {
     pub ledger: Ledger,
     pub recorder: Recorder,
     pub series: Series,
+    pub alarms: Arc<Alarms>,
     pub forward: Option<Forward>,
     pub aws: Aws,
     /// False while `/metrics` has nothing true to show yet.
@@ -84,6 +87,7 @@ impl App {
         let (recorder, writer) = open_ledger(&config, &live, &registry, &clock)?;
         let ledger = recorder.ledger().clone();
         let parts = Parts {
+            alarms: Arc::new(alarms::load(&config)?),
             series: minute_series(&config, &ledger, &registry, &clock),
             ledger,
             recorder,
@@ -155,6 +159,8 @@ impl App {
         jobs.spawn(jobs::gauges(gauges, parts.clone()));
         let series = ticks("series", jobs::SERIES_PERIOD).starting_now();
         jobs.spawn(jobs::series(series, parts.clone()));
+        let evaluation = ticks("alarms", alarms::PERIOD).starting_now();
+        jobs.spawn(alarms::evaluate(evaluation, parts.clone()));
         if let Some(backup) = config.store.backup.clone() {
             let ticks = ticks("backup", backup.every).starting_now();
             jobs.spawn(jobs::backups(ticks, parts.clone(), backup));

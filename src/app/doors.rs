@@ -33,6 +33,7 @@ pub(super) fn all(parts: &Parts, config: &Config) -> Doors {
         names: parts.live.names.clone(),
         recorder: parts.recorder.clone(),
         ledger: parts.ledger.clone(),
+        alarms: parts.alarms.clone(),
         heard: parts.heard.clone(),
         readiness: parts.readiness.clone(),
         registry: parts.registry.clone(),

@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use arc_swap::ArcSwap;
 use tracing::{info, warn};
 
+use super::alarms;
 use crate::config::{Applies, Config, Cost, Faults, Identity, Models, Source};
 use crate::model::access::AccessList;
 use crate::model::directory::Directory;
@@ -129,7 +130,9 @@ fn read(file: &Path) -> anyhow::Result<String> {
 
 /// Checks the files that the configuration names, as a start would.
 pub fn check_files(config: &Config) -> anyhow::Result<()> {
-    terms(config).map(drop)
+    terms(config)?;
+    alarms::load(config)?;
+    Ok(())
 }
 
 /// Reads the configuration again and applies what can change.

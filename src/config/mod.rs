@@ -5,6 +5,7 @@
 //! setting is a line in the table and a field; `deploy/tallyd.example.toml` and
 //! `docs/configuration.md` are rendered from the tables.
 
+mod alarms;
 mod auth;
 mod aws;
 mod bedrock;
@@ -39,6 +40,7 @@ use std::path::{Path, PathBuf};
 
 use toml::Value;
 
+pub use alarms::{Alarms, Evaluate};
 pub use auth::{Auth, Token};
 pub use aws::{Account, Authorities, Aws};
 pub use bedrock::Bedrock;
@@ -86,6 +88,7 @@ const SECTIONS: &[&Section] = &[
     &bedrock::SECTION,
     &forward::SECTION,
     &maintenance::SECTION,
+    &alarms::SECTION,
     &limits::SECTION,
     &log::SECTION,
 ];
@@ -116,6 +119,7 @@ pub struct Config {
     pub notify: Vec<Notify>,
     /// Maintenance windows.
     pub maintenance: Vec<Mute>,
+    pub alarms: Alarms,
     pub limits: Limits,
     pub log: Log,
     values: Values,
@@ -162,6 +166,7 @@ impl Config {
             forward: forward::read(&mut reader),
             notify: notify::read(&mut reader),
             maintenance: maintenance::read(&mut reader),
+            alarms: alarms::read(&mut reader),
             limits: limits::read(&mut reader),
             log: log::read(&mut reader),
             values: Values::default(),

@@ -3,6 +3,7 @@
 //! One file per address, listed once in `routes`. What is not HTTP happens below: doors parse,
 //! ask a tool, and write the answer. Errors have one shape ([`error::Problem`]).
 
+mod alarms;
 mod auth;
 mod backup;
 mod body;
@@ -42,6 +43,7 @@ pub use body::BodyLimits;
 pub use metrics::{Expose, Exposition};
 pub use openapi::document;
 
+use crate::alarm::Alarms;
 use crate::clock::Clock;
 use crate::heard::Heard;
 use crate::model::access::AccessList;
@@ -70,6 +72,7 @@ pub struct Api {
     pub names: Arc<ArcSwap<ModelNames>>,
     pub recorder: Recorder,
     pub ledger: Ledger,
+    pub alarms: Arc<Alarms>,
     pub heard: Arc<Heard>,
     pub readiness: Arc<Readiness>,
     pub registry: Arc<Registry>,
@@ -111,6 +114,8 @@ fn routes() -> Vec<(&'static str, MethodRouter<Arc<Api>>)> {
         ("/api/v1/usage/control", get(usage_query::control)),
         ("/api/v1/users/{user}/usage", get(usage_query::user_usage)),
         ("/api/v1/sources", get(sources::list)),
+        ("/api/v1/alarms", get(alarms::list)),
+        ("/api/v1/alarms/backtest", post(alarms::backtest)),
         ("/api/v1/store/backup", post(backup::post)),
         ("/api/v1/openapi.json", get(openapi::get)),
         ("/metrics", get(metrics::get)),

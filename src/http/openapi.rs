@@ -6,7 +6,9 @@ use utoipa::{Modify, OpenApi, ToResponse, ToSchema};
 
 use super::error::ProblemBody;
 use super::usage_record::WireRecord;
-use super::{backup, cloud_event, health, litellm, metrics, sources, usage_events, usage_query};
+use super::{
+    alarms, backup, cloud_event, health, litellm, metrics, sources, usage_events, usage_query,
+};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -21,6 +23,7 @@ use super::{backup, cloud_event, health, litellm, metrics, sources, usage_events
     ),
     tags(
         (name = "usage", description = "Report and ask for usage."),
+        (name = "alarms", description = "How alarms stand, and how they would have stood."),
         (name = "operation", description = "Run tallyd."),
     ),
     paths(
@@ -30,6 +33,8 @@ use super::{backup, cloud_event, health, litellm, metrics, sources, usage_events
         usage_query::control,
         usage_query::user_usage,
         sources::list,
+        alarms::list,
+        alarms::backtest,
         backup::post,
         get,
         metrics::get,

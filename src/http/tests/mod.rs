@@ -61,6 +61,7 @@ fn api() -> Api {
         access: Arc::default(),
         names: Arc::default(),
         ledger: recorder.ledger().clone(),
+        alarms: Arc::default(),
         recorder,
         heard: Arc::default(),
         readiness: Arc::default(),
