@@ -8,9 +8,8 @@ use crate::model::catalogue;
 use crate::registry::Sample;
 use crate::schedule::Ticks;
 
-/// Time between two looks at region and credentials. Where they are missing, each look may ask
-/// the instance metadata service once.
-pub(super) const PERIOD: Duration = Duration::from_mins(1);
+/// Time between two looks at what is wrong.
+pub(super) const PERIOD: Duration = Duration::from_secs(5);
 
 /// Looks for credentials, renews them, and publishes the state.
 pub(super) async fn watch(mut ticks: Ticks, parts: Parts) {

@@ -43,6 +43,10 @@ const IDENTITY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Credentials are looked for again this long before they end.
 const RENEW_SECONDS: i64 = 10 * 60;
 
+/// Where region or credentials are missing, they are looked for again after this long: each look
+/// may ask the instance metadata service.
+const LOOK_AGAIN_SECONDS: i64 = 60;
+
 /// Attempts of a call, for services where a second one does no harm.
 const ATTEMPTS: u32 = 3;
 
@@ -91,6 +95,7 @@ struct Inner {
     settings: config::Aws,
     http: aws_smithy_runtime_api::client::http::SharedHttpClient,
     state: Mutex<State>,
+    looked_at: Mutex<Option<Timestamp>>,
     connection: Mutex<Option<Connection>>,
     /// By role and region.
     assumed: Mutex<HashMap<(String, String), SdkConfig>>,
@@ -119,6 +124,7 @@ impl Aws {
             http: http::client(settings.authorities.as_ref())?,
             settings: settings.clone(),
             state: Mutex::new(State::Off),
+            looked_at: Mutex::default(),
             connection: Mutex::default(),
             assumed: Mutex::default(),
             problems: Mutex::default(),
@@ -126,12 +132,17 @@ impl Aws {
     }
 
     /// Looks for region and credentials, or renews credentials that end soon. Call it at the
-    /// start and once a minute: it does nothing while all is well.
+    /// start and every few seconds: it does nothing while all is well, and looks once a minute
+    /// while it is not.
     pub async fn connect(&self, now: Timestamp) {
         let known = lock(&self.0.connection).clone();
         if let Some(connection) = &known
             && !connection.held.ends_before(now.as_second() + RENEW_SECONDS)
+            && matches!(self.state(), State::Ready { .. })
         {
+            return;
+        }
+        if !self.is_due(now) {
             return;
         }
         let look = async {
@@ -269,6 +280,18 @@ impl Aws {
             line: line.clone(),
         }));
         all
+    }
+
+    /// Whether it is time for another look, and that it happens now.
+    fn is_due(&self, now: Timestamp) -> bool {
+        let mut looked_at = lock(&self.0.looked_at);
+        let ago = looked_at.map(|before| now.duration_since(before).as_secs());
+        // A clock that was set back is no reason to wait.
+        let is_due = !ago.is_some_and(|ago| (0..LOOK_AGAIN_SECONDS).contains(&ago));
+        if is_due {
+            *looked_at = Some(now);
+        }
+        is_due
     }
 
     async fn look(&self) -> Result<State, Trouble> {

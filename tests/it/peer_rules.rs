@@ -1,7 +1,6 @@
 //! The shipped alarms in the hands of CloudFormation's linter, promtool and a real Prometheus.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::process::{Command, Output};
 
 use jiff::SignedDuration;
@@ -11,6 +10,7 @@ use tallyd::clock::Clock;
 use crate::facts::Request;
 use crate::harness::{Daemon, Place, until};
 use crate::peer_prometheus::Prometheus;
+use crate::peers::python;
 
 /// A file of the project.
 fn file(name: &str) -> String {
@@ -47,8 +47,7 @@ fn the_command_renders_what_is_committed_and_runs_the_stories() {
 #[test]
 #[ignore = "needs cfn-lint"]
 fn cfn_lint_finds_nothing_to_object_to() {
-    let target = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
-    let lint = target.parent().unwrap().join("peers/otel/bin/cfn-lint");
+    let lint = python().with_file_name("cfn-lint");
     let output = Command::new(lint)
         .arg(file("alarms/claude-code.yaml"))
         .output();

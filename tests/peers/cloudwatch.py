@@ -12,9 +12,9 @@ else (STS, SNS) goes to moto as it came.
     GET    /_datums   each datum that was stored: namespace, metric, dimensions, minute, ...
 
 Kinds of faults: throttle, fault (500), busy (503), deny, expired (token), too_large (more datums
-than `most`), hang (no answer, nothing stored), drop (stored, no answer), reject (a datum whose
-metric is `metric` and, if given, whose minute is `minute`). A count of null lasts until it is
-deleted.
+than `most`), hang (nothing stored, no answer for `seconds`, nor later), drop (stored, no answer
+for `seconds`, nor later), reject (a datum whose metric is `metric` and, if given, whose minute is
+`minute`). A count of null lasts until it is deleted.
 """
 
 import datetime
@@ -411,6 +411,7 @@ class Front(http.server.BaseHTTPRequestHandler):
                 keep(call, members)
                 call["stored"] = True
         if fault:
+            time.sleep(fault.get("seconds", 0))
             raise Silence
         return answer
 

@@ -93,12 +93,15 @@ pub struct Exporter {
     /// The last call got no answer. Before anything is risked, a call without datums has to get
     /// one.
     is_cautious: bool,
+    /// Whether CloudWatch was asked once, so that what is wrong shows at the start.
+    is_checked: bool,
     told: HashSet<String>,
 }
 
 /// Rounds until `stop`.
 pub async fn run(mut ticks: Ticks, mut exporter: Exporter) {
     while let Some(now) = ticks.next().await {
+        exporter.check().await;
         if let Err(error) = exporter.round(now).await {
             error!(%error, "the outbox of CloudWatch cannot be read, the next round tries again");
         }
@@ -127,6 +130,7 @@ impl Exporter {
             first_pause: send::FIRST_PAUSE,
             places: None,
             is_cautious: false,
+            is_checked: false,
             told: HashSet::new(),
         }
     }

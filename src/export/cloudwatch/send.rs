@@ -58,16 +58,32 @@ impl Exporter {
         Ok(true)
     }
 
+    /// Asks CloudWatch once with a call that has no datums, so that a missing permission or a
+    /// network without a way out shows at the start.
+    pub(super) async fn check(&mut self) {
+        if self.is_checked {
+            return;
+        }
+        let Ok(client) = self.aws.cloudwatch() else {
+            return;
+        };
+        self.is_checked = true;
+        if let Err(failure) = self.call(&client, &[]).await {
+            self.aws.note(&self.permission, Err(&failure));
+        }
+    }
+
     /// Whether CloudWatch answers. After a lost answer this is asked with a call that has no
     /// datums: it is refused at once, and nothing is risked while answers keep getting lost.
     pub(super) async fn is_answered(&mut self, client: &Client) -> bool {
         if !self.is_cautious {
             return true;
         }
-        let kind = match self.call(client, &[]).await {
-            Ok(()) => None,
-            Err(failure) => Some(failure.kind),
-        };
+        let kind = self
+            .call(client, &[])
+            .await
+            .err()
+            .map(|failure| failure.kind);
         let is_silent = matches!(
             kind,
             Some(Kind::Lost | Kind::Unreachable | Kind::Throttled | Kind::Fault)
