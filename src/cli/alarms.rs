@@ -4,23 +4,22 @@
 
 mod account;
 mod check;
+mod chosen;
 mod render;
 mod test;
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
 
-pub(super) use account::Due;
-pub(super) use account::{Apply, Plan};
+pub(super) use account::{Apply, Due, Plan};
 pub(super) use check::Check;
 pub(super) use render::Render;
 pub(super) use test::Test;
 
-use crate::alarm::{self, AlarmSet, BUILT_IN_NAME, Fault};
+use crate::alarm::{self, AlarmSet, Fault};
 use crate::config::Faults;
 
 /// Checks, tests and looks back with alarms.
@@ -42,7 +41,7 @@ pub(super) fn execute(command: AlarmsCommand) -> anyhow::Result<()> {
     match command {
         AlarmsCommand::Check(wanted) => check::execute(&wanted),
         AlarmsCommand::Test(wanted) => test::execute(&wanted),
-        AlarmsCommand::Render(wanted) => render::execute(&wanted),
+        AlarmsCommand::Render(wanted) => render::execute(wanted),
         AlarmsCommand::Plan(wanted) => account::plan(wanted),
         AlarmsCommand::Apply(wanted) => account::apply(wanted),
     }
@@ -78,16 +77,6 @@ impl Templates {
     /// Reads the templates. Faults end a command with 64.
     fn read(&self) -> anyhow::Result<AlarmSet> {
         read(&self.files, &self.values)
-    }
-
-    /// The name of the set: that of the first file or folder, without its ending.
-    fn name(&self) -> String {
-        let first = self
-            .files
-            .first()
-            .map_or(Path::new(BUILT_IN_NAME), PathBuf::as_path);
-        let stem = first.file_stem().map(|stem| stem.to_string_lossy());
-        stem.map_or_else(|| "alarms".to_owned(), Cow::into_owned)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use clap::{Args, ValueEnum};
 
-use super::Templates;
+use super::chosen::Chosen;
 use crate::alarm::render;
 
 /// What to render, and for whom.
@@ -12,7 +12,7 @@ pub struct Render {
     #[arg(long, value_enum)]
     pub to: Target,
     #[command(flatten)]
-    pub templates: Templates,
+    chosen: Chosen,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -21,10 +21,10 @@ pub enum Target {
     Prometheus,
 }
 
-pub(super) fn execute(wanted: &Render) -> anyhow::Result<()> {
-    let set = wanted.templates.read()?;
+pub(super) fn execute(wanted: Render) -> anyhow::Result<()> {
     let Target::Prometheus = wanted.to;
-    let rendered = render::prometheus(&wanted.templates.name(), &set.alarms);
+    let (name, set, _) = wanted.chosen.read()?;
+    let rendered = render::prometheus(&name, &set.alarms);
     print!("{}", rendered.rules);
     for (name, reason) in &rendered.left_out {
         eprintln!("left out: {name}: {reason}");
