@@ -22,13 +22,20 @@ apt_get() {
 command -v cc >/dev/null || run apt_get install -y --no-install-recommends gcc libc6-dev
 
 # Unpacked rather than installed: the package would start a service.
-PATH=$PATH:$peers/prometheus/usr/bin
+PATH=$PATH:$peers/prometheus/usr/bin:$peers/alertmanager/usr/bin
 export PATH
 if ! command -v prometheus >/dev/null || ! command -v promtool >/dev/null; then
     say "fetching Prometheus"
     as_root apt-get -q update
     (cd "$peers" && rm -f prometheus_*.deb && apt-get -q download prometheus)
     dpkg-deb -x "$peers"/prometheus_*.deb "$peers/prometheus"
+fi
+
+if ! command -v prometheus-alertmanager >/dev/null; then
+    say "fetching Alertmanager"
+    as_root apt-get -q update
+    (cd "$peers" && rm -f prometheus-alertmanager_*.deb && apt-get -q download prometheus-alertmanager)
+    dpkg-deb -x "$peers"/prometheus-alertmanager_*.deb "$peers/alertmanager"
 fi
 
 otel=$peers/otel

@@ -2,10 +2,12 @@
 //!
 //! Each part is one explicit line in [`App::build`]; a new job is one line in [`App::run`].
 
+mod alarms;
 mod aws;
 mod doors;
 mod jobs;
 mod live;
+mod notify;
 #[cfg(test)]
 mod tests;
 
@@ -17,6 +19,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 use tracing::info;
 
+use crate::alarm::Alarms;
 use crate::aws::Aws;
 use crate::clock::Clock;
 use crate::collect::bedrock::{self, BedrockCollector};
@@ -27,6 +30,7 @@ use crate::forward::{Forward, Forwarder};
 use crate::heard::Heard;
 use crate::model::catalogue;
 use crate::model::pseudonym::Pseudonyms;
+use crate::notify::Notify;
 use crate::quota::Quota;
 use crate::ready::Readiness;
 use crate::record::{Naming, Recorder};
@@ -50,8 +54,10 @@ pub struct Parts {
     pub recorder: Recorder,
     pub quota: Quota,
     pub series: Series,
+    pub alarms: Arc<Alarms>,
     pub forward: Option<Forward>,
     pub aws: Aws,
+    pub notify: Arc<Notify>,
     /// False while `/metrics` has nothing true to show yet.
     pub exposing: Arc<AtomicBool>,
 }
@@ -85,7 +91,10 @@ impl App {
         let registry = Arc::new(Registry::new(config.metrics.max_series));
         let (recorder, writer, quota) = open_ledger(&config, &live, &registry, &clock).await?;
         let ledger = recorder.ledger().clone();
+        let aws = Aws::new(&config.aws)?;
+        let notify = notify::build(&config, &live, &ledger, &aws, clock.now())?;
         let parts = Parts {
+            alarms: Arc::new(alarms::load(&config)?),
             series: minute_series(&config, &ledger, &registry, &clock),
             ledger,
             recorder,
@@ -96,7 +105,8 @@ impl App {
             registry,
             heard: Arc::new(Heard::default()),
             forward,
-            aws: Aws::new(&config.aws)?,
+            aws,
+            notify: Arc::new(notify),
             exposing: Arc::new(AtomicBool::new(true)),
         };
         parts.readiness.set("ledger", true, "open");
@@ -162,6 +172,8 @@ impl App {
         jobs.spawn(jobs::gauges(gauges, parts.clone()));
         let series = ticks("series", jobs::SERIES_PERIOD).starting_now();
         jobs.spawn(jobs::series(series, parts.clone()));
+        let evaluation = ticks("alarms", alarms::PERIOD).starting_now();
+        jobs.spawn(alarms::evaluate(evaluation, parts.clone()));
         if let Some(backup) = config.store.backup.clone() {
             let ticks = ticks("backup", backup.every).starting_now();
             jobs.spawn(jobs::backups(ticks, parts.clone(), backup));
@@ -181,6 +193,12 @@ impl App {
             );
             jobs.spawn(cloudwatch::run(ticks, exporter));
         }
+        parts.notify.start().await?;
+        for target in parts.notify.targets() {
+            let ticks = ticks(&format!("notify {target}"), notify::PERIOD);
+            jobs.spawn(notify::deliver(ticks, parts.clone(), target.to_owned()));
+        }
+        jobs.spawn(notify::stop(parts.notify.clone(), stop.clone()));
         jobs.spawn(collect::run::run(
             collectors(&config, &parts),
             parts.registry.clone(),

@@ -71,7 +71,7 @@ pub enum Command {
     /// Makes tokens.
     #[command(subcommand)]
     Token(TokenCommand),
-    /// Tells what the export to CloudWatch makes, and what it costs.
+    /// Plans what CloudWatch would hold and cost, and keeps its dashboard.
     #[command(subcommand, name = "cloudwatch")]
     CloudWatch(CloudWatchCommand),
     /// Backs the ledger up and restores it.

@@ -79,7 +79,8 @@ pub(super) fn nearest<'a>(
 }
 
 /// `; did you mean NAME?`, or nothing.
-pub(super) fn hint<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+#[must_use]
+pub fn hint<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> String {
     nearest(wrong, known).map_or_else(String::new, |name| format!("; did you mean {name}?"))
 }
 

@@ -33,9 +33,11 @@ pub(super) fn all(parts: &Parts, config: &Config) -> Doors {
         names: parts.live.names.clone(),
         recorder: parts.recorder.clone(),
         ledger: parts.ledger.clone(),
+        alarms: parts.alarms.clone(),
         heard: parts.heard.clone(),
         readiness: parts.readiness.clone(),
         registry: parts.registry.clone(),
+        notify: parts.notify.clone(),
         families: Families {
             requests: catalogue::HTTP_REQUESTS,
             duration: catalogue::HTTP_REQUEST_DURATION,

@@ -107,14 +107,18 @@ pub(super) async fn gauges(mut ticks: Ticks, parts: Parts) {
 
 /// Samples gauges into minutes and seals those that are over.
 pub(super) async fn series(mut ticks: Ticks, parts: Parts) {
+    let mut failing = false;
     while let Some(now) = ticks.next().await {
         parts.recorder.refresh(now);
-        if let Err(error) = parts.series.round(now).await {
-            let error = format!("{:#}", anyhow::Error::from(error));
-            warn!(
-                error,
-                "minutes cannot be sealed, the next round tries again"
-            );
+        let outcome = parts.series.round(now).await;
+        let failed_before = std::mem::replace(&mut failing, outcome.is_err());
+        match outcome {
+            Ok(_) if failed_before => info!("minutes are sealed again"),
+            Err(error) if !failed_before => {
+                let error = format!("{:#}", anyhow::Error::from(error));
+                warn!(error, "minutes cannot be sealed, each round tries again");
+            }
+            Ok(_) | Err(_) => {}
         }
     }
 }

@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use arc_swap::ArcSwap;
 use tracing::{info, warn};
 
+use super::alarms;
 use crate::config::{Applies, Config, Cost, Faults, Identity, Models, Quota, Source};
 use crate::model::access::AccessList;
 use crate::model::directory::Directory;
@@ -146,6 +147,7 @@ pub(super) fn policy(quota: &Quota) -> anyhow::Result<Option<Policy>> {
 /// Checks the files that the configuration names, as a start would.
 pub fn check_files(config: &Config) -> anyhow::Result<()> {
     terms(config)?;
+    alarms::load(config)?;
     policy(&config.quota).map(drop)
 }
 

@@ -5,6 +5,7 @@
 //! setting is a line in the table and a field; `deploy/tallyd.example.toml` and
 //! `docs/configuration.md` are rendered from the tables.
 
+mod alarms;
 mod auth;
 mod aws;
 mod bedrock;
@@ -40,6 +41,7 @@ use std::path::{Path, PathBuf};
 
 use toml::Value;
 
+pub use alarms::{Alarms, Evaluate};
 pub use auth::{Auth, Token};
 pub use aws::{Account, Authorities, Aws};
 pub use bedrock::Bedrock;
@@ -89,12 +91,13 @@ const SECTIONS: &[&Section] = &[
     &bedrock::SECTION,
     &forward::SECTION,
     &maintenance::SECTION,
+    &alarms::SECTION,
     &limits::SECTION,
     &log::SECTION,
 ];
 
 /// Sections of which there can be many, each under a name of its own.
-const NAMED_SECTIONS: [&Section; 1] = [&notify::SECTION];
+const NAMED_SECTIONS: &[&Section] = &[&notify::SECTION];
 
 /// Everything that can be set.
 #[derive(Clone, Debug, PartialEq)]
@@ -120,6 +123,7 @@ pub struct Config {
     pub notify: Vec<Notify>,
     /// Maintenance windows.
     pub maintenance: Vec<Mute>,
+    pub alarms: Alarms,
     pub limits: Limits,
     pub log: Log,
     values: Values,
@@ -167,12 +171,13 @@ impl Config {
             forward: forward::read(&mut reader),
             notify: notify::read(&mut reader),
             maintenance: maintenance::read(&mut reader),
+            alarms: alarms::read(&mut reader),
             limits: limits::read(&mut reader),
             log: log::read(&mut reader),
             values: Values::default(),
         };
         config.check_across_sections(&mut reader);
-        config.values = Values(reader.finish(&SECTIONS, &NAMED_SECTIONS)?);
+        config.values = Values(reader.finish(SECTIONS, NAMED_SECTIONS)?);
         Ok(config)
     }
 
@@ -195,8 +200,12 @@ impl Config {
 
     /// Whether anything that is configured needs AWS.
     #[must_use]
-    pub const fn uses_aws(&self) -> bool {
-        self.cloudwatch.enabled || self.bedrock.enabled || !self.aws.accounts.is_empty()
+    pub fn uses_aws(&self) -> bool {
+        let is_topic = |target: &Notify| matches!(target.kind, NotifyKind::Sns { .. });
+        self.cloudwatch.enabled
+            || self.bedrock.enabled
+            || !self.aws.accounts.is_empty()
+            || self.notify.iter().any(is_topic)
     }
 
     /// What differs in `new`, by key.
@@ -289,11 +298,11 @@ impl Source {
 /// The text of `deploy/tallyd.example.toml`.
 #[must_use]
 pub fn example_file() -> String {
-    setting::example_file(&SECTIONS, &NAMED_SECTIONS)
+    setting::example_file(SECTIONS, NAMED_SECTIONS)
 }
 
 /// The text of `docs/configuration.md`.
 #[must_use]
 pub fn reference_page() -> String {
-    setting::reference_page(&SECTIONS, &NAMED_SECTIONS)
+    setting::reference_page(SECTIONS, NAMED_SECTIONS)
 }

@@ -3,6 +3,7 @@
 //! One file per address, listed once in `routes`. What is not HTTP happens below: doors parse,
 //! ask a tool, and write the answer. Errors have one shape ([`error::Problem`]).
 
+mod alarms;
 mod auth;
 mod backup;
 mod body;
@@ -19,6 +20,9 @@ pub mod litellm;
 mod litellm_call;
 mod litellm_fields;
 mod metrics;
+mod minutes;
+mod mutes;
+mod notify;
 mod openapi;
 mod range;
 mod receipt;
@@ -36,19 +40,21 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use axum::Router;
 use axum::middleware::from_fn_with_state;
-use axum::routing::{MethodRouter, get, post};
+use axum::routing::{MethodRouter, delete, get, post};
 use jiff::tz::TimeZone;
 
 pub use body::BodyLimits;
 pub use metrics::{Expose, Exposition};
 pub use openapi::document;
 
+use crate::alarm::Alarms;
 use crate::clock::Clock;
 use crate::config;
 use crate::heard::Heard;
 use crate::model::access::AccessList;
 use crate::model::catalogue::Desc;
 use crate::model::names::ModelNames;
+use crate::notify::Notify;
 use crate::ready::Readiness;
 use crate::record::Recorder;
 use crate::registry::Registry;
@@ -72,9 +78,11 @@ pub struct Api {
     pub names: Arc<ArcSwap<ModelNames>>,
     pub recorder: Recorder,
     pub ledger: Ledger,
+    pub alarms: Arc<Alarms>,
     pub heard: Arc<Heard>,
     pub readiness: Arc<Readiness>,
     pub registry: Arc<Registry>,
+    pub notify: Arc<Notify>,
     pub families: Families,
     pub expose: Expose,
     /// The zone of days and months where a query names none.
@@ -114,9 +122,15 @@ fn routes() -> Vec<(&'static str, MethodRouter<Arc<Api>>)> {
         ("/api/v1/usage", get(usage_query::usage)),
         ("/api/v1/usage/control", get(usage_query::control)),
         ("/api/v1/users/{user}/usage", get(usage_query::user_usage)),
+        ("/api/v1/minutes", get(minutes::get)),
         ("/api/v1/sources", get(sources::list)),
+        ("/api/v1/alarms", get(alarms::list)),
+        ("/api/v1/alarms/backtest", post(alarms::backtest)),
         ("/api/v1/store/backup", post(backup::post)),
         ("/api/v1/cloudwatch/plan", get(cloudwatch::get_plan)),
+        ("/api/v1/notify/{name}/test", post(notify::test)),
+        ("/api/v1/mutes", get(mutes::list).post(mutes::add)),
+        ("/api/v1/mutes/{id}", delete(mutes::end)),
         ("/api/v1/openapi.json", get(openapi::get)),
         ("/metrics", get(metrics::get)),
         ("/healthz", get(health::healthz)),

@@ -13,16 +13,20 @@
     reason = "counts are exact: whole numbers far below 2^53"
 )]
 
+mod alarms;
 mod dashboards;
+mod deploy;
 mod facts;
 mod floors;
 mod harness;
 mod kill;
+mod minutes;
 mod once;
 mod operation;
 mod peer_bedrock;
 mod peer_cloudwatch;
 mod peer_dashboards;
+mod peer_notify;
 mod peer_otel;
 mod peer_prometheus;
 mod peer_proxy;

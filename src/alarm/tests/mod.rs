@@ -1,6 +1,7 @@
 //! Templates in, alarms or faults out; stories.
 
 mod bad_input;
+mod rounds;
 mod shipped;
 mod stories;
 mod template;

@@ -102,7 +102,7 @@ async fn compare(wanted: Plan) -> anyhow::Result<(Account, plan::Plan)> {
 }
 
 fn resolve(wanted: &Plan, set: &str) -> anyhow::Result<Vec<Wanted>> {
-    let read = wanted.templates.read()?;
+    let read = wanted.templates.read(&wanted.config)?.set;
     let mut alarms = Vec::new();
     let mut faults = Vec::new();
     for alarm in &read.alarms {

@@ -4,6 +4,7 @@ use clap::{Args, ValueEnum};
 
 use super::Templates;
 use crate::alarm::render;
+use crate::cli::ConfigFile;
 
 /// What to render, and for whom.
 #[derive(Args, Debug)]
@@ -13,6 +14,8 @@ pub struct Render {
     pub to: Target,
     #[command(flatten)]
     pub templates: Templates,
+    #[command(flatten)]
+    pub config: ConfigFile,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -22,7 +25,7 @@ pub enum Target {
 }
 
 pub(super) fn execute(wanted: &Render) -> anyhow::Result<()> {
-    let set = wanted.templates.read()?;
+    let set = wanted.templates.read(&wanted.config)?.set;
     let Target::Prometheus = wanted.to;
     let rendered = render::prometheus(&wanted.templates.name(), &set.alarms);
     print!("{}", rendered.rules);

@@ -29,7 +29,7 @@ async fn ask(router: &Router, method: &str, path: &str, token: Option<&str>) -> 
 #[tokio::test]
 async fn each_route_asks_for_its_scope() {
     let guarded = router(Arc::new(guarded_api()), Router::new());
-    let routes: [(&str, &str, &[Scope]); 9] = [
+    let routes: &[(&str, &str, &[Scope])] = &[
         ("POST", "/api/v1/usage/events", &[Scope::Ingest]),
         ("POST", "/api/v1/usage/litellm", &[Scope::Ingest]),
         ("GET", "/api/v1/usage", &[Scope::Read]),
@@ -41,6 +41,8 @@ async fn each_route_asks_for_its_scope() {
         ),
         ("GET", "/api/v1/sources", &[Scope::Read]),
         ("GET", "/metrics", &[Scope::Read]),
+        ("GET", "/api/v1/alarms", &[Scope::Read]),
+        ("POST", "/api/v1/alarms/backtest", &[Scope::Read]),
         ("POST", "/api/v1/store/backup", &[]),
         ("GET", "/api/v1/cloudwatch/plan", &[Scope::Read]),
     ];

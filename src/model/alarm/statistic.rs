@@ -63,6 +63,32 @@ impl Statistic {
         })
     }
 
+    /// The statistic of several datapoints together, those of a period.
+    pub fn read_all<'a>(self, datapoints: impl Iterator<Item = &'a Datapoint>) -> Option<Reading> {
+        let mut all = Datapoint::default();
+        for datapoint in datapoints.filter(|datapoint| datapoint.count > 0) {
+            if matches!(self, Self::Percentile(_)) {
+                all.merge(datapoint);
+                continue;
+            }
+            // Distinct values, which cost the most, are for percentiles only.
+            let is_first = all.count == 0;
+            all.min = if is_first {
+                datapoint.min
+            } else {
+                all.min.min(datapoint.min)
+            };
+            all.max = if is_first {
+                datapoint.max
+            } else {
+                all.max.max(datapoint.max)
+            };
+            all.sum += datapoint.sum;
+            all.count = all.count.saturating_add(datapoint.count);
+        }
+        self.read(&all)
+    }
+
     fn value(self, datapoint: &Datapoint) -> f64 {
         match self {
             Self::SampleCount => datapoint.count as f64,
@@ -70,7 +96,7 @@ impl Statistic {
             Self::Sum => datapoint.sum,
             Self::Minimum => datapoint.min,
             Self::Maximum => datapoint.max,
-            Self::Percentile(percent) => percentile(datapoint, percent),
+            Self::Percentile(percent) => datapoint.percentile(percent).unwrap_or(datapoint.max),
         }
     }
 
@@ -83,20 +109,6 @@ impl Statistic {
             _ => 0.0,
         }
     }
-}
-
-/// The smallest value that at least `percent` of all values do not exceed.
-fn percentile(datapoint: &Datapoint, percent: f64) -> f64 {
-    let total: u64 = datapoint.values.iter().map(|(_, count)| count).sum();
-    let rank = (total as f64 * percent / 100.0).ceil().max(1.0);
-    let mut below = 0;
-    for (value, count) in &datapoint.values {
-        below += count;
-        if below as f64 >= rank {
-            return *value;
-        }
-    }
-    datapoint.max
 }
 
 /// True if the values are too few for a percentile and the alarm is told to wait for more.

@@ -255,6 +255,28 @@ pub const CLOUDWATCH_FOLDED: &Desc = &gauge(
      on metrics.",
 );
 
+pub const NOTIFICATIONS: &Desc = &counter(
+    "tallyd_notifications_total",
+    "",
+    &["target", "result"],
+    "Notices about alarms, by target and by what became of them; docs/notifications.md names the \
+     results.",
+);
+
+pub const NOTIFICATIONS_WAITING: &Desc = &gauge(
+    "tallyd_notifications_waiting",
+    "",
+    &["target"],
+    "Notices about alarms that wait, those held back by a maintenance window included.",
+);
+
+pub const NOTIFICATIONS_OLDEST: &Desc = &gauge(
+    "tallyd_notifications_oldest_age_seconds",
+    "seconds",
+    &["target"],
+    "Age of the oldest notice that could have been told, in seconds; 0 if there is none.",
+);
+
 pub const HTTP_REQUESTS: &Desc = &counter(
     "tallyd_http_requests_total",
     "",
@@ -316,3 +338,38 @@ pub const PROCESS_START_TIME: &Desc = &gauge(
 );
 
 pub const PROCESS_THREADS: &Desc = &gauge("process_threads", "", &[], "Threads of the process.");
+
+pub const ALARM_STATE: &Desc = &gauge(
+    "tallyd_alarm_state",
+    "",
+    &["alarm", "severity", "state"],
+    "1 for the state that an alarm is in, 0 for the others.",
+);
+
+pub const ALARM_TRANSITIONS: &Desc = &counter(
+    "tallyd_alarm_transitions_total",
+    "",
+    &["alarm", "state"],
+    "Changes of an alarm's state, by the new one.",
+);
+
+pub const ALARM_EVALUATION_DURATION: &Desc = &gauge(
+    "tallyd_alarm_evaluation_seconds",
+    "seconds",
+    &[],
+    "Duration of the last evaluation of all alarms in seconds.",
+);
+
+pub const ALARM_LAST_EVALUATION: &Desc = &gauge(
+    "tallyd_alarm_last_evaluation_timestamp_seconds",
+    "seconds",
+    &[],
+    "End of the last minute that alarms were evaluated for in seconds since 1970.",
+);
+
+pub const ALARMS_RELOAD_SUCCESS: &Desc = &gauge(
+    "tallyd_alarms_reload_success",
+    "",
+    &[],
+    "1 if the alarm files were good when they were read last, else 0: the old alarms stay.",
+);
