@@ -115,8 +115,8 @@ impl Templates {
             .files
             .first()
             .map_or(Path::new(BUILT_IN_NAME), PathBuf::as_path);
-        let stem = first.file_stem().map(|stem| stem.to_string_lossy());
-        stem.map_or_else(|| "alarms".to_owned(), |stem| stem.into_owned())
+        let stem = first.file_stem().unwrap_or("alarms".as_ref());
+        stem.to_string_lossy().into_owned()
     }
 }
 
