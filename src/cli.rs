@@ -71,7 +71,7 @@ pub enum Command {
     /// Makes tokens.
     #[command(subcommand)]
     Token(TokenCommand),
-    /// Tells what the export to CloudWatch makes, and what it costs.
+    /// Plans what CloudWatch would hold and cost, and keeps its dashboard.
     #[command(subcommand, name = "cloudwatch")]
     CloudWatch(CloudWatchCommand),
     /// Backs the ledger up and restores it.
@@ -93,10 +93,10 @@ pub fn execute(command: Command) -> ExitCode {
             Ok(())
         }
         Command::Alarms(command) => alarms::execute(command),
-        Command::CloudWatch(command) => cloudwatch::execute(command),
         Command::Token(TokenCommand::New(wanted)) => {
             token::new_token(&wanted).map(|text| print!("{text}"))
         }
+        Command::CloudWatch(command) => cloudwatch::execute(command),
         Command::Store(command) => store::execute(command),
     };
     match done {

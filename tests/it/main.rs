@@ -15,6 +15,7 @@
 
 mod alarms;
 mod dashboards;
+mod deploy;
 mod facts;
 mod floors;
 mod harness;
@@ -22,6 +23,7 @@ mod kill;
 mod minutes;
 mod once;
 mod operation;
+mod peer_account;
 mod peer_bedrock;
 mod peer_cloudwatch;
 mod peer_dashboards;
@@ -29,6 +31,7 @@ mod peer_notify;
 mod peer_otel;
 mod peer_prometheus;
 mod peer_proxy;
+mod peer_rules;
 mod peers;
 mod privacy;
 mod promql;

@@ -15,7 +15,10 @@ use tallyd::clock::Clock;
 use tallyd::config::{Config, Environment};
 use tallyd::export::cloudwatch::Exporter;
 use tallyd::model::catalogue;
+use tallyd::model::identity::Identity;
 use tallyd::model::minute::Datapoint;
+use tallyd::model::tokens::Tokens;
+use tallyd::model::usage::{Band, Intake, Outcome, Sku, Tier, UsageRecord};
 use tallyd::registry::Registry;
 use tallyd::schedule::Stop;
 use tallyd::store::{Dimensions, Ledger, MinuteQuery, Outbox, Seal, Settings, Terms, WriterThread};
@@ -66,7 +69,7 @@ impl CloudWatch {
         answer.json().await.unwrap()
     }
 
-    /// Calls to PutMetricData.
+    /// Calls to `PutMetricData`.
     pub(crate) async fn calls(&self) -> Vec<Value> {
         let mut calls = self.list("_calls").await;
         calls.retain(|call| call["operation"] == "PutMetricData");
@@ -100,8 +103,12 @@ struct Export {
 }
 
 impl Export {
-    /// Opens the ledger in a folder. Credentials come from a profile in it.
+    /// Opens the ledger in a folder. Credentials come from the environment.
     async fn open(folder: &Path, url: &str, settings: &str) -> Self {
+        Self::open_at(Clock::System, folder, url, settings).await
+    }
+
+    async fn open_at(clock: Clock, folder: &Path, url: &str, settings: &str) -> Self {
         let text = format!(
             "[aws]\nendpoint_url = \"{url}\"\nregion = \"eu-central-1\"\ntimeout = \"2s\"\n\
              connect_timeout = \"1s\"\n[cloudwatch]\nenabled = true\n{settings}"
@@ -112,8 +119,15 @@ impl Export {
             retain_raw: Duration::from_hours(90 * 24),
             zone: TimeZone::UTC,
         };
-        let terms = Arc::new(ArcSwap::from_pointee(Terms::default()));
-        let opened = Ledger::open(&settings, terms, Clock::System).unwrap();
+        let dimensions = config.cloudwatch.dimensions.iter();
+        let terms = Terms {
+            dimensions: dimensions
+                .map(|set| set.iter().copied().collect())
+                .collect(),
+            ..Terms::default()
+        };
+        let terms = Arc::new(ArcSwap::from_pointee(terms));
+        let opened = Ledger::open(&settings, terms, clock).unwrap();
         let (ledger, thread) = opened.start(Box::new(|_, _| {})).unwrap();
         let registry = Arc::new(Registry::default());
         let aws = Aws::new(&config.aws).unwrap();
@@ -557,4 +571,118 @@ async fn without_credentials_the_daemon_works_and_says_so() {
     let request = crate::facts::Request::new(at);
     daemon.report(&json!([request.by_gateway("one")])).await;
     assert_eq!(daemon.scrape().await.requests("ok"), 1.0);
+}
+
+fn request_of(team: &str, id: usize, at: Timestamp) -> UsageRecord {
+    UsageRecord {
+        source: "gateway".into(),
+        id: format!("{team}-{id}").into(),
+        request_id: None,
+        client_request_id: None,
+        session: None,
+        reservation: None,
+        at,
+        booked_at: at,
+        identity: Arc::new(Identity {
+            user: Some(format!("user of {team}").into()),
+            team: Some(team.into()),
+            ..Identity::default()
+        }),
+        sku: Arc::new(Sku {
+            provider: "anthropic".into(),
+            model: "claude-sonnet-4-6".into(),
+            raw_model: "claude-sonnet-4-6".into(),
+            scope: "base".into(),
+            region: None,
+            tier: Tier::Standard,
+            band: Band::Mixed,
+        }),
+        tokens: Tokens {
+            input: 10,
+            ..Tokens::default()
+        },
+        outcome: Outcome::Ok,
+        status_code: None,
+        duration_ms: Some(100),
+        ttft_ms: None,
+        tools: None,
+        query_source: None,
+        entrypoint: None,
+        client_cost: None,
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs moto"]
+async fn no_more_metrics_than_the_bound_arrive_and_other_adds_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let front = CloudWatch::start(folder.path()).await;
+    let store = folder.path().join("store");
+    // Room for two teams and for other.
+    let settings = "dimensions = [[\"team\"]]\nmax_metrics = 42";
+    let now = Clock::System.now();
+    let mut id = 0;
+    let mut records = |teams: &[(&str, usize)], at: Timestamp| {
+        let mut records = Vec::new();
+        for (team, number) in teams {
+            for _ in 0..*number {
+                id += 1;
+                records.push(request_of(team, id, at));
+            }
+        }
+        Intake {
+            records,
+            ..Intake::default()
+        }
+    };
+    let before = now - SignedDuration::from_mins(2);
+    let first = records(
+        &[("small", 1), ("決済", 5), ("big", 9), ("tiny", 1)],
+        before,
+    );
+    let second = records(&[("small", 90), ("big", 1)], now);
+    for (intake, at) in [(first, before), (second, now)] {
+        // Who has a place keeps it over a restart.
+        let clock = Clock::manual(at);
+        let mut export = Export::open_at(clock, &store, &front.url, settings).await;
+        export.ledger.append(intake).await.unwrap();
+        export.seal(minute_of(at), Vec::new()).await;
+        export.round().await;
+        let folded = export.registry.gauge(catalogue::CLOUDWATCH_FOLDED, &[]);
+        assert!(folded > Some(0.0));
+        export.close();
+    }
+    let datums = front.datums().await;
+    let mut teams: BTreeMap<(&str, i64), f64> = BTreeMap::new();
+    let mut metrics = BTreeSet::new();
+    for datum in &datums {
+        let metric = datum["metric"].as_str().unwrap();
+        let team = datum["dimensions"]["team"].as_str().unwrap_or_default();
+        metrics.insert((metric, team));
+        if metric == "requests_per_minute" {
+            let minute = datum["minute"].as_i64().unwrap();
+            teams.insert((team, minute), datum["value"].as_f64().unwrap());
+        }
+    }
+    let (one, two) = (minute_of(before), minute_of(now));
+    let expected = BTreeMap::from([
+        (("", one), 16.0),
+        (("big", one), 9.0),
+        (("%E6%B1%BA%E6%B8%88", one), 5.0),
+        (("other", one), 2.0),
+        (("", two), 91.0),
+        (("big", two), 1.0),
+        (("other", two), 90.0),
+    ]);
+    assert_eq!(teams, expected);
+    assert!(metrics.len() <= 42);
+    let times = datums.iter().find(|datum| {
+        let is_other = datum["dimensions"]["team"] == "other" && datum["minute"] == one;
+        is_other && datum["metric"] == "response_time"
+    });
+    let times = times.unwrap();
+    assert_eq!(
+        (&times["values"], &times["counts"]),
+        (&json!([100.0]), &json!([2.0]))
+    );
 }

@@ -2,7 +2,7 @@
 
 use super::datum::Datum;
 
-/// AWS: PutMetricData takes at most 1,000 datums.
+/// AWS: `PutMetricData` takes at most 1,000 datums.
 pub(super) const MAX_DATUMS: usize = 1_000;
 
 /// AWS: a body has at most 1 MB. Whether packed or unpacked, and of which megabyte, is not told:

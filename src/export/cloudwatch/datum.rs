@@ -1,4 +1,4 @@
-//! One datum of PutMetricData: made of datapoints, checked against every limit before it is sent.
+//! One datum of `PutMetricData`: made of datapoints, checked against every limit before it is sent.
 //!
 //! One datum that CloudWatch refuses makes it refuse the whole call, so nothing may leave that is
 //! known to be wrong.
@@ -13,7 +13,7 @@ use aws_sdk_cloudwatch::types::{
 
 use crate::model::minute::{self, Datapoint, Dimension, SeriesKey, Shape, Unit};
 
-/// AWS: PutMetricData, values are between -2^360 and 2^360.
+/// AWS: `PutMetricData`, values are between -2^360 and 2^360.
 const MAX_MAGNITUDE: f64 = 2.348_542_582_773_833_2e108;
 
 /// AWS: a value of a dimension has at most 1,024 characters.
@@ -300,8 +300,8 @@ mod tests {
     #[test]
     fn the_window_is_two_weeks_back_and_two_hours_ahead() {
         let ages = [14 * 1_440, 14 * 1_440 - 11, 0, -115, -116].map(|minutes| age(-minutes, 0));
-        use Age::{Fits, TooEarly, TooOld};
-        assert_eq!(ages, [TooOld, Fits, Fits, Fits, TooEarly]);
+        let fits = Age::Fits;
+        assert_eq!(ages, [Age::TooOld, fits, fits, fits, Age::TooEarly]);
     }
 
     #[test]

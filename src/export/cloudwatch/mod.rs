@@ -1,7 +1,7 @@
 //! Sends sealed minutes from the ledger's outbox to Amazon CloudWatch.
 //!
-//! The pure half says what is sent: [`datum`] makes and checks, [`fold`] keeps the bound on
-//! metrics, [`batch`] fills calls. This half sends. PutMetricData knows no key by which a call
+//! The pure half says what is sent: `datum` makes and checks, `fold` keeps the bound on
+//! metrics, `batch` fills calls. This half sends. `PutMetricData` knows no key by which a call
 //! could be recognised: what is sent twice counts twice. So the SDK's own attempts are off. After
 //! an answer that says no, a call is made again; after none at all nobody knows, and the setting
 //! `ambiguous` decides. Rows are marked on disk before a call and leave the outbox after it: a
