@@ -7,6 +7,7 @@ mod aws;
 mod doors;
 mod jobs;
 mod live;
+mod notify;
 #[cfg(test)]
 mod tests;
 
@@ -29,6 +30,8 @@ use crate::forward::{Forward, Forwarder};
 use crate::heard::Heard;
 use crate::model::catalogue;
 use crate::model::pseudonym::Pseudonyms;
+use crate::notify::Notify;
+use crate::quota::Quota;
 use crate::ready::Readiness;
 use crate::record::{Naming, Recorder};
 use crate::registry::Registry;
@@ -49,10 +52,12 @@ pub struct Parts {
     pub heard: Arc<Heard>,
     pub ledger: Ledger,
     pub recorder: Recorder,
+    pub quota: Quota,
     pub series: Series,
     pub alarms: Arc<Alarms>,
     pub forward: Option<Forward>,
     pub aws: Aws,
+    pub notify: Arc<Notify>,
     /// False while `/metrics` has nothing true to show yet.
     pub exposing: Arc<AtomicBool>,
 }
@@ -84,20 +89,24 @@ impl App {
         };
         let live = Live::new(&config)?;
         let registry = Arc::new(Registry::new(config.metrics.max_series));
-        let (recorder, writer) = open_ledger(&config, &live, &registry, &clock)?;
+        let (recorder, writer, quota) = open_ledger(&config, &live, &registry, &clock).await?;
         let ledger = recorder.ledger().clone();
+        let aws = Aws::new(&config.aws)?;
+        let notify = notify::build(&config, &live, &ledger, &aws, clock.now())?;
         let parts = Parts {
             alarms: Arc::new(alarms::load(&config)?),
             series: minute_series(&config, &ledger, &registry, &clock),
             ledger,
             recorder,
+            quota,
             clock,
             live,
             readiness: Arc::new(Readiness::default()),
             registry,
             heard: Arc::new(Heard::default()),
             forward,
-            aws: Aws::new(&config.aws)?,
+            aws,
+            notify: Arc::new(notify),
             exposing: Arc::new(AtomicBool::new(true)),
         };
         parts.readiness.set("ledger", true, "open");
@@ -155,6 +164,10 @@ impl App {
         ));
         let upkeep = ticks("upkeep", jobs::UPKEEP_PERIOD).starting_now();
         jobs.spawn(jobs::upkeep(upkeep, parts.clone(), stop.clone()));
+        let quota = ticks("quota", jobs::QUOTA_PERIOD);
+        jobs.spawn(jobs::quota(quota, parts.clone()));
+        let policy = ticks("policy", jobs::FILE_WATCH_PERIOD);
+        jobs.spawn(jobs::watch_policy(policy, parts.clone()));
         let gauges = ticks("gauges", jobs::GAUGE_PERIOD).starting_now();
         jobs.spawn(jobs::gauges(gauges, parts.clone()));
         let series = ticks("series", jobs::SERIES_PERIOD).starting_now();
@@ -180,6 +193,12 @@ impl App {
             );
             jobs.spawn(cloudwatch::run(ticks, exporter));
         }
+        parts.notify.start().await?;
+        for target in parts.notify.targets() {
+            let ticks = ticks(&format!("notify {target}"), notify::PERIOD);
+            jobs.spawn(notify::deliver(ticks, parts.clone(), target.to_owned()));
+        }
+        jobs.spawn(notify::stop(parts.notify.clone(), stop.clone()));
         jobs.spawn(collect::run::run(
             collectors(&config, &parts),
             parts.registry.clone(),
@@ -214,12 +233,12 @@ impl App {
 }
 
 /// Opens the ledger and publishes what it published before.
-fn open_ledger(
+async fn open_ledger(
     config: &Config,
     live: &Live,
     registry: &Arc<Registry>,
     clock: &Clock,
-) -> anyhow::Result<(Recorder, WriterThread)> {
+) -> anyhow::Result<(Recorder, WriterThread, Quota)> {
     let settings = Settings {
         folder: config.store.path.clone(),
         retain_raw: config.store.retain_raw,
@@ -234,14 +253,25 @@ fn open_ledger(
             .as_ref()
             .map(|key| Pseudonyms::new(key.expose())),
     };
-    let started = Recorder::start(
+    // After the ledger, which makes the folder and locks it.
+    let folder = &config.store.path;
+    let (quota, lines) = Quota::open(folder, live.terms.clone(), live.names.clone())?;
+    let (listener, now) = (quota.clone(), clock.clone());
+    let (recorder, writer) = Recorder::start(
         opened,
         registry.clone(),
         live.terms.clone(),
         naming,
+        Box::new(move |booked| listener.booked(booked, now.now())),
         clock.clone(),
     )?;
-    Ok(started)
+    if let Some(policy) = live::policy(&config.quota)? {
+        quota.load(policy, recorder.ledger(), clock.now()).await?;
+    }
+    quota
+        .restore(&lines, recorder.ledger(), clock.now())
+        .await?;
+    Ok((recorder, writer, quota))
 }
 
 /// The minute series.

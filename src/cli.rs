@@ -5,6 +5,7 @@
 
 mod alarms;
 mod client_config;
+mod cloudwatch;
 mod demo;
 mod doctor;
 mod remote;
@@ -22,6 +23,7 @@ use clap::{Parser, Subcommand};
 
 pub use alarms::AlarmsCommand;
 pub use client_config::ClientConfig;
+pub use cloudwatch::CloudWatchCommand;
 pub use demo::Demo;
 pub use doctor::Doctor;
 pub use remote::Remote;
@@ -69,6 +71,9 @@ pub enum Command {
     /// Makes tokens.
     #[command(subcommand)]
     Token(TokenCommand),
+    /// Plans what CloudWatch would hold and cost, and keeps its dashboard.
+    #[command(subcommand, name = "cloudwatch")]
+    CloudWatch(CloudWatchCommand),
     /// Backs the ledger up and restores it.
     #[command(subcommand)]
     Store(StoreCommand),
@@ -88,6 +93,7 @@ pub fn execute(command: Command) -> ExitCode {
             Ok(())
         }
         Command::Alarms(command) => alarms::execute(command),
+        Command::CloudWatch(command) => cloudwatch::execute(command),
         Command::Token(TokenCommand::New(wanted)) => {
             token::new_token(&wanted).map(|text| print!("{text}"))
         }

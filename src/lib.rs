@@ -31,6 +31,7 @@ pub mod http;
 pub mod model;
 pub mod notify;
 pub mod otlp;
+pub mod quota;
 pub mod ready;
 pub mod record;
 pub mod registry;

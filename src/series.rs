@@ -30,6 +30,10 @@ use sample::Losses;
 /// Seconds in a minute.
 const MINUTE: i64 = 60;
 
+/// Minutes whose samples are kept while they cannot be sealed, because the disk is full: as long
+/// as facts may come late. Samples of older ones are let go.
+const MAX_OPEN: usize = 60;
+
 /// How minutes are kept.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Settings {
@@ -124,14 +128,16 @@ impl Series {
     /// Seals a minute. False if it was sealed before, which a clock that went back may bring.
     async fn seal(&self, minute: i64, now: Timestamp) -> Result<bool, QueryError> {
         let settings = self.inner.settings;
+        let lost = Losses::total(&self.inner.registry);
         let retain = i64::try_from(settings.retain.as_secs()).unwrap_or(i64::MAX / 2);
         let seal = {
-            let mut state = self.state();
+            let state = self.state();
             let samples = state.samples.get(&minute).cloned().unwrap_or_default();
             let mut gauges: Vec<_> = samples.into_iter().collect();
-            if let Some(lost) = state.losses.take(&self.inner.registry) {
-                gauges.push(("cloudwatch_datapoints_lost", Datapoint::of(lost)));
-            }
+            gauges.extend(lost.map(|total| {
+                let lost = Datapoint::of(state.losses.untold(total));
+                ("cloudwatch_datapoints_lost", lost)
+            }));
             Seal {
                 minute,
                 is_whole: state.ran.through(minute),
@@ -144,7 +150,11 @@ impl Series {
         let Some(ready) = self.inner.ledger.seal(seal).await? else {
             return Ok(false);
         };
-        self.state().ready = ready;
+        let mut state = self.state();
+        state.ready = ready;
+        if let Some(total) = lost {
+            state.losses.tell(total);
+        }
         Ok(true)
     }
 
@@ -160,6 +170,9 @@ impl Series {
                 .seconds(now)
                 .map(|seconds| ("telemetry_silent_seconds", seconds)),
         );
+        while state.samples.len() >= MAX_OPEN {
+            state.samples.pop_first();
+        }
         let minute = state.samples.entry(minute_at(now)).or_default();
         for (metric, value) in values {
             minute.entry(metric).or_default().observe(value);

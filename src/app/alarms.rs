@@ -20,12 +20,13 @@ pub(super) fn load(config: &Config) -> Result<Alarms, Faults> {
 
 /// Rounds of evaluation; files that changed are read again.
 pub(super) async fn evaluate(mut ticks: Ticks, parts: Parts) {
+    let notify = parts.notify.clone();
     let mut round = Round::new(Setup {
         alarms: parts.alarms.clone(),
         ledger: parts.ledger.clone(),
         registry: parts.registry.clone(),
         config: parts.live.config.clone(),
-        tell: Arc::new(|_, _| Vec::new()),
+        tell: Arc::new(move |transitions, now| notify.notices(transitions, now)),
     });
     while let Some(now) = ticks.next().await {
         if let Err(error) = round.round(now).await {

@@ -37,6 +37,7 @@ pub(super) fn all(parts: &Parts, config: &Config) -> Doors {
         heard: parts.heard.clone(),
         readiness: parts.readiness.clone(),
         registry: parts.registry.clone(),
+        notify: parts.notify.clone(),
         families: Families {
             requests: catalogue::HTTP_REQUESTS,
             duration: catalogue::HTTP_REQUEST_DURATION,
@@ -47,6 +48,7 @@ pub(super) fn all(parts: &Parts, config: &Config) -> Doors {
             bytes: config.limits.body,
             ..BodyLimits::default()
         },
+        cloudwatch: config.cloudwatch.clone(),
     });
     let beside = web::router().merge(otlp::router(otlp.clone()));
     Doors {

@@ -8,11 +8,12 @@ use arc_swap::ArcSwap;
 use tracing::{info, warn};
 
 use super::alarms;
-use crate::config::{Applies, Config, Cost, Faults, Identity, Models, Source};
+use crate::config::{Applies, Config, Cost, Faults, Identity, Models, Quota, Source};
 use crate::model::access::AccessList;
 use crate::model::directory::Directory;
 use crate::model::identify::IdentityRules;
 use crate::model::names::ModelNames;
+use crate::model::policy::Policy;
 use crate::model::price::PriceTable;
 use crate::store::{ControlRule, Terms};
 use crate::telemetry::LevelSwitch;
@@ -128,11 +129,26 @@ fn read(file: &Path) -> anyhow::Result<String> {
     std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))
 }
 
+/// Reads the policy file.
+pub(super) fn policy(quota: &Quota) -> anyhow::Result<Option<Policy>> {
+    let Some(file) = &quota.policy else {
+        return Ok(None);
+    };
+    let policy = Policy::parse(&read(file)?).map_err(|faults| {
+        let file = file.display();
+        let lines = faults
+            .iter()
+            .map(|fault| format!("{file}: {}: {}", fault.place, fault.message));
+        Faults(lines.collect())
+    })?;
+    Ok(Some(policy))
+}
+
 /// Checks the files that the configuration names, as a start would.
 pub fn check_files(config: &Config) -> anyhow::Result<()> {
     terms(config)?;
     alarms::load(config)?;
-    Ok(())
+    policy(&config.quota).map(drop)
 }
 
 /// Reads the configuration again and applies what can change.

@@ -3,11 +3,14 @@
 //! `check`, `test` and `render` work alone; what acts on an account or asks the daemon says so.
 
 mod account;
+mod backtest;
 mod check;
-mod chosen;
+mod mute;
+mod notify_test;
 mod render;
 mod test;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -15,12 +18,17 @@ use anyhow::Context as _;
 use clap::{Args, Subcommand};
 
 pub(super) use account::{Apply, Due, Plan};
+pub(super) use backtest::Backtest;
 pub(super) use check::Check;
+pub(super) use mute::{Mute, Mutes, Unmute};
+pub(super) use notify_test::NotifyTest;
 pub(super) use render::Render;
 pub(super) use test::Test;
 
-use crate::alarm::{self, AlarmSet, Fault};
+use super::{ConfigFile, block_on};
+use crate::alarm::{self, BUILT_IN_NAME, Fault, Loaded};
 use crate::config::Faults;
+use crate::model::minute::NAMESPACE;
 
 /// Checks, tests and looks back with alarms.
 #[derive(Debug, Subcommand)]
@@ -29,29 +37,51 @@ pub enum AlarmsCommand {
     Check(Check),
     /// Runs stories: exits 1 if one fails, 64 if a file is malformed.
     Test(Test),
+    /// Says when alarms would have fired on the minutes that the daemon keeps.
+    Backtest(Backtest),
     /// Prints the alarms as a file of Prometheus rules.
     Render(Render),
     /// Shows how an account's alarms differ from the set; exits 2 if changes are due.
     Plan(Plan),
     /// Makes the account's alarms those of the set.
     Apply(Apply),
+    /// Lets the daemon send a marked test to a target of notifications.
+    NotifyTest(NotifyTest),
+    /// Sets a maintenance window: alarms are not told until it ends.
+    Mute(Mute),
+    /// Lists the maintenance windows.
+    Mutes(Mutes),
+    /// Ends a maintenance window now.
+    Unmute(Unmute),
 }
 
 pub(super) fn execute(command: AlarmsCommand) -> anyhow::Result<()> {
     match command {
         AlarmsCommand::Check(wanted) => check::execute(&wanted),
         AlarmsCommand::Test(wanted) => test::execute(&wanted),
-        AlarmsCommand::Render(wanted) => render::execute(wanted),
+        AlarmsCommand::Backtest(wanted) => block_on(backtest::execute(wanted))?,
+        AlarmsCommand::Render(wanted) => render::execute(&wanted),
         AlarmsCommand::Plan(wanted) => account::plan(wanted),
         AlarmsCommand::Apply(wanted) => account::apply(wanted),
+        AlarmsCommand::NotifyTest(wanted) => block_on(notify_test::execute(wanted))?,
+        AlarmsCommand::Mute(wanted) => block_on(mute::add(wanted))?,
+        AlarmsCommand::Mutes(wanted) => block_on(mute::list(wanted))?,
+        AlarmsCommand::Unmute(wanted) => block_on(mute::end(wanted))?,
     }
+}
+
+/// How many alarms ship with tallyd.
+pub(super) fn shipped() -> anyhow::Result<u64> {
+    let files = alarm::files(&[]).map_err(|faults| faulty(&faults))?;
+    let set = alarm::read(&files, &BTreeMap::new()).map_err(|faults| faulty(&faults))?;
+    Ok(set.alarms.len() as u64)
 }
 
 /// Which alarms a command is about.
 #[derive(Args, Clone, Debug, Default)]
 pub struct Templates {
-    /// CloudFormation templates, or folders of them; without any: the alarms that ship with
-    /// tallyd.
+    /// CloudFormation templates, or folders of them; without any: the alarms of the configuration,
+    /// else those that ship with tallyd.
     #[arg(value_name = "FILE")]
     pub files: Vec<PathBuf>,
     #[command(flatten)]
@@ -75,15 +105,42 @@ fn pair(text: &str) -> Result<(String, String), String> {
 
 impl Templates {
     /// Reads the templates. Faults end a command with 64.
-    fn read(&self) -> anyhow::Result<AlarmSet> {
-        read(&self.files, &self.values)
+    fn read(&self, config: &ConfigFile) -> anyhow::Result<Loaded> {
+        read(&self.files, &self.values, config)
+    }
+
+    /// The name of the set: that of the first file or folder, without its ending.
+    fn name(&self, config: &ConfigFile) -> anyhow::Result<String> {
+        let mut files = self.files.clone();
+        if files.is_empty() && config.config.is_some() {
+            files = config.clone().source().load()?.alarms.files;
+        }
+        let first = files
+            .first()
+            .map_or(Path::new(BUILT_IN_NAME), PathBuf::as_path);
+        let stem = first.file_stem().map(|stem| stem.to_string_lossy());
+        Ok(stem.map_or_else(|| "alarms".to_owned(), Cow::into_owned))
     }
 }
 
-fn read(files: &[PathBuf], values: &Values) -> anyhow::Result<AlarmSet> {
-    let files = alarm::files(files).map_err(|faults| faulty(&faults))?;
-    let parameters: BTreeMap<_, _> = values.parameters.iter().cloned().collect();
-    alarm::read(&files, &parameters).map_err(|faults| faulty(&faults))
+/// Reads templates as a daemon with that configuration would.
+fn read(files: &[PathBuf], values: &Values, config: &ConfigFile) -> anyhow::Result<Loaded> {
+    let given: BTreeMap<_, _> = values.parameters.iter().cloned().collect();
+    if config.config.is_none() {
+        // It is not known which dimensions are measured, so none are refused.
+        let files = alarm::files(files).map_err(|faults| faulty(&faults))?;
+        let set = alarm::read(&files, &given).map_err(|faults| faulty(&faults))?;
+        let namespace = NAMESPACE.to_owned();
+        return Ok(Loaded { set, namespace });
+    }
+    let mut config = config.clone().source().load()?;
+    if !files.is_empty() {
+        // The parameters of the configuration belong to its files.
+        config.alarms.parameters.clear();
+        config.alarms.files = files.to_vec();
+    }
+    config.alarms.parameters.extend(given);
+    alarm::load(&config).map_err(|faults| faulty(&faults))
 }
 
 /// Makes faults of templates the faults of a command.

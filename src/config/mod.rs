@@ -22,6 +22,7 @@ mod maintenance;
 mod metrics;
 mod models;
 mod notify;
+mod quota;
 mod reader;
 mod secret;
 mod series;
@@ -56,6 +57,7 @@ pub use log::{Format, Log};
 pub use metrics::{Metrics, PerUser};
 pub use models::Models;
 pub use notify::{Notify, NotifyKind, TopicArn};
+pub use quota::Quota;
 pub use reader::Faults;
 pub use secret::Secret;
 pub use series::Series;
@@ -83,6 +85,7 @@ const SECTIONS: &[&Section] = &[
     &metrics::SECTION,
     &collect::SECTION,
     &cost::SECTION,
+    &quota::SECTION,
     &aws::SECTION,
     &cloudwatch::SECTION,
     &bedrock::SECTION,
@@ -94,7 +97,7 @@ const SECTIONS: &[&Section] = &[
 ];
 
 /// Sections of which there can be many, each under a name of its own.
-const NAMED_SECTIONS: [&Section; 1] = [&notify::SECTION];
+const NAMED_SECTIONS: &[&Section] = &[&notify::SECTION];
 
 /// Everything that can be set.
 #[derive(Clone, Debug, PartialEq)]
@@ -111,6 +114,7 @@ pub struct Config {
     pub metrics: Metrics,
     pub collect: Collect,
     pub cost: Cost,
+    pub quota: Quota,
     pub aws: Aws,
     pub cloudwatch: CloudWatch,
     pub bedrock: Bedrock,
@@ -160,6 +164,7 @@ impl Config {
             metrics: metrics::read(&mut reader),
             collect: collect::read(&mut reader),
             cost: cost::read(&mut reader),
+            quota: quota::read(&mut reader),
             aws: aws::read(&mut reader),
             cloudwatch: cloudwatch::read(&mut reader),
             bedrock: bedrock::read(&mut reader),
@@ -172,7 +177,7 @@ impl Config {
             values: Values::default(),
         };
         config.check_across_sections(&mut reader);
-        config.values = Values(reader.finish(&SECTIONS, &NAMED_SECTIONS)?);
+        config.values = Values(reader.finish(SECTIONS, NAMED_SECTIONS)?);
         Ok(config)
     }
 
@@ -195,8 +200,12 @@ impl Config {
 
     /// Whether anything that is configured needs AWS.
     #[must_use]
-    pub const fn uses_aws(&self) -> bool {
-        self.cloudwatch.enabled || self.bedrock.enabled || !self.aws.accounts.is_empty()
+    pub fn uses_aws(&self) -> bool {
+        let is_topic = |target: &Notify| matches!(target.kind, NotifyKind::Sns { .. });
+        self.cloudwatch.enabled
+            || self.bedrock.enabled
+            || !self.aws.accounts.is_empty()
+            || self.notify.iter().any(is_topic)
     }
 
     /// What differs in `new`, by key.
@@ -289,11 +298,11 @@ impl Source {
 /// The text of `deploy/tallyd.example.toml`.
 #[must_use]
 pub fn example_file() -> String {
-    setting::example_file(&SECTIONS, &NAMED_SECTIONS)
+    setting::example_file(SECTIONS, NAMED_SECTIONS)
 }
 
 /// The text of `docs/configuration.md`.
 #[must_use]
 pub fn reference_page() -> String {
-    setting::reference_page(&SECTIONS, &NAMED_SECTIONS)
+    setting::reference_page(SECTIONS, NAMED_SECTIONS)
 }

@@ -1,7 +1,10 @@
 //! The dashboard for CloudWatch: `dashboards/cloudwatch/claude-code.json` with a region and a
 //! namespace filled in, and putting it into an account.
 
+use aws_sdk_cloudwatch::Client;
 use serde_json::Value;
+
+use crate::aws::{Failure, Permission};
 
 /// The body with `${region}` and `${namespace}` in place of what an installation decides.
 const TEMPLATE: &str = include_str!("../../dashboards/cloudwatch/claude-code.json");
@@ -9,11 +12,39 @@ const TEMPLATE: &str = include_str!("../../dashboards/cloudwatch/claude-code.jso
 /// Characters of a dashboard's name (AWS: `PutDashboard`).
 const MAX_NAME: usize = 255;
 
+/// Why the dashboard is not in the account.
+#[derive(Debug, thiserror::Error)]
+#[error("cloudwatch:PutDashboard: {failure}{}", mend.as_ref().map(|mend| format!("; {mend}")).unwrap_or_default())]
+pub struct PutError {
+    failure: Failure,
+    mend: Option<String>,
+}
+
+/// Creates or replaces a dashboard. Returns what CloudWatch has to say against its widgets. A
+/// second attempt does no harm, so the SDK tries again where that helps.
+pub async fn put(client: &Client, name: &str, body: String) -> Result<Vec<String>, PutError> {
+    let call = client.put_dashboard().dashboard_name(name);
+    let answer = call.dashboard_body(body).send().await.map_err(|error| {
+        let failure = Failure::of(&error);
+        let on = format!("arn:aws:cloudwatch::*:dashboard/{name}");
+        let mend = failure.mend(&Permission::on("cloudwatch:PutDashboard", on));
+        PutError { failure, mend }
+    })?;
+    let messages = answer.dashboard_validation_messages.unwrap_or_default();
+    let text = |text: Option<String>| text.unwrap_or_default();
+    let messages = messages.into_iter();
+    let told = messages.map(|said| format!("{}: {}", text(said.data_path), text(said.message)));
+    Ok(told.collect())
+}
+
 /// The dashboard's body, as `PutDashboard` takes it.
 #[must_use]
 pub fn body(region: &str, namespace: &str) -> String {
     let mut body: Value = serde_json::from_str(TEMPLATE).expect("a test reads the template");
-    fill(&mut body, &[("${region}", region), ("${namespace}", namespace)]);
+    fill(
+        &mut body,
+        &[("${region}", region), ("${namespace}", namespace)],
+    );
     body.to_string()
 }
 
@@ -59,8 +90,14 @@ mod tests {
     /// All metrics of the widgets: namespace, name, how they are shown.
     fn metrics() -> Vec<Vec<Value>> {
         let of = |widget: &Value| widget["properties"]["metrics"].as_array().cloned();
-        let metrics = widgets().iter().filter_map(of).flatten().collect::<Vec<_>>();
-        let parts = metrics.iter().map(|metric| metric.as_array().unwrap().clone());
+        let metrics = widgets()
+            .iter()
+            .filter_map(of)
+            .flatten()
+            .collect::<Vec<_>>();
+        let parts = metrics
+            .iter()
+            .map(|metric| metric.as_array().unwrap().clone());
         parts.collect()
     }
 
@@ -90,7 +127,10 @@ mod tests {
         for widget in &widgets {
             let [x, y, width, height] =
                 ["x", "y", "width", "height"].map(|key| widget[key].as_u64().unwrap());
-            assert!(x <= 23 && (1..=24).contains(&width) && x + width <= 24, "{widget}");
+            assert!(
+                x <= 23 && (1..=24).contains(&width) && x + width <= 24,
+                "{widget}"
+            );
             assert!((1..=1000).contains(&height), "{widget}");
             let cells = (x..x + width).flat_map(|x| (y..y + height).map(move |y| (x, y)));
             assert!(cells.into_iter().all(|cell| taken.insert(cell)), "{widget}");

@@ -8,6 +8,7 @@ mod auth;
 mod backup;
 mod body;
 mod cloud_event;
+mod cloudwatch;
 pub mod delivery;
 pub mod elements;
 pub mod error;
@@ -19,6 +20,9 @@ pub mod litellm;
 mod litellm_call;
 mod litellm_fields;
 mod metrics;
+mod minutes;
+mod mutes;
+mod notify;
 mod openapi;
 mod range;
 mod receipt;
@@ -36,7 +40,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use axum::Router;
 use axum::middleware::from_fn_with_state;
-use axum::routing::{MethodRouter, get, post};
+use axum::routing::{MethodRouter, delete, get, post};
 use jiff::tz::TimeZone;
 
 pub use body::BodyLimits;
@@ -45,10 +49,12 @@ pub use openapi::document;
 
 use crate::alarm::Alarms;
 use crate::clock::Clock;
+use crate::config;
 use crate::heard::Heard;
 use crate::model::access::AccessList;
 use crate::model::catalogue::Desc;
 use crate::model::names::ModelNames;
+use crate::notify::Notify;
 use crate::ready::Readiness;
 use crate::record::Recorder;
 use crate::registry::Registry;
@@ -76,11 +82,14 @@ pub struct Api {
     pub heard: Arc<Heard>,
     pub readiness: Arc<Readiness>,
     pub registry: Arc<Registry>,
+    pub notify: Arc<Notify>,
     pub families: Families,
     pub expose: Expose,
     /// The zone of days and months where a query names none.
     pub zone: TimeZone,
     pub body_limits: BodyLimits,
+    /// What the plan for CloudWatch is made with.
+    pub cloudwatch: config::CloudWatch,
 }
 
 impl fmt::Debug for Api {
@@ -113,10 +122,15 @@ fn routes() -> Vec<(&'static str, MethodRouter<Arc<Api>>)> {
         ("/api/v1/usage", get(usage_query::usage)),
         ("/api/v1/usage/control", get(usage_query::control)),
         ("/api/v1/users/{user}/usage", get(usage_query::user_usage)),
+        ("/api/v1/minutes", get(minutes::get)),
         ("/api/v1/sources", get(sources::list)),
         ("/api/v1/alarms", get(alarms::list)),
         ("/api/v1/alarms/backtest", post(alarms::backtest)),
         ("/api/v1/store/backup", post(backup::post)),
+        ("/api/v1/cloudwatch/plan", get(cloudwatch::get_plan)),
+        ("/api/v1/notify/{name}/test", post(notify::test)),
+        ("/api/v1/mutes", get(mutes::list).post(mutes::add)),
+        ("/api/v1/mutes/{id}", delete(mutes::end)),
         ("/api/v1/openapi.json", get(openapi::get)),
         ("/metrics", get(metrics::get)),
         ("/healthz", get(health::healthz)),

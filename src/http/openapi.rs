@@ -7,7 +7,8 @@ use utoipa::{Modify, OpenApi, ToResponse, ToSchema};
 use super::error::ProblemBody;
 use super::usage_record::WireRecord;
 use super::{
-    alarms, backup, cloud_event, health, litellm, metrics, sources, usage_events, usage_query,
+    alarms, backup, cloud_event, cloudwatch, health, litellm, metrics, minutes, mutes, notify,
+    sources, usage_events, usage_query,
 };
 
 #[derive(OpenApi)]
@@ -32,10 +33,16 @@ use super::{
         usage_query::usage,
         usage_query::control,
         usage_query::user_usage,
+        minutes::get,
         sources::list,
         alarms::list,
         alarms::backtest,
         backup::post,
+        cloudwatch::get_plan,
+        notify::test,
+        mutes::list,
+        mutes::add,
+        mutes::end,
         get,
         metrics::get,
         health::healthz,

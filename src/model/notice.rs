@@ -21,7 +21,7 @@ pub struct Mute {
     pub id: Option<i64>,
     pub from: Timestamp,
     pub to: Timestamp,
-    /// Which alarms, as [`matches`] reads it.
+    /// Which alarms, as [`matches()`] reads it.
     pub alarms: String,
     pub reason: String,
     /// Who set it: the name of a token, or `configuration`.

@@ -1,5 +1,7 @@
 //! Words that several kinds of targets share. Pure.
 
+use std::fmt::Write as _;
+
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use sha2::{Digest, Sha256};
@@ -30,11 +32,16 @@ fn hash(texts: &[&str]) -> String {
         hash.update(text.len().to_be_bytes());
         hash.update(text);
     }
-    hash.finalize()[..16].iter().map(hex).collect()
+    hex(&hash.finalize()[..16])
 }
 
-pub(super) fn hex(byte: &u8) -> String {
-    format!("{byte:02x}")
+/// Bytes in hexadecimal.
+pub(super) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        // A text takes all that is written to it.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 /// What the alarm compares: `Average of error_rate > 5 in 2 of 2 periods of 5 min`.
@@ -52,7 +59,7 @@ pub(super) fn condition(transition: &Transition) -> String {
         let dimensions: Vec<_> = dimensions
             .map(|(name, value)| format!("{name}={value}"))
             .collect();
-        metric.push_str(&format!(" ({})", dimensions.join(", ")));
+        metric = format!("{metric} ({})", dimensions.join(", "));
     }
     format!(
         "{} of {metric} {sign} {} in {} of {} periods of {}",

@@ -28,7 +28,7 @@ use tracing::warn;
 pub use outcome::{ClientError, client};
 
 use crate::aws::Aws;
-use crate::config;
+use crate::config::Config;
 use crate::model::alarm::{Actions, Alarm, Comparison, MissingData, State, Statistic, Transition};
 use crate::model::notice::{Mute, Notice};
 use crate::store::{Ledger, QueryError};
@@ -42,8 +42,8 @@ pub struct Setup {
     /// From [`client`].
     pub client: Client,
     pub aws: Aws,
-    /// Maintenance windows of the configuration, replaced when it is read again.
-    pub windows: Arc<ArcSwap<Vec<Mute>>>,
+    /// Its maintenance windows count; it is replaced when it is read again.
+    pub config: Arc<ArcSwap<Config>>,
     /// The host's name, for the label `instance`.
     pub instance: String,
     /// When the alarms were read.
@@ -54,7 +54,7 @@ pub struct Setup {
 #[derive(Debug)]
 pub struct Notify {
     ledger: Ledger,
-    windows: Arc<ArcSwap<Vec<Mute>>>,
+    config: Arc<ArcSwap<Config>>,
     targets: BTreeMap<String, Target>,
     is_stopping: AtomicBool,
 }
@@ -81,11 +81,12 @@ pub enum TestError {
 
 impl Notify {
     #[must_use]
-    pub fn new(targets: &[config::Notify], setup: &Setup) -> Self {
-        let targets = targets.iter();
+    pub fn new(setup: &Setup) -> Self {
+        let config = setup.config.load();
+        let targets = config.notify.iter();
         Self {
             ledger: setup.ledger.clone(),
-            windows: setup.windows.clone(),
+            config: setup.config.clone(),
             targets: targets
                 .map(|settings| (settings.name.clone(), Target::new(settings, setup)))
                 .collect(),
@@ -152,14 +153,20 @@ impl Notify {
         let Some(target) = self.targets.get(name) else {
             return Ok(());
         };
-        let mut mutes = self.ledger.mutes().await?;
-        mutes.extend(self.windows.load().iter().cloned());
+        let mutes = self.mutes().await?;
         let queue = self.ledger.notices(name).await?;
         target
             .round(queue, &mutes, now, || {
                 self.is_stopping.load(Ordering::Relaxed)
             })
             .await
+    }
+
+    /// All maintenance windows: those of the configuration, then those that were set.
+    pub async fn mutes(&self) -> Result<Vec<Mute>, QueryError> {
+        let mut mutes = self.config.load().maintenance.clone();
+        mutes.extend(self.ledger.mutes().await?);
+        Ok(mutes)
     }
 
     /// A round of all targets, side by side.

@@ -158,13 +158,12 @@ impl Answer {
 /// `Retry-After`, in seconds or as a date.
 fn wish(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    let wish = match text.parse::<u64>() {
-        Ok(seconds) => Duration::from_secs(seconds),
-        Err(_) => {
-            let at = jiff::fmt::rfc2822::parse(text).ok()?.timestamp();
-            let seconds = at.as_second() - now.as_second();
-            Duration::from_secs(u64::try_from(seconds).unwrap_or(0))
-        }
+    let wish = if let Ok(seconds) = text.parse() {
+        Duration::from_secs(seconds)
+    } else {
+        let at = jiff::fmt::rfc2822::parse(text).ok()?.timestamp();
+        let seconds = at.as_second() - now.as_second();
+        Duration::from_secs(u64::try_from(seconds).unwrap_or(0))
     };
     Some(wish.min(LONGEST_WISH))
 }

@@ -301,9 +301,8 @@ impl Target {
         for part in firing.chunks(RESEND_TOGETHER) {
             let transitions: Vec<&Transition> = part.iter().collect();
             match self.send(&transitions, now).await {
-                Outcome::Taken => self.count("resent", part.len()),
-                // The good ones are taken all the same, and a bad one was refused when it began.
-                Outcome::Unfit(_) => self.count("resent", part.len()),
+                // Where one is unfit the good ones are taken all the same.
+                Outcome::Taken | Outcome::Unfit(_) => self.count("resent", part.len()),
                 Outcome::Refused(_) | Outcome::Again(_) => self.count("resend_failed", part.len()),
             }
         }

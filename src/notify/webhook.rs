@@ -59,12 +59,7 @@ pub(super) fn signature(secret: &str, timestamp: &str, body: &str) -> String {
     mac.update(timestamp.as_bytes());
     mac.update(b".");
     mac.update(body.as_bytes());
-    let digits: String = mac
-        .finalize()
-        .into_bytes()
-        .iter()
-        .map(message::hex)
-        .collect();
+    let digits = message::hex(&mac.finalize().into_bytes());
     format!("sha256={digits}")
 }
 

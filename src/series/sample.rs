@@ -54,18 +54,25 @@ pub(super) struct Losses {
 }
 
 impl Losses {
-    /// What came on top since the last time; `None` while nobody exports.
-    pub(super) fn take(&mut self, registry: &Registry) -> Option<f64> {
+    /// All that was lost since the start; `None` while nobody exports.
+    pub(super) fn total(registry: &Registry) -> Option<u128> {
         let counted = |result| registry.counter(catalogue::CLOUDWATCH_DATAPOINTS, &[result]);
         let exports = registry.gauge(catalogue::CLOUDWATCH_BACKLOG, &[]).is_some();
         let counts = LOST.map(counted);
         if !exports && counts.iter().all(Option::is_none) {
             return None;
         }
-        let total: u128 = counts.into_iter().flatten().sum();
-        let more = total.saturating_sub(self.told);
+        Some(counts.into_iter().flatten().sum())
+    }
+
+    /// What of a total no minute has told yet.
+    pub(super) fn untold(&self, total: u128) -> f64 {
+        total.saturating_sub(self.told) as f64
+    }
+
+    /// A minute tells the total.
+    pub(super) fn tell(&mut self, total: u128) {
         self.told = total;
-        Some(more as f64)
     }
 }
 
@@ -97,13 +104,15 @@ mod tests {
     fn losses_are_told_once_and_not_without_an_exporter() {
         let registry = Registry::default();
         let mut losses = Losses::default();
-        assert_eq!(losses.take(&registry), None);
+        assert_eq!(Losses::total(&registry), None);
         registry.set(catalogue::CLOUDWATCH_BACKLOG, &[], 0.0);
-        assert_eq!(losses.take(&registry), Some(0.0));
+        assert_eq!(Losses::total(&registry), Some(0));
         registry.add(catalogue::CLOUDWATCH_DATAPOINTS, &["expired"], 3);
         registry.add(catalogue::CLOUDWATCH_DATAPOINTS, &["rejected"], 2);
         registry.add(catalogue::CLOUDWATCH_DATAPOINTS, &["delivered"], 70);
-        assert_eq!(losses.take(&registry), Some(5.0));
-        assert_eq!(losses.take(&registry), Some(0.0));
+        assert_eq!(Losses::total(&registry), Some(5));
+        let before = losses.untold(5);
+        losses.tell(5);
+        assert_eq!((before, losses.untold(7)), (5.0, 2.0));
     }
 }

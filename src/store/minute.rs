@@ -137,6 +137,16 @@ impl Ledger {
             .await
     }
 
+    /// The series that minutes from `from` to before `to` hold, each with its sum.
+    pub async fn series_sums(
+        &self,
+        from: i64,
+        to: i64,
+    ) -> std::result::Result<Vec<(Arc<SeriesKey>, f64)>, QueryError> {
+        self.read(move |reader| Ok(series_sums(&reader.connection, from, to)?))
+            .await
+    }
+
     /// Changes which combinations of dimension values are sent under their own name.
     pub async fn change_exported_groups(
         &self,
@@ -217,6 +227,21 @@ fn wanted(connection: &Connection, query: &MinuteQuery) -> Result<HashMap<i64, A
     };
     each(connection, "SELECT id, name FROM series", &[], &mut take)?;
     Ok(wanted)
+}
+
+fn series_sums(connection: &Connection, from: i64, to: i64) -> Result<Vec<(Arc<SeriesKey>, f64)>> {
+    let mut sums = Vec::new();
+    let sql = "SELECT s.name, sum(m.sum) FROM minute m JOIN series s ON s.id = m.series \
+               WHERE m.at >= ? AND m.at < ? GROUP BY m.series ORDER BY s.name";
+    let mut take = |row: &Row<'_>| {
+        let name: String = row.get(0)?;
+        if let Some(key) = keys::key_of(&name) {
+            sums.push((Arc::new(key), row.get(1)?));
+        }
+        Ok(true)
+    };
+    each(connection, sql, &[from, to], &mut take)?;
+    Ok(sums)
 }
 
 const OF_SERIES: &str = "SELECT m.at, m.series, m.count, m.sum, m.min, m.max, m.spread \

@@ -7,10 +7,12 @@
 mod activity;
 mod alarm;
 mod backup;
+mod booked;
 mod control;
 mod cover;
 mod dict;
 mod fact;
+mod journal;
 mod minute;
 mod mute;
 mod notice;
@@ -41,6 +43,8 @@ use tokio::sync::{mpsc, oneshot};
 
 pub use alarm::{AlarmChange, AlarmStatus, MAX_HISTORY_ANSWER};
 pub use backup::restore;
+pub use booked::{Booked, reservation_key};
+pub use journal::Journal;
 pub use minute::{
     Dimensions, LeftOut, MinuteEffects, MinuteQuery, Outbox, OutboxState, Seal, Values, Waiting,
     last_due, minute_at,
@@ -215,9 +219,26 @@ enum Job {
     Debt {
         answer: oneshot::Sender<Difference>,
     },
+    /// Tells all that was booked since a time, between two commits.
+    Rebook {
+        from: Timestamp,
+        visit: Rebook,
+        answer: oneshot::Sender<Result<(), StoreError>>,
+    },
     /// A small change by itself, in the order of the queue.
     Change(Change),
     Stop,
+}
+
+/// Takes what was booked, one by one, and `None` when that was all.
+pub type Rebooking = Box<dyn FnMut(Option<Booked>) + Send>;
+
+struct Rebook(Rebooking);
+
+impl fmt::Debug for Rebook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Rebook")
+    }
 }
 
 /// Changes rows in a transaction that is its own, and answers whoever asked.
@@ -363,6 +384,25 @@ impl Ledger {
         let (answer, answered) = oneshot::channel();
         self.send(Job::Debt { answer })?;
         answered.await.map_err(|_| QueryError::Dropped)
+    }
+
+    /// Tells `visit` all that was booked since a time, by quarter hour, between two commits: what
+    /// later commits book comes after it and is not in it.
+    pub async fn rebook(&self, from: Timestamp, visit: Rebooking) -> Result<(), QueryError> {
+        let (answer, answered) = oneshot::channel();
+        let visit = Rebook(visit);
+        self.send(Job::Rebook {
+            from,
+            visit,
+            answer,
+        })?;
+        Ok(answered.await.map_err(|_| QueryError::Dropped)??)
+    }
+
+    /// Which of these reservations the ledger has a settlement of.
+    pub async fn settled(&self, reservations: Vec<i64>) -> Result<Vec<i64>, QueryError> {
+        self.read(move |reader| Ok(booked::settled(&reader.connection, &reservations)?))
+            .await
     }
 
     /// Usage in a range, grouped and sorted by the group's keys.

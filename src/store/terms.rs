@@ -64,7 +64,7 @@ impl Terms {
     }
 
     /// tallyd's own estimate in pico-USD, or `None` if a price is missing.
-    pub(super) fn cost(&self, tokens: &Tokens, sku: &Sku) -> Option<i64> {
+    pub fn cost(&self, tokens: &Tokens, sku: &Sku) -> Option<i64> {
         let cost = self.prices.cost(tokens, sku, self.unknown_write).cost?;
         i64::try_from(cost.0).ok()
     }

@@ -14,6 +14,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, params};
 
 use super::StoreError;
+use super::booked::{Booked, Bookings};
 use super::cover::{QUARTERS_PER_DAY, Scopes};
 use super::dict::Dictionaries;
 use super::fact::{Fact, Hash, State, Statements};
@@ -78,6 +79,8 @@ pub struct Effects {
     pub active: Vec<(Arc<Identity>, Timestamp)>,
     /// Reports by source name and what became of them.
     pub reports: HashMap<(Arc<str>, &'static str), u64>,
+    /// What quota windows count.
+    pub booked: Vec<Booked>,
     pub minutes: MinuteEffects,
 }
 
@@ -98,6 +101,7 @@ pub(super) struct Commit<'a> {
     scopes: Scopes,
     sums: HashMap<rollup::Key, Sums>,
     control: HashMap<(i64, i64, i64), [i64; 14]>,
+    bookings: Bookings,
     published: HashMap<i64, Difference>,
     durations: HashMap<(String, String), (Vec<u32>, u64)>,
     activities: HashMap<ActivityLabels, i64>,
@@ -143,6 +147,7 @@ impl<'a> Commit<'a> {
             scopes: Scopes::default(),
             sums: HashMap::new(),
             control: HashMap::new(),
+            bookings: Bookings::default(),
             published: HashMap::new(),
             durations: HashMap::new(),
             activities: HashMap::new(),
@@ -251,6 +256,7 @@ impl<'a> Commit<'a> {
         for (key, source, sums) in excess.sums {
             self.sums.entry(key).or_default().add(&sums, 1);
             self.control_counted(key, source, &sums);
+            self.bookings.excess(key, &sums);
             self.note_excess(key, &sums)?;
         }
         let mut released = excess.released;
@@ -296,6 +302,9 @@ impl<'a> Commit<'a> {
         }
         rollup::apply(self.connection, self.spans, self.sums)?;
         super::control::apply(self.connection, self.control)?;
+        let booked = self
+            .bookings
+            .write(self.connection, &self.memory.dictionaries)?;
         super::activity::apply(self.connection, self.activity_sums)?;
         let published = &mut self.memory.published;
         let growth = Growth {
@@ -323,6 +332,7 @@ impl<'a> Commit<'a> {
             growth,
             active,
             reports: self.reports,
+            booked,
             minutes,
         })
     }
@@ -390,6 +400,13 @@ impl<'a> Commit<'a> {
         let last = self.active.entry(identity).or_insert(at_ms);
         *last = at_ms.max(*last);
     }
+}
+
+/// The key under which reports with a reservation are found.
+pub(super) fn reservation_key(id: &str) -> i64 {
+    let mut hash = Hash::new("reservation");
+    hash.text(id);
+    hash.short()
 }
 
 fn add(sum: &mut Difference, difference: &Difference, sign: i64) {

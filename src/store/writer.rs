@@ -11,7 +11,7 @@ use super::open::StoreFile;
 use super::span::Spans;
 use super::terms::Terms;
 use super::write::{Commit, Effects, Memory};
-use super::{AppendError, Change, CommitReport, Job, OnCommit, StoreError, upkeep};
+use super::{AppendError, Change, CommitReport, Job, OnCommit, Rebook, StoreError, booked, upkeep};
 use crate::clock::{Clock, Stopwatch};
 use crate::model::usage::{Intake, Receipt};
 
@@ -62,6 +62,16 @@ impl Writer {
                 }
                 Job::Debt { answer } => {
                     let _ = answer.send(self.memory.published.debt());
+                }
+                Job::Rebook {
+                    from,
+                    visit: Rebook(mut visit),
+                    answer,
+                } => {
+                    let dictionaries = &self.memory.dictionaries;
+                    let told = booked::since(&self.file.connection, dictionaries, from, &mut visit);
+                    // Whoever asked may have gone; what was told stays told.
+                    let _ = answer.send(told);
                 }
                 Job::Change(Change(work)) => work(&mut self.file.connection),
                 Job::Stop => break,

@@ -333,6 +333,26 @@ fn dashboards_are_found_from_each_other_and_lead_to_the_runbook() {
     }
 }
 
+#[test]
+fn links_of_panels_lead_to_sections_of_the_runbook() {
+    let page = fs::read_to_string(root().join("docs/runbook.md")).unwrap();
+    let headings = page.lines().filter_map(|line| line.strip_prefix("## "));
+    let mut sections: BTreeSet<String> = headings.map(str::to_lowercase).collect();
+    // The page as a whole.
+    sections.insert(String::new());
+    each(|dashboard, faults| {
+        for panel in dashboard.panels() {
+            for link in list(&panel["links"]) {
+                let url = link["url"].as_str().unwrap();
+                let section = url.strip_prefix(RUNBOOK).unwrap_or("elsewhere");
+                if !sections.contains(section.trim_start_matches('#')) {
+                    faults.push(format!("{}: {url}", dashboard.place(panel)));
+                }
+            }
+        }
+    });
+}
+
 /// What two widely used dashboards for Claude Code ask Prometheus for: "Claude Code Metrics"
 /// (grafana.com 24993, and 25255 with the same names) and that of `claude-code-otel`.
 const OF_COMMUNITY_DASHBOARDS: [&str; 8] = [

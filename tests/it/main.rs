@@ -14,16 +14,19 @@
 )]
 
 mod dashboards;
+mod deploy;
 mod facts;
 mod floors;
 mod harness;
 mod kill;
+mod minutes;
 mod once;
 mod operation;
 mod peer_account;
 mod peer_bedrock;
 mod peer_cloudwatch;
 mod peer_dashboards;
+mod peer_notify;
 mod peer_otel;
 mod peer_prometheus;
 mod peer_proxy;

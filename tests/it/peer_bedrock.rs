@@ -1,7 +1,6 @@
 //! The collector `bedrock` against moto: an estate of several accounts, and what goes wrong in one.
 
 use std::collections::BTreeMap;
-use std::process::Command;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -13,8 +12,10 @@ use axum::response::Response;
 use reqwest::Client;
 use serde_json::json;
 use tallyd::clock::Clock;
+use tempfile::TempDir;
 
 use crate::harness::{Daemon, Place, Scrape, until};
+use crate::peer_cloudwatch::CloudWatch;
 
 const ACCOUNTS: [&str; 2] = ["111111111111", "222222222222"];
 const SONNET: &str = "us.anthropic.claude-sonnet-4-6-v1:0";
@@ -156,16 +157,18 @@ fn cbor_error(status: StatusCode, code: &str) -> Response {
 
 /// CloudWatch in several accounts.
 struct Estate {
-    cloud: Cloud,
+    _folder: TempDir,
+    _cloud: CloudWatch,
     between: Arc<Between>,
     url: String,
 }
 
 impl Estate {
     async fn start() -> Self {
-        let cloud = Cloud::start().await;
+        let folder = tempfile::tempdir().unwrap();
+        let cloud = CloudWatch::start(folder.path()).await;
         let between = Arc::new(Between {
-            front: cloud.front.clone(),
+            front: cloud.url.clone(),
             client: Client::builder().no_proxy().build().unwrap(),
             faults: Mutex::default(),
         });
@@ -174,7 +177,8 @@ impl Estate {
         let router = Router::new().fallback(pass_on).with_state(between.clone());
         tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
         Self {
-            cloud,
+            _folder: folder,
+            _cloud: cloud,
             between,
             url,
         }
@@ -208,13 +212,13 @@ impl Estate {
         let request = self
             .between
             .client
-            .post(&self.cloud.moto)
+            .post(&self.between.front)
             .header("content-type", "application/x-amz-json-1.0")
             .header(
                 "x-amz-target",
                 "GraniteServiceVersion20100801.PutMetricData",
             )
-            // The front lets nobody put into Amazon's own namespaces; moto asks no questions.
+            // Passed on to moto as it is, which lets everybody put into Amazon's own namespaces.
             .header("x-moto-account-id", account)
             .header(
                 "authorization",
@@ -473,20 +477,4 @@ async fn a_denied_call_is_told_with_its_statement_and_partial_answers_are_no_suc
         estate.between.faults().calls["ListMetrics"],
         calls["ListMetrics"]
     );
-}
-
-/// moto and the front that speaks the SDK's protocol.
-struct Cloud {
-    front: String,
-    moto: String,
-}
-
-impl Cloud {
-    async fn start() -> Self {
-        let _ = Command::new("true");
-        Self {
-            front: "http://127.0.0.1:25578".to_owned(),
-            moto: "http://127.0.0.1:25577".to_owned(),
-        }
-    }
 }

@@ -1,21 +1,35 @@
-//! A real Prometheus scrapes the demo and answers every query of every panel.
+//! A real Prometheus scrapes the demo and answers every query of every panel; moto takes the
+//! dashboard for CloudWatch.
 
 use std::fs::File;
+use std::process::Stdio;
 use std::time::Duration;
+
+use serde_json::json;
 
 use crate::dashboards::dashboards;
 use crate::harness::{Owned, Place, until};
+use crate::peer_cloudwatch::CloudWatch;
 use crate::peer_prometheus::Prometheus;
 
 /// Long enough for what is rare in the demo and seldom within a minute.
 const PATIENCE: Duration = Duration::from_secs(150);
 
 /// Panels that are rightly empty on a demo that works.
-const RIGHTLY_EMPTY: [(&str, &str); 4] = [
-    ("tallyd: Last backup A", "the demo makes no backups"),
-    ("tallyd: Refused by reason A", "the demo sends nothing bad"),
-    ("tallyd: Beyond the bound A", "the demo has few series"),
+const RIGHTLY_EMPTY: [(&str, &str); 7] = [
+    ("tallyd: Last backup", "the demo makes no backups"),
+    ("tallyd: Refused by reason", "the demo sends nothing bad"),
+    ("tallyd: Beyond the bound", "the demo has few series"),
     ("tallyd: Forwarded telemetry", "the demo forwards nothing"),
+    (
+        "tallyd: Datapoints to CloudWatch",
+        "the demo does not call AWS",
+    ),
+    (
+        "tallyd: Waiting for CloudWatch",
+        "the demo does not call AWS",
+    ),
+    ("tallyd: Trouble with AWS", "the demo does not call AWS"),
 ];
 
 /// A query as Grafana would send it, with everything chosen.
@@ -76,4 +90,37 @@ async fn every_panel_shows_data_of_the_demo() {
     };
     let done = tokio::time::timeout(PATIENCE, all).await;
     assert!(done.is_ok(), "without data: {waiting:#?}");
+}
+
+#[tokio::test]
+#[ignore = "needs moto"]
+async fn the_dashboard_for_cloudwatch_is_put_into_the_account() {
+    let place = Place::new();
+    let cloudwatch = CloudWatch::start(place.store().parent().unwrap()).await;
+    let url = &cloudwatch.url;
+    let settings = format!("[aws]\nregion = \"eu-central-1\"\nendpoint_url = \"{url}\"\n");
+    place.configure(&settings);
+    let apply = async || {
+        let mut command = place.command(&["cloudwatch", "dashboard", "apply"]);
+        for name in ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"] {
+            command.env(name, "test");
+        }
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let output = tokio::task::spawn_blocking(move || command.output().unwrap());
+        let output = output.await.unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8(said).unwrap())
+    };
+    let (code, said) = apply().await;
+    assert_eq!(code, Some(0), "{said}");
+    assert!(
+        said.ends_with("region=eu-central-1#dashboards/dashboard/ClaudeCode\n"),
+        "{said}"
+    );
+
+    let fault = json!({"kind": "deny", "operation": "PutDashboard", "count": null});
+    cloudwatch.fault(fault).await;
+    let (code, said) = apply().await;
+    let permission = r#""Action":"cloudwatch:PutDashboard""#;
+    assert!(code == Some(1) && said.contains(permission), "{said}");
 }

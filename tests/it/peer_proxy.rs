@@ -13,20 +13,20 @@ use crate::harness::{Daemon, Place, until};
 use crate::peer_cloudwatch::CloudWatch;
 
 /// A host that exists in no name system: only through the proxy something answers for it.
-const HOST: &str = "aws.company.test";
+pub(crate) const HOST: &str = "aws.company.test";
 
 /// A proxy that takes `CONNECT`, speaks for any host with its own certificate, and passes what it
 /// reads to one server.
-struct Proxy {
-    url: String,
+pub(crate) struct Proxy {
+    pub(crate) url: String,
     /// The certificate of its authority.
-    pem: String,
+    pub(crate) pem: String,
     /// What was asked for, `HOST:PORT` each.
     asked: Arc<Mutex<Vec<String>>>,
 }
 
 impl Proxy {
-    async fn start(behind: &str) -> Self {
+    pub(crate) async fn start(behind: &str) -> Self {
         let behind = behind.strip_prefix("http://").unwrap().to_owned();
         let (pem, tls) = certificates();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -43,7 +43,7 @@ impl Proxy {
         Self { url, pem, asked }
     }
 
-    fn asked(&self) -> Vec<String> {
+    pub(crate) fn asked(&self) -> Vec<String> {
         self.asked.lock().unwrap().clone()
     }
 }

@@ -3,25 +3,28 @@
 use clap::Args;
 
 use super::Templates;
-use crate::alarm::AlarmSet;
+use crate::alarm::{self, Loaded};
+use crate::cli::ConfigFile;
 use crate::cli::table::{Align, table};
 use crate::model::alarm::{Alarm, Comparison};
-use crate::model::minute;
 
 /// Templates to check.
 #[derive(Args, Debug)]
 pub struct Check {
     #[command(flatten)]
     pub templates: Templates,
+    #[command(flatten)]
+    pub config: ConfigFile,
 }
 
 pub(super) fn execute(wanted: &Check) -> anyhow::Result<()> {
-    let set = wanted.templates.read()?;
-    print!("{}", written(&set));
+    let loaded = wanted.templates.read(&wanted.config)?;
+    print!("{}", written(&loaded));
     Ok(())
 }
 
-fn written(set: &AlarmSet) -> String {
+fn written(loaded: &Loaded) -> String {
+    let set = &loaded.set;
     let columns = [
         ("alarm", Align::Left),
         ("fires when", Align::Left),
@@ -30,7 +33,11 @@ fn written(set: &AlarmSet) -> String {
     ];
     let rows: Vec<_> = set.alarms.iter().map(row).collect();
     let mut text = table(&columns, &rows, 0);
-    let foreign: Vec<_> = set.alarms.iter().filter(|alarm| !is_local(alarm)).collect();
+    let foreign: Vec<_> = set
+        .alarms
+        .iter()
+        .filter(|alarm| alarm::series_of(alarm, &loaded.namespace).is_none())
+        .collect();
     if !foreign.is_empty() {
         text.push_str("\nNot evaluated by tallyd, only by CloudWatch:\n");
         for alarm in foreign {
@@ -39,11 +46,6 @@ fn written(set: &AlarmSet) -> String {
         }
     }
     text
-}
-
-/// True if tallyd has the metric itself.
-fn is_local(alarm: &Alarm) -> bool {
-    alarm.namespace == minute::NAMESPACE
 }
 
 fn row(alarm: &Alarm) -> Vec<String> {

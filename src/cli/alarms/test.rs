@@ -7,6 +7,7 @@ use clap::Args;
 
 use super::{Values, faulty, read, read_file};
 use crate::alarm::story::{self, Story};
+use crate::cli::ConfigFile;
 use crate::config::Faults;
 
 /// Files of stories.
@@ -15,16 +16,18 @@ pub struct Test {
     /// YAML files of stories.
     #[arg(required = true, value_name = "FILE")]
     pub stories: Vec<PathBuf>,
-    /// Templates or folders whose alarms the stories may name; without any: the alarms that ship
-    /// with tallyd.
+    /// Templates or folders whose alarms the stories may name; without any: the alarms of the
+    /// configuration, else those that ship with tallyd.
     #[arg(long, value_name = "FILE")]
     pub alarms: Vec<PathBuf>,
     #[command(flatten)]
     pub values: Values,
+    #[command(flatten)]
+    pub config: ConfigFile,
 }
 
 pub(super) fn execute(wanted: &Test) -> anyhow::Result<()> {
-    let set = read(&wanted.alarms, &wanted.values)?;
+    let set = read(&wanted.alarms, &wanted.values, &wanted.config)?.set;
     let mut stories: Vec<Story> = Vec::new();
     let mut faults = Vec::new();
     for file in &wanted.stories {

@@ -3,19 +3,29 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::metric::Measure;
+use super::window::{DAY, MAX_LAG};
 use crate::model::catalogue;
 use crate::model::query::UsageRow;
 use crate::model::tokens::TokenKind;
 use crate::registry::Sample;
 
 /// The ledger answers in quarter hours, so the day that is compared begins and ends at one.
-pub(super) const QUARTER: i64 = 900;
+const QUARTER: i64 = 900;
 
 /// The provider of the ledger's records that went through Bedrock's runtime.
 pub(super) const PROVIDER: &str = "bedrock";
 
 /// Amounts by canonical model and measure.
 pub(super) type Totals = BTreeMap<(String, Measure), f64>;
+
+/// The day that is compared, as seconds `[from, to)`: the last one that every account and region
+/// was read for. `None` if one of them cannot be read: the whole ledger would be held against a
+/// part.
+pub(super) fn day(read_to: &[Option<i64>], end: i64) -> Option<(i64, i64)> {
+    let read: Option<Vec<i64>> = read_to.iter().copied().collect();
+    let to = read?.into_iter().min()?.min(end).div_euclid(QUARTER) * QUARTER;
+    (end - to <= MAX_LAG).then_some((to - DAY, to))
+}
 
 /// What the ledger counted, from rows that are grouped by provider and model.
 ///
@@ -96,6 +106,24 @@ mod tests {
             format!("{} {labels} {}", sample.desc.name, sample.value)
         };
         samples.iter().map(line).collect()
+    }
+
+    #[test]
+    fn the_day_ends_where_all_were_read_and_is_not_told_when_one_falls_behind() {
+        let end = 1_795_305_600 + 600;
+        let quarter = 1_795_305_600;
+        let ending = |to: i64| Some((to - DAY, to));
+        let cases: [(&[Option<i64>], _); 6] = [
+            (&[Some(end), Some(end)], ending(quarter)),
+            (&[Some(end), Some(quarter - 1)], ending(quarter - QUARTER)),
+            (&[Some(end + 900)], ending(quarter)),
+            (&[Some(end), Some(end - MAX_LAG - 1)], None),
+            (&[Some(end), None], None),
+            (&[], None),
+        ];
+        for (read_to, expected) in cases {
+            assert_eq!(day(read_to, end), expected, "{read_to:?}");
+        }
     }
 
     #[test]

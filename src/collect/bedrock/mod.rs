@@ -20,7 +20,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::{CollectError, Collector};
-use crate::aws::Aws;
+use crate::aws::{Aws, State};
 use crate::config::Config;
 use crate::model::catalogue;
 use crate::model::names::ModelNames;
@@ -30,12 +30,15 @@ use crate::registry::{Registry, Sample};
 use crate::series::{Evidence, Series};
 use crate::store::Ledger;
 use call::Meter;
-use coverage::{QUARTER, Totals};
+use coverage::Totals;
 use place::{Plan, Reading};
-use window::{DAY, MAX_LAG, Times};
+use window::Times;
 
 /// Accounts and regions that are asked at the same time.
 const MAX_AT_ONCE: usize = 8;
+
+/// Time between two looks whether AWS has been asked for yet.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// What the collector shares with the rest of the daemon.
 #[derive(Clone, Debug)]
@@ -85,8 +88,7 @@ impl BedrockCollector {
     }
 
     async fn read(&mut self, now: Timestamp) -> Result<Vec<Sample>, CollectError> {
-        // The job that keeps AWS open may not have come to it yet; it is one look, shared by all.
-        self.shared.aws.connect(now).await;
+        self.connect(now).await;
         let end = self.plan.times.end(now.as_second());
         let plan = &self.plan;
         stream::iter(self.readings.iter_mut())
@@ -121,6 +123,19 @@ impl BedrockCollector {
         Ok(samples)
     }
 
+    /// Waits for the first look at region and credentials, which another job may be at already.
+    async fn connect(&self, now: Timestamp) {
+        let aws = &self.shared.aws;
+        aws.connect(now).await;
+        let looked = async {
+            while aws.state() == State::Off {
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        // Without an outcome the round tells that nothing could be read.
+        let _ = tokio::time::timeout(self.plan.timeout, looked).await;
+    }
+
     /// When models were used last, as far as the whole estate tells. A part of it can tell of use,
     /// not of rest.
     fn evidence(&self, end: i64) -> Option<Evidence> {
@@ -141,18 +156,15 @@ impl BedrockCollector {
         })
     }
 
-    /// The control total over the last day that every account and region was read for. Without
-    /// one of them the ledger would be held against a part.
+    /// The control total, where it can be told.
     async fn coverage(&self, end: i64, names: &ModelNames) -> Result<Vec<Sample>, CollectError> {
-        let read: Option<Vec<i64>> = self.readings.iter().map(Reading::whole_to).collect();
-        let Some(to) = read.and_then(|read| read.into_iter().min()) else {
+        let read: Vec<_> = self.readings.iter().map(Reading::whole_to).collect();
+        let Some((from, to)) = coverage::day(&read, end) else {
             return Ok(Vec::new());
         };
-        let to = to.min(end).div_euclid(QUARTER) * QUARTER;
-        if end - to > MAX_LAG {
+        if place::twice(&self.readings).is_some() {
             return Ok(Vec::new());
         }
-        let from = to - DAY;
         let mut provider = Totals::new();
         for reading in &self.readings {
             reading.add_totals(from, to, names, &mut provider);

@@ -1,5 +1,6 @@
 //! One account and region: what was found there, and what was read.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -383,6 +384,14 @@ impl Reading {
     }
 }
 
+/// An account and region that is read twice: under tallyd's own credentials and through a role.
+/// Only a call tells whose credentials tallyd has, so the configuration cannot.
+pub(super) fn twice(readings: &[Reading]) -> Option<&[String; 2]> {
+    let mut seen = BTreeSet::new();
+    let mut labels = readings.iter().map(|reading| &reading.labels);
+    labels.find(|labels| !seen.insert(*labels))
+}
+
 /// What is wrong in a few words, for a page that everybody may read.
 pub(super) fn summary(readings: &[Reading]) -> String {
     const SHOWN: usize = 5;
@@ -390,6 +399,11 @@ pub(super) fn summary(readings: &[Reading]) -> String {
         .iter()
         .filter_map(|reading| Some((reading, reading.failure.as_ref()?)))
         .collect();
+    if let Some([account, region]) = twice(readings) {
+        return format!(
+            "{account} {region} is read twice: remove it from aws.accounts or bedrock.own_regions"
+        );
+    }
     if failing.is_empty() {
         return format!("{} accounts and regions are read", readings.len());
     }
@@ -430,5 +444,87 @@ pub(super) fn wanted(config: &Bedrock) -> Wanted {
         latency_statistics: statistics.map(|name| Arc::from(name.as_str())).collect(),
         all_models: config.all_models,
         max_metrics: config.max_metrics,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Environment;
+
+    const ROLE: &str = "arn:aws:iam::111122223333:role/tallyd";
+
+    fn read(text: &str) -> Vec<(String, String)> {
+        let config = Config::parse(text, &Environment::default()).unwrap();
+        let shown = |place: Place| {
+            let account = place.account.map_or(OWN.to_owned(), |account| account.id);
+            (account, place.region.unwrap_or_default())
+        };
+        places(&config).into_iter().map(shown).collect()
+    }
+
+    fn pair(account: &str, region: &str) -> (String, String) {
+        (account.to_owned(), region.to_owned())
+    }
+
+    #[test]
+    fn the_own_account_is_read_alone_or_where_it_is_asked_for() {
+        let accounts = format!(
+            "[[aws.accounts]]\nid = \"111122223333\"\nrole = \"{ROLE}\"\n\
+             regions = [\"us-east-1\", \"eu-west-1\"]"
+        );
+        assert_eq!(read(""), [pair(OWN, "")]);
+        let other = [
+            pair("111122223333", "us-east-1"),
+            pair("111122223333", "eu-west-1"),
+        ];
+        assert_eq!(read(&accounts), other);
+        let both = format!("[bedrock]\nown_regions = [\"us-west-2\"]\n{accounts}");
+        assert_eq!(
+            read(&both),
+            [&[pair(OWN, "us-west-2")][..], &other].concat()
+        );
+    }
+
+    #[test]
+    fn what_fails_is_told_with_its_mend_and_what_is_read_twice_as_well() {
+        let account = Account {
+            id: "111122223333".to_owned(),
+            role: ROLE.to_owned(),
+            external_id: None,
+            regions: Vec::new(),
+        };
+        let reading = |region: &str, failure: Option<Failure>| {
+            let mut reading = Reading::new(Place {
+                account: Some(account.clone()),
+                region: Some(region.to_owned()),
+            });
+            reading.failure = failure;
+            reading
+        };
+        let failure = |reason| Some(Failure::new("ListMetrics", reason, "all the rest"));
+        assert_eq!(
+            summary(&[reading("a", None)]),
+            "1 accounts and regions are read"
+        );
+        assert_eq!(
+            summary(&[
+                reading("a", None),
+                reading("b", failure("throttled")),
+                reading("c", failure("credentials")),
+                reading("d", failure("denied")),
+            ]),
+            format!(
+                "3 of 4 accounts and regions are not read\n\
+                 111122223333 b: ListMetrics throttled\n\
+                 111122223333 c: ListMetrics credentials; check that {ROLE} is there and trusts \
+                 the role of tallyd\n\
+                 111122223333 d: ListMetrics denied; allow it with {STATEMENT}"
+            )
+        );
+        assert_eq!(
+            summary(&[reading("a", None), reading("b", None), reading("a", None)]),
+            "111122223333 a is read twice: remove it from aws.accounts or bedrock.own_regions"
+        );
     }
 }

@@ -10,10 +10,11 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use crate::model::minute::{DIMENSIONED, Dimension, MINUTE_METRICS, OTHER, SeriesKey};
+use crate::model::minute::{DIMENSIONED, MINUTE_METRICS, OTHER, SeriesKey};
+use crate::store::Values;
 
-/// Values of dimensions, by name.
-pub(super) type Group = BTreeMap<Dimension, Arc<str>>;
+/// A combination of dimension values.
+pub(super) type Group = Values;
 
 /// Combinations that are weighed; further ones have no place before others leave.
 const MAX_WEIGHED: usize = 20_000;
@@ -225,6 +226,7 @@ fn is_other(group: &Group) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::minute::Dimension;
 
     /// Room for three combinations of one set.
     const ROOM: usize = MINUTE_METRICS.len() + 4 * DIMENSIONED.len();

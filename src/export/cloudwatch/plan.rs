@@ -7,6 +7,7 @@ use super::fold::Places;
 use crate::config::{CloudWatch, Tier};
 use crate::model::minute::{self, SeriesKey};
 use crate::model::money::PicoUsd;
+use crate::store::Values;
 
 /// A month of 730 hours, as AWS counts it.
 const MONTH_SECONDS: u64 = 730 * 3_600;
@@ -51,11 +52,16 @@ impl Plan {
     }
 }
 
-/// Plans for series that are known, each with its requests.
+/// Plans for series that are known, each with its requests. Who is exported already comes first.
 #[must_use]
-pub fn plan(known: &[(Arc<SeriesKey>, f64)], settings: &CloudWatch, alarms: u64) -> Plan {
+pub fn plan(
+    known: &[(Arc<SeriesKey>, f64)],
+    had: Vec<Values>,
+    settings: &CloudWatch,
+    alarms: u64,
+) -> Plan {
     let sets = settings.dimensions.len();
-    let mut places = Places::new(settings.max_metrics, sets, Vec::new(), 0);
+    let mut places = Places::new(settings.max_metrics, sets, had, 0);
     places.weigh(0, known.iter().map(|(series, sum)| (&**series, *sum)));
     let mut lines: Vec<_> = known
         .iter()
@@ -133,7 +139,7 @@ mod tests {
 
     #[test]
     fn the_totals_cost_their_list_price() {
-        let plan = plan(&totals(), &settings(""), 10);
+        let plan = plan(&totals(), Vec::new(), &settings(""), 10);
         assert_eq!(plan.lines.len(), 21);
         // 21 metrics at 0.30, 43,800 calls at 0.01 a thousand, 10 alarms at 0.10.
         let prices = [
@@ -172,7 +178,12 @@ mod tests {
             (Arc::new(SeriesKey { metric, dimensions }), f64::from(team))
         });
         let known: Vec<_> = totals().into_iter().chain(teams).collect();
-        let plan = plan(&known, &settings("dimensions = [[\"team\"]]"), 0);
+        let plan = plan(
+            &known,
+            Vec::new(),
+            &settings("dimensions = [[\"team\"]]"),
+            0,
+        );
         let shown: BTreeSet<_> = plan
             .lines
             .iter()

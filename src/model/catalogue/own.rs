@@ -255,6 +255,28 @@ pub const CLOUDWATCH_FOLDED: &Desc = &gauge(
      on metrics.",
 );
 
+pub const NOTIFICATIONS: &Desc = &counter(
+    "tallyd_notifications_total",
+    "",
+    &["target", "result"],
+    "Notices about alarms, by target and by what became of them; docs/notifications.md names the \
+     results.",
+);
+
+pub const NOTIFICATIONS_WAITING: &Desc = &gauge(
+    "tallyd_notifications_waiting",
+    "",
+    &["target"],
+    "Notices about alarms that wait, those held back by a maintenance window included.",
+);
+
+pub const NOTIFICATIONS_OLDEST: &Desc = &gauge(
+    "tallyd_notifications_oldest_age_seconds",
+    "seconds",
+    &["target"],
+    "Age of the oldest notice that could have been told, in seconds; 0 if there is none.",
+);
+
 pub const HTTP_REQUESTS: &Desc = &counter(
     "tallyd_http_requests_total",
     "",

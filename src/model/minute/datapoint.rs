@@ -133,12 +133,12 @@ impl Datapoint {
     }
 }
 
-/// Makes one of neighbours with equal values.
+/// Makes one of neighbours with equal values; what comes is ascending.
 fn joined(sorted: impl Iterator<Item = (f64, u64)>) -> Vec<(f64, u64)> {
     let mut values: Vec<(f64, u64)> = Vec::new();
     for (value, times) in sorted {
         match values.last_mut() {
-            Some((last, sum)) if *last == value => *sum = sum.saturating_add(times),
+            Some((last, sum)) if *last >= value => *sum = sum.saturating_add(times),
             _ => values.push((value, times)),
         }
     }
@@ -259,9 +259,8 @@ mod tests {
             let mut sorted = floats.clone();
             sorted.sort_by(f64::total_cmp);
             prop_assert_eq!(merged.count, values.len() as u64);
-            prop_assert_eq!(merged.sum, floats.iter().sum::<f64>());
-            prop_assert_eq!(merged.min, sorted[0]);
-            prop_assert_eq!(merged.max, sorted[sorted.len() - 1]);
+            let exact = (floats.iter().sum::<f64>(), sorted[0], sorted[sorted.len() - 1]);
+            prop_assert_eq!((merged.sum, merged.min, merged.max), exact);
             prop_assert!(merged.values.len() <= MAX_VALUES);
             prop_assert!(merged.values.is_sorted_by(|a, b| a.0 < b.0));
             prop_assert_eq!(merged.values.iter().map(|v| v.1).sum::<u64>(), merged.count);

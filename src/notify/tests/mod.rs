@@ -23,7 +23,7 @@ use serde_json::Value;
 
 use super::*;
 use crate::clock::Clock;
-use crate::config::{Config, Environment};
+use crate::config::Environment;
 use crate::store::{AlarmStatus, Settings, Terms, WriterThread};
 
 /// Seconds after a Sunday noon.
@@ -226,15 +226,16 @@ impl World {
         let client = Client::builder()
             .no_proxy()
             .timeout(Duration::from_secs(10));
+        let aws = Aws::new(&config.aws).unwrap();
         let setup = Setup {
             ledger: ledger.clone(),
             client: client.build().unwrap(),
-            aws: Aws::new(&config.aws).unwrap(),
-            windows: Arc::new(ArcSwap::from_pointee(config.maintenance.clone())),
+            aws,
+            config: Arc::new(ArcSwap::from_pointee(config)),
             instance: "host-1".to_owned(),
             started: at(0),
         };
-        let notify = Notify::new(&config.notify, &setup);
+        let notify = Notify::new(&setup);
         notify.start().await.unwrap();
         Self {
             notify,

@@ -1,5 +1,6 @@
 //! Which series there are, by number.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
@@ -12,8 +13,8 @@ use crate::model::minute::{self, Dimension, SeriesKey};
 /// `other`: somebody chose dimensions with very many values.
 const MAX_SERIES_PER_MINUTE: usize = 2_000;
 
-/// Series with dimensions that are known by number. Beyond it new ones are `other` too.
-const MAX_SERIES: usize = 50_000;
+/// Series that the ledger knows by number. Beyond it new ones with dimensions are `other` too.
+const MAX_SERIES: i64 = 50_000;
 
 /// The value of all dimensions beyond a bound.
 const OTHER: &str = "other";
@@ -41,11 +42,14 @@ impl Keys {
         if key.dimensions.is_empty() {
             return Ok((self.id(connection, key)?, false));
         }
-        let known = self.ids.get(key).copied();
+        let known = match self.ids.get(key) {
+            Some(id) => Some(*id),
+            None => find(connection, &name_of(key))?,
+        };
         let is_full = self.of_minute(connection, minute)?.len() >= MAX_SERIES_PER_MINUTE;
         let fits = match known {
             Some(id) => !is_full || self.of_minute(connection, minute)?.contains(&id),
-            None => !is_full && self.ids.len() < MAX_SERIES,
+            None => !is_full && count(connection)? < MAX_SERIES,
         };
         let folded = folded(key);
         let is_folded = !fits && *key != folded;
@@ -59,14 +63,16 @@ impl Keys {
         while self.open.len() > 8 {
             self.open.pop_first();
         }
-        if !self.open.contains_key(&minute) {
-            let series = connection
-                .prepare_cached("SELECT series FROM minute WHERE at = ?")
-                .and_then(|mut select| select.query_map([minute], |row| row.get(0))?.collect())
-                .map_err(StoreError::sql("read an open minute"))?;
-            self.open.insert(minute, series);
+        match self.open.entry(minute) {
+            Entry::Occupied(known) => Ok(known.into_mut()),
+            Entry::Vacant(place) => {
+                let series = connection
+                    .prepare_cached("SELECT series FROM minute WHERE at = ?")
+                    .and_then(|mut select| select.query_map([minute], |row| row.get(0))?.collect())
+                    .map_err(StoreError::sql("read an open minute"))?;
+                Ok(place.insert(series))
+            }
         }
-        Ok(self.open.entry(minute).or_default())
     }
 
     fn id(&mut self, connection: &Connection, key: &SeriesKey) -> Result<i64> {
@@ -101,6 +107,14 @@ fn find(connection: &Connection, name: &str) -> Result<Option<i64>> {
         .prepare_cached("SELECT id FROM series WHERE name = ?")
         .and_then(|mut select| select.query_row([name], |row| row.get(0)).optional())
         .map_err(StoreError::sql("find a series"))
+}
+
+/// How many series the ledger knows: none is ever let go, so it is the last number.
+fn count(connection: &Connection) -> Result<i64> {
+    connection
+        .prepare_cached("SELECT coalesce(max(id), 0) FROM series")
+        .and_then(|mut select| select.query_row([], |row| row.get(0)))
+        .map_err(StoreError::sql("count the series"))
 }
 
 fn folded(key: &SeriesKey) -> SeriesKey {

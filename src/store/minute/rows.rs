@@ -79,10 +79,11 @@ pub(super) fn datapoint_at(row: &Row<'_>, first: usize) -> rusqlite::Result<Data
 }
 
 fn entry(bytes: &[u8; ENTRY]) -> (f64, u64) {
-    let [a, b, c, d, e, f, g, h, i, j, k, l] = *bytes;
-    let times = u32::from_le_bytes([i, j, k, l]);
+    let (mut value, mut times) = ([0; 8], [0; 4]);
+    value.copy_from_slice(&bytes[..8]);
+    times.copy_from_slice(&bytes[8..]);
     (
-        f64::from_le_bytes([a, b, c, d, e, f, g, h]),
-        u64::from(times),
+        f64::from_le_bytes(value),
+        u64::from(u32::from_le_bytes(times)),
     )
 }

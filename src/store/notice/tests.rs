@@ -269,3 +269,28 @@ async fn what_is_too_old_is_let_go() {
         [changes[1].clone()]
     );
 }
+
+#[tokio::test]
+async fn a_store_of_the_version_before_gets_the_tables() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ledger.sqlite");
+    let before = Connection::open(&path).unwrap();
+    for step in [
+        include_str!("../schema_1.sql"),
+        include_str!("../schema_2.sql"),
+    ] {
+        before.execute_batch(step).unwrap();
+    }
+    before.pragma_update(None, "user_version", 2).unwrap();
+    drop(before);
+    let open = Open::at(folder.path());
+    assert_eq!(open.ledger.alarm_states().await.unwrap(), []);
+    let fired = transition("errors", State::Alarm, 60);
+    let notices = vec![notice("ops", &fired)];
+    open.ledger
+        .settle_alarms(Vec::new(), Vec::new(), Vec::new(), notices)
+        .await
+        .unwrap();
+    let queue = open.ledger.notices("ops").await.unwrap();
+    assert_eq!(queue.waiting, [queued(1, &fired)]);
+}

@@ -1,5 +1,8 @@
 //! From reports to requests: which reports tell of one, and what it adds to which sums.
 
+use crate::model::policy::Usage;
+use crate::store::booked::Booking;
+
 use super::minute::Before;
 use super::{
     Amounts, Arc, CLIENT_COST, COST, Commit, DAY_MS, Difference, Fact, HashMap, HashSet, Identity,
@@ -26,6 +29,8 @@ pub(super) struct Contribution {
     session: Option<i64>,
     device_day: Option<i64>,
     at_ms: i64,
+    booked_ms: i64,
+    reservation: Option<i64>,
     source: i64,
     tokens: Tokens,
     outcome: Outcome,
@@ -48,6 +53,22 @@ impl Contribution {
         match self.cost {
             Some(_) => 0,
             None => by_kind(&self.tokens).iter().sum(),
+        }
+    }
+
+    /// What quotas count; a request that failed is none.
+    fn booking(&self) -> Booking {
+        let failed = i64::from(self.outcome == Outcome::Error);
+        Booking {
+            identity: self.identity,
+            sku: self.sku,
+            at_ms: self.at_ms,
+            booked_ms: self.booked_ms,
+            reservation: self.reservation,
+            usage: Usage {
+                requests: 1 - failed,
+                ..Usage::of(&self.tokens, self.cost)
+            },
         }
     }
 
@@ -304,6 +325,11 @@ impl Commit<'_> {
             session: members.iter().find_map(|fact| fact.session),
             device_day,
             at_ms: best.at_ms,
+            booked_ms: members
+                .iter()
+                .find_map(|fact| fact.booked_ms)
+                .unwrap_or(best.at_ms),
+            reservation: members.iter().find_map(|fact| fact.reservation),
             source: best.source,
             tokens: best.tokens,
             outcome: if refused && best.outcome == Outcome::Ok {
@@ -337,6 +363,7 @@ impl Commit<'_> {
         }
         self.scopes
             .request_of_day(day, counted.model, quarter, &counted.amounts, sign);
+        self.bookings.request(&counted.booking(), sign);
         if sign > 0 {
             self.note_active(counted.identity, counted.at_ms);
         }
