@@ -93,7 +93,6 @@ pub fn execute(command: Command) -> ExitCode {
             Ok(())
         }
         Command::Alarms(command) => alarms::execute(command),
-        Command::CloudWatch(command) => cloudwatch::execute(command),
         Command::Token(TokenCommand::New(wanted)) => {
             token::new_token(&wanted).map(|text| print!("{text}"))
         }
