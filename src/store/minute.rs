@@ -21,7 +21,7 @@ pub use clock::{last_due, minute_at};
 pub(super) use keys::Keys;
 pub(super) use moments::{Before, Moment, Moments};
 pub use moments::{LeftOut, MinuteEffects};
-pub use outbox::{OutboxState, Waiting};
+pub use outbox::{Oldest, OutboxState, Waiting};
 pub use seal::{Outbox, Seal};
 
 use super::{Ledger, QueryError, StoreError};
@@ -102,7 +102,7 @@ impl Ledger {
     pub async fn outbox_oldest(
         &self,
         limit: usize,
-    ) -> std::result::Result<Vec<Waiting>, QueryError> {
+    ) -> std::result::Result<Oldest, QueryError> {
         self.read(move |reader| Ok(outbox::oldest(&reader.connection, limit)?))
             .await
     }

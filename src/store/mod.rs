@@ -46,7 +46,7 @@ pub use backup::restore;
 pub use booked::{Booked, reservation_key};
 pub use journal::Journal;
 pub use minute::{
-    Dimensions, LeftOut, MinuteEffects, MinuteQuery, Outbox, OutboxState, Seal, Values, Waiting,
+    Dimensions, LeftOut, MinuteEffects, MinuteQuery, Oldest, Outbox, OutboxState, Seal, Values, Waiting,
     last_due, minute_at,
 };
 pub use mute::MAX_MUTES;
