@@ -99,10 +99,7 @@ impl Ledger {
     }
 
     /// Datapoints that wait for an exporter, oldest first.
-    pub async fn outbox_oldest(
-        &self,
-        limit: usize,
-    ) -> std::result::Result<Oldest, QueryError> {
+    pub async fn outbox_oldest(&self, limit: usize) -> std::result::Result<Oldest, QueryError> {
         self.read(move |reader| Ok(outbox::oldest(&reader.connection, limit)?))
             .await
     }

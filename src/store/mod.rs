@@ -46,8 +46,8 @@ pub use backup::restore;
 pub use booked::{Booked, reservation_key};
 pub use journal::Journal;
 pub use minute::{
-    Dimensions, LeftOut, MinuteEffects, MinuteQuery, Oldest, Outbox, OutboxState, Seal, Values, Waiting,
-    last_due, minute_at,
+    Dimensions, LeftOut, MinuteEffects, MinuteQuery, Oldest, Outbox, OutboxState, Seal, Values,
+    Waiting, last_due, minute_at,
 };
 pub use mute::MAX_MUTES;
 pub use notice::{Claim, MAX_NOTICES, NoticeQueue, Queued, Told};
