@@ -4,12 +4,11 @@
 //! Everyone's day is the scope of counters that name neither session nor device, as gateways
 //! send them: they count where they exceed all else that counted on that day for the model.
 
-use std::collections::{HashMap, HashSet};
-
 use rusqlite::{Connection, params};
 
 use super::StoreError;
 use super::fact::Hash;
+use super::numbers::{NumberMap, NumberSet};
 use super::published::{CLIENT_COST, COST, Difference, REQUESTS, UNPRICED, UsageLabels};
 use super::rollup::{Key, Sums, by_kind};
 use super::span::start_of;
@@ -30,13 +29,13 @@ type Scope = (i64, i64);
 #[derive(Debug, Default)]
 pub(super) struct Scopes {
     /// By scope and quarter hour: the client's events, and counted requests.
-    covers: HashMap<Scope, HashMap<i64, [Amounts; 2]>>,
+    covers: NumberMap<Scope, NumberMap<i64, [Amounts; 2]>>,
     /// By scope, then quarter hour, identity, SKU and source.
-    metered: HashMap<Scope, HashMap<[i64; 4], Amounts>>,
+    metered: NumberMap<Scope, NumberMap<[i64; 4], Amounts>>,
     /// By day and model, then quarter hour.
-    days: HashMap<(i64, i64), HashMap<i64, Amounts>>,
+    days: NumberMap<(i64, i64), NumberMap<i64, Amounts>>,
     /// Session numbers that stand for everyone's day.
-    everyone: HashSet<i64>,
+    everyone: NumberSet<i64>,
 }
 
 /// What holding counters against requests came to.
@@ -46,7 +45,7 @@ pub(super) struct Settled {
     pub(super) sums: Vec<(Key, i64, Sums)>,
     pub(super) published: Vec<(i64, Difference)>,
     /// Amounts that counters no longer count, by scope, with the series they were published in.
-    pub(super) released: HashMap<Scope, Vec<(i64, Amounts)>>,
+    pub(super) released: NumberMap<Scope, Vec<(i64, Amounts)>>,
 }
 
 /// A row of `metered`.
@@ -323,7 +322,7 @@ fn order_of(memory: &Memory, row: &Row) -> Result<u64> {
 fn write_covers(
     connection: &Connection,
     (session, model): Scope,
-    covers: &HashMap<i64, [Amounts; 2]>,
+    covers: &NumberMap<i64, [Amounts; 2]>,
 ) -> Result<()> {
     let mut upsert = connection
         .prepare_cached(

@@ -102,6 +102,11 @@ impl Fact {
         amounts
     }
 
+    /// The key under which a report with this source and id is found.
+    pub(super) fn claim(&self) -> i64 {
+        short_of(&self.key)
+    }
+
     /// The keys under which reports of the same request may be found.
     pub(super) fn joins(&self) -> impl Iterator<Item = i64> + use<> {
         let counts = self.session.map(|session| {
@@ -156,28 +161,29 @@ impl Hash {
     }
 
     pub(super) fn short(self) -> i64 {
-        let long = self.long();
-        let mut word = [0; 8];
-        word.copy_from_slice(&long[..8]);
-        i64::from_le_bytes(word)
+        short_of(&self.long())
     }
 }
 
+/// Half a key, where the other half is compared later or not needed.
+pub(super) fn short_of(key: &[u8; 16]) -> i64 {
+    let mut word = [0; 8];
+    word.copy_from_slice(&key[..8]);
+    i64::from_le_bytes(word)
+}
+
+/// The columns of a report, as [`fact_of`] reads them.
+const COLUMNS: &str = "id, key, received, source, rank, flags, at, booked_at, identity, sku, \
+    session, request, client_request, reservation, input, output, cache_read, cache_write_5m, \
+    cache_write_1h, cache_write_unknown, outcome, status_code, duration_ms, ttft_ms, tools, \
+    query_source, entrypoint, client_cost, grp, counted_as, pin, cost, model";
+
 /// The statements that read and write reports.
 pub(super) struct Statements<'c> {
-    claim: CachedStatement<'c>,
-    by_key: CachedStatement<'c>,
     select: CachedStatement<'c>,
+    after: CachedStatement<'c>,
     insert: CachedStatement<'c>,
     update: CachedStatement<'c>,
-    joined: CachedStatement<'c>,
-    join: CachedStatement<'c>,
-    join_more: CachedStatement<'c>,
-    delete: CachedStatement<'c>,
-    unclaim: CachedStatement<'c>,
-    unjoin: CachedStatement<'c>,
-    unjoin_more: CachedStatement<'c>,
-    promote: CachedStatement<'c>,
 }
 
 impl<'c> Statements<'c> {
@@ -188,56 +194,18 @@ impl<'c> Statements<'c> {
                 .map_err(StoreError::sql("prepare"))
         };
         Ok(Self {
-            claim: prepare("INSERT OR IGNORE INTO fact_key (key, fact) VALUES (?, ?)")?,
-            by_key: prepare("SELECT fact FROM fact_key WHERE key = ?")?,
-            select: prepare(
-                "SELECT id, key, received, source, rank, flags, at, booked_at, identity, sku, \
-                 session, request, client_request, reservation, input, output, cache_read, \
-                 cache_write_5m, cache_write_1h, cache_write_unknown, outcome, status_code, \
-                 duration_ms, ttft_ms, tools, query_source, entrypoint, client_cost, grp, \
-                 counted_as, pin, cost, model FROM fact WHERE id = ?",
-            )?,
-            insert: prepare(
-                "INSERT INTO fact (id, key, received, source, rank, flags, at, booked_at, \
-                 identity, sku, session, request, client_request, reservation, input, output, \
-                 cache_read, cache_write_5m, cache_write_1h, cache_write_unknown, outcome, \
-                 status_code, duration_ms, ttft_ms, tools, query_source, entrypoint, \
-                 client_cost, grp, counted_as, pin, cost, model) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, \
-                 ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            )?,
+            select: prepare(&format!("SELECT {COLUMNS} FROM fact WHERE id = ?"))?,
+            after: prepare(&format!(
+                "SELECT {COLUMNS} FROM fact WHERE id > ? ORDER BY id LIMIT ?"
+            ))?,
+            insert: prepare(&format!(
+                "INSERT INTO fact ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, \
+                 ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+            ))?,
             update: prepare(
                 "UPDATE fact SET grp = ?, counted_as = ?, pin = ?, cost = ? WHERE id = ?",
             )?,
-            joined: prepare(
-                "SELECT fact FROM join_key WHERE hash = ?1 \
-                 UNION ALL SELECT fact FROM join_more WHERE hash = ?1 LIMIT ?2",
-            )?,
-            join: prepare("INSERT OR IGNORE INTO join_key (hash, fact) VALUES (?, ?)")?,
-            join_more: prepare("INSERT OR IGNORE INTO join_more (hash, fact) VALUES (?, ?)")?,
-            delete: prepare("DELETE FROM fact WHERE id = ?")?,
-            unclaim: prepare("DELETE FROM fact_key WHERE key = ?")?,
-            unjoin: prepare("DELETE FROM join_key WHERE hash = ? AND fact = ?")?,
-            unjoin_more: prepare("DELETE FROM join_more WHERE hash = ? AND fact = ?")?,
-            promote: prepare(
-                "INSERT INTO join_key (hash, fact) \
-                 SELECT hash, min(fact) FROM join_more WHERE hash = ? GROUP BY hash \
-                 RETURNING fact",
-            )?,
         })
-    }
-
-    /// Claims a key for a new report. Returns false if the key is taken.
-    pub(super) fn claim(&mut self, key: &[u8; 16], fact: i64) -> Result<bool> {
-        self.claim
-            .execute(params![key, fact])
-            .map(|changed| changed == 1)
-            .map_err(StoreError::sql("claim a key"))
-    }
-
-    pub(super) fn by_key(&mut self, key: &[u8; 16]) -> Result<i64> {
-        self.by_key
-            .query_row([key], |row| row.get(0))
-            .map_err(StoreError::sql("find a key"))
     }
 
     /// Reads a report; `None` if it was pruned.
@@ -252,56 +220,12 @@ impl<'c> Statements<'c> {
             .map_err(StoreError::sql("read a report"))
     }
 
-    /// The reports that share a join key, `limit` at most.
-    pub(super) fn joined(&mut self, hash: i64, limit: usize) -> Result<Vec<i64>> {
-        self.joined
-            .query_map(params![hash, limit], |row| row.get(0))
+    /// Reads the reports after a number, `limit` at most, in order of arrival.
+    pub(super) fn after(&mut self, id: i64, limit: usize) -> Result<Vec<Fact>> {
+        self.after
+            .query_map(params![id, limit], fact_of)
             .and_then(Iterator::collect)
-            .map_err(StoreError::sql("find joined reports"))
-    }
-
-    /// Stores a join key. Returns true if other reports have it too.
-    pub(super) fn join(&mut self, hash: i64, fact: i64) -> Result<bool> {
-        let doing = "store a join key";
-        let first = self
-            .join
-            .execute([hash, fact])
-            .map_err(StoreError::sql(doing))?;
-        if first == 1 {
-            return Ok(false);
-        }
-        self.join_more
-            .execute([hash, fact])
-            .map_err(StoreError::sql(doing))?;
-        Ok(true)
-    }
-
-    /// Lets go of a join key of one report; the next report with it takes the first place.
-    fn unjoin(&mut self, hash: i64, fact: i64) -> rusqlite::Result<()> {
-        if self.unjoin.execute([hash, fact])? == 0 {
-            self.unjoin_more.execute([hash, fact])?;
-            return Ok(());
-        }
-        let mut promoted = self.promote.query([hash])?;
-        let next: Option<i64> = promoted.next()?.map(|row| row.get(0)).transpose()?;
-        drop(promoted);
-        if let Some(next) = next {
-            self.unjoin_more.execute([hash, next])?;
-        }
-        Ok(())
-    }
-
-    /// Lets go of a report and of the keys under which it is found.
-    pub(super) fn delete(&mut self, fact: &Fact) -> Result<()> {
-        let doing = "prune a report";
-        for hash in fact.joins() {
-            self.unjoin(hash, fact.id).map_err(StoreError::sql(doing))?;
-        }
-        self.unclaim
-            .execute([fact.key])
-            .and_then(|_| self.delete.execute([fact.id]))
-            .map(drop)
-            .map_err(StoreError::sql(doing))
+            .map_err(StoreError::sql("read the newest reports"))
     }
 
     pub(super) fn insert(&mut self, fact: &Fact) -> Result<()> {

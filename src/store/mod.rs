@@ -10,6 +10,8 @@ mod control;
 mod cover;
 mod dict;
 mod fact;
+mod keys;
+mod numbers;
 mod open;
 mod published;
 mod query;

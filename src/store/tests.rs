@@ -415,8 +415,6 @@ async fn old_reports_are_let_go_and_their_sums_stay() {
             .unwrap()
     };
     assert_eq!(left("SELECT count(*) FROM fact"), 0);
-    assert_eq!(left("SELECT count(*) FROM fact_key"), 0);
-    assert_eq!(left("SELECT count(*) FROM join_key"), 0);
     assert_eq!(left("SELECT count(*) FROM usage_quarter"), 0);
 }
 
@@ -464,5 +462,70 @@ async fn the_same_id_with_other_counts_is_a_conflict() {
     }
     assert_eq!(verdicts[..2], [Verdict::Accepted, Verdict::Duplicate]);
     assert!(matches!(&verdicts[2], Verdict::Rejected(refusal) if refusal.code == "id_conflict"));
+    open.close();
+}
+
+#[tokio::test]
+async fn every_report_is_recognised_in_any_run_and_after_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let fact = |id: u8, input| Any::Request {
+        source: "gateway",
+        id,
+        request_id: Some(id % 50),
+        session: Some(1),
+        hour: 1,
+        input,
+    };
+    let open = Open::at(folder.path());
+    for id in 0..200 {
+        open.ledger.append(intake(&fact(id, 7))).await.unwrap();
+    }
+    let before = open.totals(&[Dimension::Model]).await;
+    assert_eq!((before[0].requests, before[0].tokens.input), (50, 350));
+    open.close();
+    let open = Open::at(folder.path());
+    for id in 0..200 {
+        let again = open.ledger.append(intake(&fact(id, 7))).await.unwrap();
+        assert_eq!(again.records, [Verdict::Duplicate], "{id}");
+    }
+    assert_eq!(open.totals(&[Dimension::Model]).await, before);
+    open.close();
+    let connection = open::read_only(&folder.path().join(open::FILE)).unwrap();
+    let runs: Vec<(i64, i64)> = connection
+        .prepare("SELECT level, last FROM key_run ORDER BY last")
+        .unwrap()
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))
+        .unwrap()
+        .collect::<Result<_, _>>()
+        .unwrap();
+    assert_eq!(runs, [(3, 128), (2, 160), (2, 192), (1, 200)]);
+}
+
+#[tokio::test]
+async fn a_ledger_from_before_there_were_runs_of_keys_recognises_its_reports() {
+    let folder = tempfile::tempdir().unwrap();
+    let fact = |id| Any::Request {
+        source: "gateway",
+        id,
+        request_id: None,
+        session: None,
+        hour: 1,
+        input: 7,
+    };
+    let open = Open::at(folder.path());
+    for id in 0..9 {
+        open.ledger.append(intake(&fact(id))).await.unwrap();
+    }
+    open.close();
+    let path = folder.path().join(open::FILE);
+    let older = rusqlite::Connection::open(&path).unwrap();
+    let tables = "DELETE FROM key_run; DELETE FROM key_block;";
+    older.execute_batch(tables).unwrap();
+    drop(older);
+    let open = Open::at(folder.path());
+    for id in 0..9 {
+        let again = open.ledger.append(intake(&fact(id))).await.unwrap();
+        assert_eq!(again.records, [Verdict::Duplicate], "{id}");
+    }
     open.close();
 }
