@@ -36,6 +36,8 @@ pub(super) struct Scopes {
     days: NumberMap<(i64, i64), NumberMap<i64, Amounts>>,
     /// Session numbers that stand for everyone's day.
     everyone: NumberSet<i64>,
+    /// False while no counter ever spoke: then there is nothing to hold against requests.
+    reads_counters: bool,
 }
 
 /// What holding counters against requests came to.
@@ -136,6 +138,7 @@ impl Scopes {
         terms: &Terms,
     ) -> Result<Settled> {
         let mut settled = Settled::default();
+        self.reads_counters = !self.metered.is_empty() || has_counters(connection)?;
         let everyone = std::mem::take(&mut self.everyone);
         let mut scopes: Vec<Scope> = self.covers.keys().copied().collect();
         scopes.extend(self.metered.keys());
@@ -177,6 +180,9 @@ impl Scopes {
     ) -> Result<()> {
         let covers = self.covers.remove(&scope).unwrap_or_default();
         write_covers(connection, scope, &covers)?;
+        if !self.reads_counters {
+            return Ok(());
+        }
         let mut rows = read_rows(connection, scope)?;
         for ([quarter, identity, sku, source], added) in
             self.metered.remove(&scope).unwrap_or_default()
@@ -344,6 +350,13 @@ fn write_covers(
             .map_err(StoreError::sql("store a scope"))?;
     }
     Ok(())
+}
+
+fn has_counters(connection: &Connection) -> Result<bool> {
+    connection
+        .prepare_cached("SELECT EXISTS (SELECT 1 FROM metered)")
+        .and_then(|mut select| select.query_row([], |row| row.get(0)))
+        .map_err(StoreError::sql("look for counters"))
 }
 
 fn read_covers(connection: &Connection, (session, model): Scope) -> Result<Vec<Cover>> {

@@ -1,9 +1,12 @@
 //! Reports of requests as rows: identity of a report, what it joins with, reading and writing.
 
+use std::hash::Hasher as _;
+
 use rusqlite::{CachedStatement, Connection, Row, params};
 use sha2::{Digest, Sha256};
 
 use super::StoreError;
+use super::numbers::NumberHasher;
 use crate::model::excess::{Amounts, CLIENT_COST, REQUESTS};
 use crate::model::once::Report;
 use crate::model::tokens::Tokens;
@@ -110,12 +113,14 @@ impl Fact {
     /// The keys under which reports of the same request may be found.
     pub(super) fn joins(&self) -> impl Iterator<Item = i64> + use<> {
         let counts = self.session.map(|session| {
-            let mut hash = Hash::new("counts");
-            hash.number(session).number(self.model);
+            // Not chosen to withstand an attack: it takes the session's number to make two alike.
+            let mut hash = NumberHasher::default();
+            hash.write_i64(session);
+            hash.write_i64(self.model);
             for count in self.counts() {
-                hash.number(signed(count));
+                hash.write_u64(count);
             }
-            hash.short()
+            hash.finish().cast_signed()
         });
         [self.request, self.client_request, self.reservation, counts]
             .into_iter()
@@ -178,11 +183,21 @@ const COLUMNS: &str = "id, key, received, source, rank, flags, at, booked_at, id
     cache_write_1h, cache_write_unknown, outcome, status_code, duration_ms, ttft_ms, tools, \
     query_source, entrypoint, client_cost, grp, counted_as, pin, cost, model";
 
+/// Rows that one statement stores.
+const ROWS: usize = 16;
+
+fn insert_of(rows: usize) -> String {
+    let row = format!("({})", vec!["?"; COLUMNS.split(',').count()].join(", "));
+    let rows = vec![row; rows].join(", ");
+    format!("INSERT INTO fact ({COLUMNS}) VALUES {rows}")
+}
+
 /// The statements that read and write reports.
 pub(super) struct Statements<'c> {
     select: CachedStatement<'c>,
     after: CachedStatement<'c>,
     insert: CachedStatement<'c>,
+    insert_rows: CachedStatement<'c>,
     update: CachedStatement<'c>,
 }
 
@@ -198,10 +213,8 @@ impl<'c> Statements<'c> {
             after: prepare(&format!(
                 "SELECT {COLUMNS} FROM fact WHERE id > ? ORDER BY id LIMIT ?"
             ))?,
-            insert: prepare(&format!(
-                "INSERT INTO fact ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, \
-                 ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-            ))?,
+            insert: prepare(&insert_of(1))?,
+            insert_rows: prepare(&insert_of(ROWS))?,
             update: prepare(
                 "UPDATE fact SET grp = ?, counted_as = ?, pin = ?, cost = ? WHERE id = ?",
             )?,
@@ -228,50 +241,21 @@ impl<'c> Statements<'c> {
             .map_err(StoreError::sql("read the newest reports"))
     }
 
-    pub(super) fn insert(&mut self, fact: &Fact) -> Result<()> {
-        let flags = if fact.control { CONTROL } else { 0 }
-            | if fact.provider_form { PROVIDER_FORM } else { 0 }
-            | if fact.client { CLIENT } else { 0 };
-        let outcome = Outcome::ALL.iter().position(|o| *o == fact.outcome);
-        let tokens = &fact.tokens;
-        self.insert
-            .execute(params![
-                fact.id,
-                fact.key,
-                fact.received,
-                fact.source,
-                fact.rank,
-                flags,
-                fact.at_ms,
-                fact.booked_ms,
-                fact.identity,
-                fact.sku,
-                fact.session,
-                fact.request,
-                fact.client_request,
-                fact.reservation,
-                signed(tokens.input),
-                signed(tokens.output),
-                signed(tokens.cache_read),
-                signed(tokens.cache_write_5m),
-                signed(tokens.cache_write_1h),
-                signed(tokens.cache_write_unknown),
-                outcome,
-                fact.status_code,
-                fact.duration_ms,
-                fact.ttft_ms,
-                fact.tools,
-                fact.query_source,
-                fact.entrypoint,
-                fact.client_cost,
-                fact.state.group,
-                fact.state.counted_as,
-                fact.state.pin,
-                fact.state.cost,
-                fact.model,
-            ])
-            .map(drop)
-            .map_err(StoreError::sql("store a report"))
+    /// Stores new reports, several with each statement.
+    pub(super) fn insert(&mut self, facts: &[Fact]) -> Result<()> {
+        let (chunks, rest) = facts.as_chunks::<ROWS>();
+        let doing = "store a report";
+        for chunk in chunks {
+            bind_rows(&mut self.insert_rows, chunk)
+                .and_then(|()| self.insert_rows.raw_execute())
+                .map_err(StoreError::sql(doing))?;
+        }
+        for fact in rest {
+            bind_rows(&mut self.insert, std::slice::from_ref(fact))
+                .and_then(|()| self.insert.raw_execute())
+                .map_err(StoreError::sql(doing))?;
+        }
+        Ok(())
     }
 
     pub(super) fn update(&mut self, id: i64, state: &State) -> Result<()> {
@@ -286,6 +270,59 @@ impl<'c> Statements<'c> {
             .map(drop)
             .map_err(StoreError::sql("store what counts"))
     }
+}
+
+fn bind_rows(insert: &mut CachedStatement<'_>, facts: &[Fact]) -> rusqlite::Result<()> {
+    let mut place = 0;
+    for fact in facts {
+        let flags = if fact.control { CONTROL } else { 0 }
+            | if fact.provider_form { PROVIDER_FORM } else { 0 }
+            | if fact.client { CLIENT } else { 0 };
+        let outcome = Outcome::ALL.iter().position(|o| *o == fact.outcome);
+        let tokens = &fact.tokens;
+        let state = &fact.state;
+        let columns: [Option<i64>; 31] = [
+            Some(fact.received),
+            Some(fact.source),
+            Some(fact.rank.into()),
+            Some(flags),
+            Some(fact.at_ms),
+            fact.booked_ms,
+            Some(fact.identity),
+            Some(fact.sku),
+            fact.session,
+            fact.request,
+            fact.client_request,
+            fact.reservation,
+            Some(signed(tokens.input)),
+            Some(signed(tokens.output)),
+            Some(signed(tokens.cache_read)),
+            Some(signed(tokens.cache_write_5m)),
+            Some(signed(tokens.cache_write_1h)),
+            Some(signed(tokens.cache_write_unknown)),
+            outcome.and_then(|place| i64::try_from(place).ok()),
+            fact.status_code.map(Into::into),
+            fact.duration_ms.map(Into::into),
+            fact.ttft_ms.map(Into::into),
+            fact.tools.map(Into::into),
+            fact.query_source,
+            fact.entrypoint,
+            fact.client_cost,
+            state.group,
+            state.counted_as,
+            state.pin,
+            state.cost,
+            Some(fact.model),
+        ];
+        insert.raw_bind_parameter(place + 1, fact.id)?;
+        insert.raw_bind_parameter(place + 2, fact.key)?;
+        place += 2;
+        for column in columns {
+            place += 1;
+            insert.raw_bind_parameter(place, column)?;
+        }
+    }
+    Ok(())
 }
 
 fn fact_of(row: &Row<'_>) -> rusqlite::Result<Fact> {

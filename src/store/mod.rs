@@ -195,7 +195,7 @@ struct Inner {
 enum Job {
     Append {
         intake: Intake,
-        answer: oneshot::Sender<Result<Receipt, AppendError>>,
+        answer: writer::Answer,
     },
     /// One round of upkeep; the answer tells whether more is due.
     Upkeep {
@@ -323,7 +323,8 @@ impl Ledger {
             self.inner.waiting.fetch_sub(items, Ordering::Relaxed);
             return Err(AppendError::Closed);
         }
-        answered.await.map_err(|_| AppendError::Closed)?
+        let (_intake, receipt) = answered.await.map_err(|_| AppendError::Closed)?;
+        receipt
     }
 
     /// Items that wait for the writer.

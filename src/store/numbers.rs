@@ -9,7 +9,8 @@ pub(super) type NumberMap<K, V> = HashMap<K, V, BuildHasherDefault<NumberHasher>
 /// A set of such numbers.
 pub(super) type NumberSet<K> = HashSet<K, BuildHasherDefault<NumberHasher>>;
 
-/// Spreads numbers by multiplication. It withstands no attack, and need not.
+/// Spreads numbers by multiplication. It withstands no attack, and need not. Keys on disk depend
+/// on it.
 #[derive(Debug, Default)]
 pub(super) struct NumberHasher(u64);
 

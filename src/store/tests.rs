@@ -10,7 +10,8 @@ use super::*;
 use crate::model::query::Dimension;
 use crate::model::tokens::{TokenKind, Tokens};
 use crate::model::usage::{
-    Band, Counted, Outcome, Point, Sku, Temporality, Tier, UsageRecord, Verdict, source,
+    Activity, ActivityMetric, Band, Counted, Outcome, Point, Sku, Temporality, Tier, UsageRecord,
+    Verdict, source,
 };
 
 /// Noon of a Sunday, a month before its end.
@@ -431,7 +432,7 @@ async fn a_second_daemon_a_damaged_file_and_a_newer_schema_are_refused() {
     assert!(matches!(again(), Err(StoreError::Locked { .. })));
     open.close();
     let path = folder.path().join(open::FILE);
-    let newer = rusqlite::Connection::open(&path).unwrap();
+    let newer = Connection::open(&path).unwrap();
     newer.pragma_update(None, "user_version", 999).unwrap();
     drop(newer);
     assert!(matches!(
@@ -518,7 +519,7 @@ async fn a_ledger_from_before_there_were_runs_of_keys_recognises_its_reports() {
     }
     open.close();
     let path = folder.path().join(open::FILE);
-    let older = rusqlite::Connection::open(&path).unwrap();
+    let older = Connection::open(&path).unwrap();
     let tables = "DELETE FROM key_run; DELETE FROM key_block;";
     older.execute_batch(tables).unwrap();
     drop(older);
@@ -528,4 +529,49 @@ async fn a_ledger_from_before_there_were_runs_of_keys_recognises_its_reports() {
         assert_eq!(again.records, [Verdict::Duplicate], "{id}");
     }
     open.close();
+}
+
+#[tokio::test]
+async fn an_event_that_tells_of_a_request_is_recognised_with_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let open = Open::at(folder.path());
+    let id = [0xab; 16];
+    let request = Any::Request {
+        source: source::EVENTS,
+        id: 1,
+        request_id: None,
+        session: Some(1),
+        hour: 1,
+        input: 7,
+    };
+    let mut delivery = intake(&request);
+    delivery.records[0].id = "ab".repeat(16).into();
+    delivery.activities.push(Activity {
+        source: source::EVENTS.into(),
+        id,
+        at: at(1),
+        identity: delivery.records[0].identity.clone(),
+        metric: ActivityMetric::Events,
+        labels: ["api_request".into()].into(),
+        amount: 1,
+    });
+    // An event of its own, whose id only begins alike.
+    let mut alone = delivery.activities[0].clone();
+    alone.id[15] = 0;
+    delivery.activities.push(alone);
+    let mut twice = delivery.clone();
+    twice.records.extend(delivery.records.clone());
+    twice.activities.extend(delivery.activities.clone());
+    let first = open.ledger.append(twice).await.unwrap();
+    let (new, known) = (Verdict::Accepted, Verdict::Duplicate);
+    assert_eq!(first.records, [new.clone(), known.clone()]);
+    let expected = [new.clone(), new, known.clone(), known.clone()];
+    assert_eq!(first.activities, expected);
+    let again = open.ledger.append(delivery).await.unwrap();
+    assert_eq!(again.activities, [known.clone(), known]);
+    open.close();
+    let connection = open::read_only(&folder.path().join(open::FILE)).unwrap();
+    let sum = "SELECT amount, (SELECT count(*) FROM seen) FROM activity_quarter";
+    let row = connection.query_row(sum, [], |row| Ok((row.get(0)?, row.get(1)?)));
+    assert_eq!(row.unwrap(), (2_i64, 1_i64));
 }

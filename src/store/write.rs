@@ -6,6 +6,7 @@
 
 mod requests;
 mod take;
+mod told;
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -14,6 +15,8 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use rusqlite::{Connection, params};
 
+use self::take::Impersonal;
+use self::told::Told;
 use super::StoreError;
 use super::cover::{QUARTERS_PER_DAY, Scopes};
 use super::dict::Dictionaries;
@@ -33,8 +36,8 @@ use crate::model::identity::Identity;
 use crate::model::once;
 use crate::model::tokens::{TokenKind, Tokens};
 use crate::model::usage::{
-    Activity, ActivityMetric, Counted, Intake, Outcome, Point, Receipt, Refusal, Sku, Temporality,
-    UsageRecord, Verdict, source,
+    Activity, ActivityMetric, Counted, Intake, Labels, Outcome, Point, Receipt, Refusal, Sku,
+    Temporality, UsageRecord, Verdict, source,
 };
 
 type Result<T> = std::result::Result<T, StoreError>;
@@ -111,6 +114,8 @@ pub(super) struct Commit<'a> {
     durations: NumberMap<i64, (Vec<u32>, u64)>,
     activities: HashMap<ActivityLabels, i64>,
     activity_sums: super::activity::Sums,
+    /// Activities told without persons, by metric and the address of their labels.
+    impersonal: NumberMap<(usize, usize), Impersonal>,
     active: NumberMap<i64, i64>,
     reports: HashMap<(Arc<str>, &'static str), u64>,
     /// Identities and SKUs of this commit by address: doors share them within a delivery.
@@ -155,6 +160,7 @@ impl<'a> Commit<'a> {
             durations: NumberMap::default(),
             activities: HashMap::new(),
             activity_sums: NumberMap::default(),
+            impersonal: NumberMap::default(),
             active: NumberMap::default(),
             reports: HashMap::new(),
             seen_identities: NumberMap::default(),
@@ -194,8 +200,10 @@ impl<'a> Commit<'a> {
         for point in &intake.points {
             receipt.points.push(self.take_point(point)?);
         }
+        let mut told = Told::of(&intake.records, &receipt.records, &intake.activities);
         for activity in &intake.activities {
-            receipt.activities.push(self.take_activity(activity)?);
+            let verdict = self.take_activity(activity, told.take(activity))?;
+            receipt.activities.push(verdict);
         }
         Ok(receipt)
     }
@@ -285,9 +293,7 @@ impl<'a> Commit<'a> {
     }
 
     fn write(mut self) -> Result<Effects> {
-        for fact in &self.fresh {
-            self.statements.insert(fact)?;
-        }
+        self.statements.insert(&self.fresh)?;
         for id in &self.changed {
             self.statements.update(*id, &self.facts[id].state)?;
         }
@@ -304,6 +310,9 @@ impl<'a> Commit<'a> {
             let sum = durations.entry(labels).or_default();
             sum.0.extend(millis);
             sum.1 += taken_back;
+        }
+        for told in self.impersonal.into_values() {
+            *self.activities.entry(told.labels).or_default() += told.amount;
         }
         let published = &mut self.memory.published;
         let growth = Growth {

@@ -71,7 +71,7 @@ impl Filter {
 }
 
 fn masks(key: u64) -> [u32; WORDS] {
-    let low = (key & u64::from(u32::MAX)) as u32;
+    let low = u32::try_from(key & u64::from(u32::MAX)).unwrap_or(0);
     SALTS.map(|salt| 1 << (low.wrapping_mul(salt) >> 27))
 }
 

@@ -1,11 +1,18 @@
 //! Taking what a delivery brought: reports, counter points, activities.
 
 use super::{
-    Activity, ActivityLabels, ActivityMetric, Amounts, Commit, Counted, CumulativePoint, DAY_MS,
-    Fact, Hash, HashMap, Identity, Point, QUARTERS_PER_DAY, Refusal, Result, Run, SEPARATOR, State,
-    StoreError, Sums, Temporality, TokenKind, UsageRecord, Verdict, by_kind, excess, fact_signed,
-    micros_of, params, quarter_of, rollup, source,
+    Activity, ActivityLabels, ActivityMetric, Amounts, Arc, Commit, Counted, CumulativePoint,
+    DAY_MS, Fact, Hash, HashMap, Identity, Labels, Point, QUARTERS_PER_DAY, Refusal, Result, Run,
+    SEPARATOR, State, StoreError, Sums, Temporality, TokenKind, UsageRecord, Verdict, by_kind,
+    excess, fact_signed, micros_of, params, quarter_of, rollup, source,
 };
+
+/// An activity that is told without persons.
+pub(super) struct Impersonal {
+    pub(super) label: i64,
+    pub(super) labels: ActivityLabels,
+    pub(super) amount: i64,
+}
 
 impl Commit<'_> {
     pub(super) fn take_record(&mut self, record: &UsageRecord) -> Result<Verdict> {
@@ -226,12 +233,22 @@ impl Commit<'_> {
         Ok(())
     }
 
-    pub(super) fn take_activity(&mut self, activity: &Activity) -> Result<Verdict> {
-        let mut key = Hash::new("activity");
-        key.text(&activity.source)
-            .text(activity.metric.name())
-            .bytes(&activity.id);
-        if !self.first_seen(key.long())? {
+    /// Takes an activity; `told` says whether the record it was told with is new, if there is one.
+    pub(super) fn take_activity(
+        &mut self,
+        activity: &Activity,
+        told: Option<bool>,
+    ) -> Result<Verdict> {
+        let is_new = if let Some(is_new) = told {
+            is_new
+        } else {
+            let mut key = Hash::new("activity");
+            key.text(&activity.source)
+                .text(activity.metric.name())
+                .bytes(&activity.id);
+            self.first_seen(key.long())?
+        };
+        if !is_new {
             return Ok(Verdict::Duplicate);
         }
         let identity = self.identity(&activity.identity)?;
@@ -251,15 +268,23 @@ impl Commit<'_> {
     pub(super) fn add_activity(
         &mut self,
         metric: ActivityMetric,
-        labels: &[Box<str>],
+        labels: &Labels,
         identity: i64,
         who: &Identity,
         at_ms: i64,
         amount: i64,
     ) -> Result<()> {
+        let quarter = quarter_of(at_ms);
+        let place = (metric as usize, Arc::as_ptr(labels).cast::<u8>().addr());
+        if let Some(told) = self.impersonal.get_mut(&place) {
+            told.amount += amount;
+            let key = (quarter, identity, metric.name(), told.label);
+            *self.activity_sums.entry(key).or_default() += amount;
+            return Ok(());
+        }
         let text = labels.join(&SEPARATOR.to_string());
         let label = self.memory.dictionaries.label(self.connection, &text)?;
-        let key = (quarter_of(at_ms), identity, metric.name(), label);
+        let key = (quarter, identity, metric.name(), label);
         *self.activity_sums.entry(key).or_default() += amount;
         let personal = !matches!(
             metric,
@@ -276,6 +301,15 @@ impl Commit<'_> {
             team,
             labels: text,
         };
+        if !personal {
+            let told = Impersonal {
+                label,
+                labels,
+                amount,
+            };
+            self.impersonal.insert(place, told);
+            return Ok(());
+        }
         *self.activities.entry(labels).or_default() += amount;
         Ok(())
     }
