@@ -268,7 +268,7 @@ async fn a_long_stream_extends_its_lease_and_is_told_when_to_stop() {
 #[tokio::test]
 async fn a_capped_reservation_gets_what_is_left_and_gets_it_again() {
     let daemon = place(POLICY).start().await;
-    reserve(&daemon, &ask("a", "ann", 0, 9_000)).await;
+    reserve(&daemon, &ask("a", "ann", 9_000, 0)).await;
     let mut body = ask("b", "ann", 400, 4_000);
     body["mode"] = "cap".into();
     for (expected, replayed) in [(201, false), (200, true)] {
@@ -309,7 +309,7 @@ async fn a_denial_carries_headers_and_the_text_for_the_client() {
     );
     assert_eq!(body["violated-policies"], json!(["user-month"]));
     let text = body["detail"].as_str().unwrap();
-    assert!(text.starts_with("Quota reached: 9,900 of 10,000 tokens are used (limit user-month)"));
+    assert!(text.starts_with("Not enough quota left: 9,900 of 10,000 tokens are used (limit user-month)"));
     assert!(
         text.ends_with("(UTC). For more, ask ai-platform@example.com."),
         "{text}"
