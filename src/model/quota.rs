@@ -10,12 +10,14 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::policy::{Bound, Field, Limit, Mode, OnExpiry, Policy, Subject, Usage};
+use super::policy::{Bound, Field, Limit, Mode, OnExpiry, Policy, Span, Subject, Usage};
 use counter::Counter;
 use index::Index;
 
 mod counter;
 mod index;
+#[cfg(test)]
+mod oracle;
 #[cfg(test)]
 mod tests;
 
@@ -307,8 +309,14 @@ impl Book {
         }
         let mut holds = Vec::new();
         for standing in self.standings(&request.subject, reserved_at) {
-            let unit = self.policy.limits[standing.limit].unit;
-            let amount = request.estimate.amount(unit, &self.policy.weights);
+            let rule = &self.policy.limits[standing.limit];
+            // The counter may have gone on: what was held in a window that is over, is over.
+            let is_over =
+                matches!(rule.span, Span::Calendar(_)) && !standing.window.contains(&reserved_at);
+            if is_over {
+                continue;
+            }
+            let amount = request.estimate.amount(rule.unit, &self.policy.weights);
             if let Some(counter) = self.counters[standing.limit].get_mut(&standing.scope) {
                 counter.held += amount;
             }
@@ -515,6 +523,28 @@ impl Book {
             counter.post(amount, booked);
         }
         self.scratch = scope;
+    }
+
+    /// Adds to one counter, or takes back, in the window of `at`.
+    pub fn adjust(
+        &mut self,
+        limit: usize,
+        scope: &str,
+        amount: i128,
+        at: Timestamp,
+        now: Timestamp,
+    ) {
+        let rule = &self.policy.limits[limit];
+        let zone = &self.policy.zone;
+        counter_of(&mut self.counters[limit], scope, rule, zone, now).post(amount, at);
+    }
+
+    /// How one counter stands.
+    pub fn standing(&mut self, limit: usize, scope: &str, now: Timestamp) -> Standing {
+        let rule = &self.policy.limits[limit];
+        let zone = &self.policy.zone;
+        let counter = counter_of(&mut self.counters[limit], scope, rule, zone, now);
+        standing(limit, scope, counter, &self.policy, now)
     }
 
     /// Every counter that has something, for metrics and for `verify`.

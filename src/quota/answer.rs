@@ -455,7 +455,7 @@ fn denied_text(policy: &Policy, denial: &Denial, asked: &Usage, now: Timestamp) 
     } else {
         let (used, _) = said(worst.used + worst.held, Round::Up);
         format!(
-            "Quota reached: {used} of {bound}{of_unit} are used (limit {}) and this request may \
+            "Not enough quota left: {used} of {bound}{of_unit} are used (limit {}) and this request may \
              need {asked}. {}",
             rule.name,
             reset_text(policy, rule.span, worst, now)
