@@ -22,13 +22,20 @@ apt_get() {
 command -v cc >/dev/null || run apt_get install -y --no-install-recommends gcc libc6-dev
 
 # Unpacked rather than installed: the package would start a service.
-PATH=$PATH:$peers/prometheus/usr/bin
+PATH=$PATH:$peers/prometheus/usr/bin:$peers/alertmanager/usr/bin
 export PATH
 if ! command -v prometheus >/dev/null || ! command -v promtool >/dev/null; then
     say "fetching Prometheus"
     as_root apt-get -q update
     (cd "$peers" && rm -f prometheus_*.deb && apt-get -q download prometheus)
     dpkg-deb -x "$peers"/prometheus_*.deb "$peers/prometheus"
+fi
+
+if ! command -v prometheus-alertmanager >/dev/null; then
+    say "fetching Alertmanager"
+    as_root apt-get -q update
+    (cd "$peers" && rm -f prometheus-alertmanager_*.deb && apt-get -q download prometheus-alertmanager)
+    dpkg-deb -x "$peers"/prometheus-alertmanager_*.deb "$peers/alertmanager"
 fi
 
 otel=$peers/otel
@@ -39,7 +46,7 @@ if ! cmp -s tests/peers/requirements.txt "$otel/requirements.txt"; then
         rm -rf "$otel"
         run python3 -m venv "$otel"
     }
-    run "$otel/bin/pip" install -q --disable-pip-version-check -r tests/peers/requirements.txt
+    run "$otel/bin/python" -m pip install -q --disable-pip-version-check -r tests/peers/requirements.txt
     cp tests/peers/requirements.txt "$otel/"
 fi
 
@@ -51,6 +58,10 @@ run cargo clippy --locked --all-targets -- -D warnings
 RUSTDOCFLAGS='-D warnings' run cargo doc --locked --no-deps
 run cargo test --locked --lib
 run cargo test --locked --test it
+
+# The SDK of AWS in the tests takes these; moto takes any. Nothing looks for an instance's role.
+AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test AWS_EC2_METADATA_DISABLED=true
+export AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY AWS_EC2_METADATA_DISABLED
 
 # The tests that need another program, root or much time.
 skip=

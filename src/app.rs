@@ -2,9 +2,12 @@
 //!
 //! Each part is one explicit line in [`App::build`]; a new job is one line in [`App::run`].
 
+mod alarms;
+mod aws;
 mod doors;
 mod jobs;
 mod live;
+mod notify;
 #[cfg(test)]
 mod tests;
 
@@ -16,19 +19,26 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 use tracing::info;
 
+use crate::alarm::Alarms;
+use crate::aws::Aws;
 use crate::clock::Clock;
+use crate::collect::bedrock::{self, BedrockCollector};
 use crate::collect::{self, system::SystemCollector};
 use crate::config::{Config, Source};
+use crate::export::cloudwatch::{self, Exporter};
 use crate::forward::{Forward, Forwarder};
 use crate::heard::Heard;
 use crate::model::catalogue;
 use crate::model::pseudonym::Pseudonyms;
+use crate::notify::Notify;
+use crate::quota::Quota;
 use crate::ready::Readiness;
 use crate::record::{Naming, Recorder};
 use crate::registry::Registry;
 use crate::schedule::{Stop, Ticks};
+use crate::series::{self, Series};
 use crate::serve::{Addresses, Certificate, Listeners};
-use crate::store::{Ledger, Settings, WriterThread};
+use crate::store::{Ledger, Outbox, Settings, WriterThread};
 use crate::telemetry::LevelSwitch;
 pub use live::{Live, Reloader, check_files};
 
@@ -42,7 +52,12 @@ pub struct Parts {
     pub heard: Arc<Heard>,
     pub ledger: Ledger,
     pub recorder: Recorder,
+    pub quota: Quota,
+    pub series: Series,
+    pub alarms: Arc<Alarms>,
     pub forward: Option<Forward>,
+    pub aws: Aws,
+    pub notify: Arc<Notify>,
     /// False while `/metrics` has nothing true to show yet.
     pub exposing: Arc<AtomicBool>,
 }
@@ -74,16 +89,24 @@ impl App {
         };
         let live = Live::new(&config)?;
         let registry = Arc::new(Registry::new(config.metrics.max_series));
-        let (recorder, writer) = open_ledger(&config, &live, &registry, &clock)?;
+        let (recorder, writer, quota) = open_ledger(&config, &live, &registry, &clock).await?;
+        let ledger = recorder.ledger().clone();
+        let aws = Aws::new(&config.aws)?;
+        let notify = notify::build(&config, &live, &ledger, &aws, clock.now())?;
         let parts = Parts {
-            ledger: recorder.ledger().clone(),
+            alarms: Arc::new(alarms::load(&config)?),
+            series: minute_series(&config, &ledger, &registry, &clock),
+            ledger,
             recorder,
+            quota,
             clock,
             live,
             readiness: Arc::new(Readiness::default()),
             registry,
             heard: Arc::new(Heard::default()),
             forward,
+            aws,
+            notify: Arc::new(notify),
             exposing: Arc::new(AtomicBool::new(true)),
         };
         parts.readiness.set("ledger", true, "open");
@@ -141,14 +164,43 @@ impl App {
         ));
         let upkeep = ticks("upkeep", jobs::UPKEEP_PERIOD).starting_now();
         jobs.spawn(jobs::upkeep(upkeep, parts.clone(), stop.clone()));
+        let quota = ticks("quota", jobs::QUOTA_PERIOD);
+        jobs.spawn(jobs::quota(quota, parts.clone()));
+        let policy = ticks("policy", jobs::FILE_WATCH_PERIOD);
+        jobs.spawn(jobs::watch_policy(policy, parts.clone()));
         let gauges = ticks("gauges", jobs::GAUGE_PERIOD).starting_now();
         jobs.spawn(jobs::gauges(gauges, parts.clone()));
+        let series = ticks("series", jobs::SERIES_PERIOD).starting_now();
+        jobs.spawn(jobs::series(series, parts.clone()));
+        let evaluation = ticks("alarms", alarms::PERIOD).starting_now();
+        jobs.spawn(alarms::evaluate(evaluation, parts.clone()));
         if let Some(backup) = config.store.backup.clone() {
             let ticks = ticks("backup", backup.every).starting_now();
             jobs.spawn(jobs::backups(ticks, parts.clone(), backup));
         }
+        if config.uses_aws() {
+            let ticks = ticks("aws", aws::PERIOD).starting_now();
+            jobs.spawn(aws::watch(ticks, parts.clone()));
+        }
+        if config.cloudwatch.enabled {
+            let ticks = ticks("cloudwatch", config.cloudwatch.interval).at(cloudwatch::offset());
+            let exporter = Exporter::new(
+                parts.ledger.clone(),
+                parts.aws.clone(),
+                parts.registry.clone(),
+                config.cloudwatch.clone(),
+                stop.clone(),
+            );
+            jobs.spawn(cloudwatch::run(ticks, exporter));
+        }
+        parts.notify.start().await?;
+        for target in parts.notify.targets() {
+            let ticks = ticks(&format!("notify {target}"), notify::PERIOD);
+            jobs.spawn(notify::deliver(ticks, parts.clone(), target.to_owned()));
+        }
+        jobs.spawn(notify::stop(parts.notify.clone(), stop.clone()));
         jobs.spawn(collect::run::run(
-            collectors(&config),
+            collectors(&config, &parts),
             parts.registry.clone(),
             parts.clock.clone(),
             stop.clone(),
@@ -181,12 +233,12 @@ impl App {
 }
 
 /// Opens the ledger and publishes what it published before.
-fn open_ledger(
+async fn open_ledger(
     config: &Config,
     live: &Live,
     registry: &Arc<Registry>,
     clock: &Clock,
-) -> anyhow::Result<(Recorder, WriterThread)> {
+) -> anyhow::Result<(Recorder, WriterThread, Quota)> {
     let settings = Settings {
         folder: config.store.path.clone(),
         retain_raw: config.store.retain_raw,
@@ -201,24 +253,70 @@ fn open_ledger(
             .as_ref()
             .map(|key| Pseudonyms::new(key.expose())),
     };
-    let started = Recorder::start(
+    // After the ledger, which makes the folder and locks it.
+    let folder = &config.store.path;
+    let (quota, lines) = Quota::open(folder, live.terms.clone(), live.names.clone())?;
+    let (listener, now) = (quota.clone(), clock.clone());
+    let (recorder, writer) = Recorder::start(
         opened,
         registry.clone(),
         live.terms.clone(),
         naming,
+        Box::new(move |booked| listener.booked(booked, now.now())),
         clock.clone(),
     )?;
-    Ok(started)
+    if let Some(policy) = live::policy(&config.quota)? {
+        quota.load(policy, recorder.ledger(), clock.now()).await?;
+    }
+    quota
+        .restore(&lines, recorder.ledger(), clock.now())
+        .await?;
+    Ok((recorder, writer, quota))
+}
+
+/// The minute series.
+fn minute_series(
+    config: &Config,
+    ledger: &Ledger,
+    registry: &Arc<Registry>,
+    clock: &Clock,
+) -> Series {
+    let settings = series::Settings {
+        retain: config.series.retain,
+        objective: config.series.objective,
+        outbox: if config.cloudwatch.enabled {
+            Outbox::Fill
+        } else {
+            Outbox::Leave
+        },
+    };
+    Series::new(settings, ledger.clone(), registry.clone(), clock.now())
 }
 
 /// The collectors, each an explicit line.
-fn collectors(config: &Config) -> Vec<collect::run::Job> {
+fn collectors(config: &Config, parts: &Parts) -> Vec<collect::run::Job> {
     let mut jobs = Vec::new();
     if config.collect.system {
         jobs.push(collect::run::Job {
-            collector: Box::new(SystemCollector::default()),
+            collector: Box::new(SystemCollector::with_ledger(config.store.path.clone())),
             period: config.collect.period,
             timeout: config.collect.timeout,
+        });
+    }
+    if config.bedrock.enabled {
+        let shared = bedrock::Shared {
+            aws: parts.aws.clone(),
+            ledger: parts.ledger.clone(),
+            names: parts.live.names.clone(),
+            registry: parts.registry.clone(),
+            readiness: parts.readiness.clone(),
+            series: parts.series.clone(),
+        };
+        jobs.push(collect::run::Job {
+            collector: Box::new(BedrockCollector::new(config, shared)),
+            period: config.bedrock.period,
+            // Each account has its own time-out within.
+            timeout: config.bedrock.period,
         });
     }
     jobs

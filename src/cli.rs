@@ -3,7 +3,9 @@
 //! `run`, `check`, `metrics`, `client-config`, `token`, `demo` and `store restore` work alone;
 //! all others ask a running daemon over HTTP.
 
+mod alarms;
 mod client_config;
+mod cloudwatch;
 mod demo;
 mod doctor;
 mod remote;
@@ -19,7 +21,9 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 
+pub use alarms::AlarmsCommand;
 pub use client_config::ClientConfig;
+pub use cloudwatch::CloudWatchCommand;
 pub use demo::Demo;
 pub use doctor::Doctor;
 pub use remote::Remote;
@@ -33,6 +37,9 @@ use crate::model::catalogue;
 
 /// The command line or the configuration is wrong (`EX_USAGE` of sysexits).
 pub const USAGE: u8 = 64;
+
+/// `tallyd alarms plan` found changes to be made.
+pub const DUE: u8 = 2;
 
 /// Usage, cost and quota daemon for a company's Claude Code deployment.
 #[derive(Debug, Parser)]
@@ -58,9 +65,15 @@ pub enum Command {
     Usage(Usage),
     /// Prints all metrics of `/metrics` as a Markdown table.
     Metrics,
+    /// Works with alarms: checks templates, runs stories, renders, applies.
+    #[command(subcommand)]
+    Alarms(AlarmsCommand),
     /// Makes tokens.
     #[command(subcommand)]
     Token(TokenCommand),
+    /// Plans what CloudWatch would hold and cost, and keeps its dashboard.
+    #[command(subcommand, name = "cloudwatch")]
+    CloudWatch(CloudWatchCommand),
     /// Backs the ledger up and restores it.
     #[command(subcommand)]
     Store(StoreCommand),
@@ -79,17 +92,29 @@ pub fn execute(command: Command) -> ExitCode {
             print!("{}", catalogue::markdown());
             Ok(())
         }
+        Command::Alarms(command) => alarms::execute(command),
         Command::Token(TokenCommand::New(wanted)) => {
             token::new_token(&wanted).map(|text| print!("{text}"))
         }
+        Command::CloudWatch(command) => cloudwatch::execute(command),
         Command::Store(command) => store::execute(command),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{error:#}");
-            ExitCode::from(if error.is::<Faults>() { USAGE } else { 1 })
+            ExitCode::from(code(&error))
         }
+    }
+}
+
+fn code(error: &anyhow::Error) -> u8 {
+    if error.is::<Faults>() {
+        USAGE
+    } else if error.is::<alarms::Due>() {
+        DUE
+    } else {
+        1
     }
 }
 

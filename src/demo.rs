@@ -16,7 +16,7 @@ mod totals;
 mod wire;
 mod work;
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -30,7 +30,8 @@ use tracing::info;
 
 use crate::app::{App, Parts};
 use crate::clock::{Clock, Stopwatch};
-use crate::config::{Config, Environment, Listen};
+use crate::config::{Config, Environment, Listen, Secret, Token};
+use crate::model::access::{Binding, Grant, Scope, hash_token};
 use crate::schedule::Stop;
 use crate::serve::Addresses;
 use company::{Person, Way, company};
@@ -53,12 +54,16 @@ const AGAIN_EVERY: usize = 25;
 const TURNS_AT_ONCE: usize = 8;
 
 /// What to play.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Settings {
     pub users: u32,
     pub days: u32,
     pub seed: u64,
     pub ports: Ports,
+    /// The address that the listeners take.
+    pub listen: IpAddr,
+    /// Whoever calls has to show it; without it everyone on this host may.
+    pub token: Option<Secret<String>>,
     /// How long it goes on after the history; without it, until it is stopped.
     pub duration: Option<Duration>,
 }
@@ -94,7 +99,7 @@ pub async fn run(
     loaded: impl FnOnce(&History),
 ) -> anyhow::Result<()> {
     let folder = TemporaryFolder::new()?;
-    let config = config(&folder, settings.ports)?;
+    let config = config(&folder, &settings)?;
     let app = App::build(config, clock).await?;
     let parts = app.parts().clone();
     let addresses = app.addresses();
@@ -123,13 +128,24 @@ fn note(parts: &Parts, ready: bool, detail: &str) {
     parts.readiness.set("simulation", ready, detail);
 }
 
-fn config(folder: &TemporaryFolder, ports: Ports) -> anyhow::Result<Config> {
+fn config(folder: &TemporaryFolder, settings: &Settings) -> anyhow::Result<Config> {
+    let Settings {
+        ports,
+        listen,
+        token,
+        ..
+    } = settings;
+    if token.is_none() && !listen.is_loopback() {
+        bail!("--listen {listen} can be reached from other hosts, which needs --token-file");
+    }
     let mut config = Config::parse("", &Environment::default())?;
     folder.path().clone_into(&mut config.store.path);
+    config.auth.tokens.extend(token.as_ref().map(demo_token));
     let usual = config.listen;
     let choose = |address: Option<SocketAddr>| {
         let mut address = address?;
-        if ports == Ports::Free || TcpListener::bind(address).is_err() {
+        address.set_ip(*listen);
+        if *ports == Ports::Free || TcpListener::bind(address).is_err() {
             address.set_port(0);
         }
         Some(address)
@@ -142,6 +158,30 @@ fn config(folder: &TemporaryFolder, ports: Ports) -> anyhow::Result<Config> {
     Ok(config)
 }
 
+/// Where a listener on all addresses is reached from its own host.
+fn reachable(mut address: SocketAddr) -> SocketAddr {
+    if address.ip().is_unspecified() {
+        address.set_ip(match address {
+            SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    address
+}
+
+/// The one token of a demo: its senders report with it, and whoever looks reads with it.
+fn demo_token(secret: &Secret<String>) -> Token {
+    Token {
+        hash: hash_token(secret.expose()),
+        grant: Grant {
+            name: "demo".into(),
+            scopes: vec![Scope::Ingest, Scope::Read],
+            binding: Binding::default(),
+            authenticated: true,
+        },
+    }
+}
+
 async fn play(
     settings: Settings,
     addresses: Addresses,
@@ -150,7 +190,7 @@ async fn play(
     loaded: impl FnOnce(&History),
 ) -> anyhow::Result<()> {
     let watch = Stopwatch::start();
-    let senders = Senders::new(addresses)?;
+    let senders = Senders::new(addresses, settings.token.clone())?;
     let people: Arc<[Person]> = company(settings.users.into(), settings.seed).into();
     let now = parts.clock.now();
     let sessions = work::history(&people, settings.days, settings.seed, now);
@@ -166,7 +206,7 @@ async fn play(
     }
     let history = History {
         addresses,
-        settings,
+        settings: settings.clone(),
         since: day(now, -i64::from(settings.days))?,
         people: people.len(),
         sessions: count,
@@ -185,7 +225,13 @@ async fn play(
     if history.counted != history.played && settings.duration.is_some() {
         bail!("the counted totals differ from what was played");
     }
-    let live = live::work(people, settings, senders, parts.clock.clone(), stop.clone());
+    let live = live::work(
+        people,
+        settings.seed,
+        senders,
+        parts.clock.clone(),
+        stop.clone(),
+    );
     match settings.duration {
         Some(duration) => match tokio::time::timeout(duration, live).await {
             Ok(ended) => ended,

@@ -11,12 +11,14 @@
 //! |---|---|
 //! | 0 words | [`model`], [`clock`] |
 //! | 1 setting | [`config`] |
-//! | 2 tools | [`registry`], [`schedule`], [`store`], [`record`], [`heard`], [`ready`] |
-//! | 3 jobs | [`collect`], [`export`], [`forward`] |
+//! | 2 tools | [`registry`], [`series`], [`schedule`], [`store`], [`record`], [`notify`], [`aws`], [`heard`], [`ready`] |
+//! | 3 jobs | [`alarm`], [`collect`], [`export`], [`forward`] |
 //! | 4 doors | [`http`], [`otlp`], [`web`] |
 //! | 5 house | [`app`], [`serve`], [`cli`], [`telemetry`], [`demo`] |
 
+pub mod alarm;
 pub mod app;
+pub mod aws;
 pub mod cli;
 pub mod clock;
 pub mod collect;
@@ -27,11 +29,14 @@ pub mod forward;
 pub mod heard;
 pub mod http;
 pub mod model;
+pub mod notify;
 pub mod otlp;
+pub mod quota;
 pub mod ready;
 pub mod record;
 pub mod registry;
 pub mod schedule;
+pub mod series;
 pub mod serve;
 pub mod store;
 pub mod telemetry;

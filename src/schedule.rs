@@ -5,6 +5,7 @@
 //! period spread, and a restart does not move them. A tick that comes while the job still works
 //! is left out and counted, never made up for.
 
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -52,6 +53,14 @@ impl Stop {
     }
 }
 
+/// A random time from 0 to `longest`: what many do at once, they do not do at the same moment.
+#[must_use]
+pub fn jitter(longest: Duration) -> Duration {
+    // The standard library has no generator, but its hash maps have random keys.
+    let random = RandomState::new().hash_one(0);
+    longest.mul_f64(random as f64 / u64::MAX as f64)
+}
+
 /// The ticks of one job.
 #[derive(Debug)]
 pub struct Ticks {
@@ -73,6 +82,15 @@ impl Ticks {
     #[must_use]
     pub fn starting_now(mut self) -> Self {
         self.plan.due = self.clock.now().as_millisecond();
+        self
+    }
+
+    /// Moves the ticks to another place within the period.
+    #[must_use]
+    pub fn at(mut self, offset: Duration) -> Self {
+        let offset = i64::try_from(offset.as_millis()).unwrap_or(0);
+        self.plan.offset = offset.rem_euclid(self.plan.period);
+        self.plan.due = self.plan.first_after(self.clock.now().as_millisecond());
         self
     }
 
@@ -203,6 +221,32 @@ mod tests {
         let offsets =
             ["system", "backup", "prune", "series"].map(|job| Plan::new(job, period, at(0)).offset);
         assert_eq!(offsets, [7_956, 14_247, 7_271, 3_424]);
+    }
+
+    #[test]
+    fn ticks_can_be_put_at_a_place_of_the_period() {
+        let minute = Duration::from_mins(1);
+        let ticks = |offset| {
+            let clock = Clock::manual(at(120_000));
+            Ticks::every("job", minute, clock, Stop::new()).at(offset)
+        };
+        assert_eq!(
+            ticks(Duration::from_secs(20)).plan,
+            plan(60_000, 20_000, 140_000)
+        );
+        assert_eq!(
+            ticks(Duration::from_secs(80)).plan,
+            plan(60_000, 20_000, 140_000)
+        );
+    }
+
+    #[test]
+    fn jitter_spreads_over_the_whole_range() {
+        let longest = Duration::from_secs(8);
+        let all: Vec<_> = (0..200).map(|_| jitter(longest)).collect();
+        assert!(all.iter().all(|wait| *wait <= longest));
+        assert!(all.iter().any(|wait| *wait < longest / 4));
+        assert!(all.iter().any(|wait| *wait > longest * 3 / 4));
     }
 
     #[tokio::test]

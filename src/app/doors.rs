@@ -33,9 +33,12 @@ pub(super) fn all(parts: &Parts, config: &Config) -> Doors {
         names: parts.live.names.clone(),
         recorder: parts.recorder.clone(),
         ledger: parts.ledger.clone(),
+        alarms: parts.alarms.clone(),
         heard: parts.heard.clone(),
         readiness: parts.readiness.clone(),
         registry: parts.registry.clone(),
+        notify: parts.notify.clone(),
+        quota: parts.quota.clone(),
         families: Families {
             requests: catalogue::HTTP_REQUESTS,
             duration: catalogue::HTTP_REQUEST_DURATION,
@@ -46,6 +49,7 @@ pub(super) fn all(parts: &Parts, config: &Config) -> Doors {
             bytes: config.limits.body,
             ..BodyLimits::default()
         },
+        cloudwatch: config.cloudwatch.clone(),
     });
     let beside = web::router().merge(otlp::router(otlp.clone()));
     Doors {

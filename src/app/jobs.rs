@@ -21,8 +21,57 @@ pub(super) const UPKEEP_PERIOD: Duration = Duration::from_mins(1);
 /// Time between two looks at gauges that only the ledger's writer knows.
 pub(super) const GAUGE_PERIOD: Duration = Duration::from_secs(15);
 
+/// Time between two rounds of the minute series: a minute is sealed 15 to 20 seconds after its
+/// end, which leaves an exporter time.
+pub(super) const SERIES_PERIOD: Duration = Duration::from_secs(5);
+
 /// Time between two looks at the files that are read again when they change.
 pub(super) const FILE_WATCH_PERIOD: Duration = Duration::from_secs(5);
+
+/// Time between two looks at leases that end.
+pub(super) const QUOTA_PERIOD: Duration = Duration::from_secs(1);
+
+/// Ends leases that are over and flushes the journal of reservations.
+pub(super) async fn quota(mut ticks: Ticks, parts: Parts) {
+    while let Some(now) = ticks.next().await {
+        if let Err(error) = parts.quota.round(now) {
+            let error = format!("{:#}", anyhow::Error::from(error));
+            error!(error, "the journal of reservations cannot be written");
+        }
+    }
+}
+
+/// Reads the policy again when its file changes. A faulty one is told, and the old one stays.
+pub(super) async fn watch_policy(mut ticks: Ticks, parts: Parts) {
+    let settings = parts.live.config.load().quota.clone();
+    let Some(file) = settings.policy.clone() else {
+        return;
+    };
+    let modified = || {
+        std::fs::metadata(&file)
+            .and_then(|data| data.modified())
+            .ok()
+    };
+    let mut known = modified();
+    while let Some(now) = ticks.next().await {
+        let seen = modified();
+        if seen == known || seen.is_none() {
+            continue;
+        }
+        known = seen;
+        match super::live::policy(&settings) {
+            Ok(Some(policy)) => match parts.quota.load(policy, &parts.ledger, now).await {
+                Ok(()) => info!("the policy was read again"),
+                Err(error) => error!(
+                    error = format!("{:#}", anyhow::Error::from(error)),
+                    "the policy cannot be put in force, the old one stays"
+                ),
+            },
+            Ok(None) => {}
+            Err(error) => say_faults(&error, "the policy is faulty, the old one stays"),
+        }
+    }
+}
 
 /// Rolls up days and lets go of what is too old.
 pub(super) async fn upkeep(mut ticks: Ticks, parts: Parts, stop: Stop) {
@@ -52,6 +101,24 @@ pub(super) async fn gauges(mut ticks: Ticks, parts: Parts) {
         }
         if let Some(forward) = &parts.forward {
             forward_counts(&parts.registry, forward);
+        }
+    }
+}
+
+/// Samples gauges into minutes and seals those that are over.
+pub(super) async fn series(mut ticks: Ticks, parts: Parts) {
+    let mut failing = false;
+    while let Some(now) = ticks.next().await {
+        parts.recorder.refresh(now);
+        let outcome = parts.series.round(now).await;
+        let failed_before = std::mem::replace(&mut failing, outcome.is_err());
+        match outcome {
+            Ok(_) if failed_before => info!("minutes are sealed again"),
+            Err(error) if !failed_before => {
+                let error = format!("{:#}", anyhow::Error::from(error));
+                warn!(error, "minutes cannot be sealed, each round tries again");
+            }
+            Ok(_) | Err(_) => {}
         }
     }
 }

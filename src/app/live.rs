@@ -7,11 +7,13 @@ use anyhow::Context as _;
 use arc_swap::ArcSwap;
 use tracing::{info, warn};
 
-use crate::config::{Applies, Config, Cost, Faults, Identity, Models, Source};
+use super::alarms;
+use crate::config::{Applies, Config, Cost, Faults, Identity, Models, Quota, Source};
 use crate::model::access::AccessList;
 use crate::model::directory::Directory;
 use crate::model::identify::IdentityRules;
 use crate::model::names::ModelNames;
+use crate::model::policy::Policy;
 use crate::model::price::PriceTable;
 use crate::store::{ControlRule, Terms};
 use crate::telemetry::LevelSwitch;
@@ -85,12 +87,16 @@ fn terms(config: &Config) -> anyhow::Result<Terms> {
         team: rule.team.clone(),
         account: rule.account.clone(),
     });
+    let dimensions = config.cloudwatch.dimensions.iter();
     Ok(Terms {
         prices: prices(&config.cost)?,
         unknown_write: config.cost.cache_write_unknown,
         directory: directory(config)?,
         order: config.sources.order.clone(),
         control: control.collect(),
+        dimensions: dimensions
+            .map(|set| set.iter().copied().collect())
+            .collect(),
     })
 }
 
@@ -123,9 +129,26 @@ fn read(file: &Path) -> anyhow::Result<String> {
     std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))
 }
 
+/// Reads the policy file.
+pub(super) fn policy(quota: &Quota) -> anyhow::Result<Option<Policy>> {
+    let Some(file) = &quota.policy else {
+        return Ok(None);
+    };
+    let policy = Policy::parse(&read(file)?).map_err(|faults| {
+        let file = file.display();
+        let lines = faults
+            .iter()
+            .map(|fault| format!("{file}: {}: {}", fault.place, fault.message));
+        Faults(lines.collect())
+    })?;
+    Ok(Some(policy))
+}
+
 /// Checks the files that the configuration names, as a start would.
 pub fn check_files(config: &Config) -> anyhow::Result<()> {
-    terms(config).map(drop)
+    terms(config)?;
+    alarms::load(config)?;
+    policy(&config.quota).map(drop)
 }
 
 /// Reads the configuration again and applies what can change.

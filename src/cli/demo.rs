@@ -1,13 +1,16 @@
 //! `tallyd demo`.
 
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use anyhow::{Context as _, bail};
 use clap::Args;
 
 use super::block_on;
 use crate::app;
 use crate::clock::Clock;
-use crate::config::{Config, Environment};
+use crate::config::{Config, Environment, Secret};
 use crate::demo::{self, Ports, Settings};
 use crate::schedule::Stop;
 use crate::telemetry;
@@ -30,6 +33,23 @@ pub struct Demo {
     /// Take free ports instead of the usual ones.
     #[arg(long)]
     pub free_ports: bool,
+    /// Address to listen on; one that is not loopback needs a token.
+    #[arg(long, default_value_t = Ipv4Addr::LOCALHOST.into())]
+    pub listen: IpAddr,
+    /// File with a token that everyone has to show who calls.
+    #[arg(long)]
+    pub token_file: Option<PathBuf>,
+}
+
+/// The token in a file, without the line's end.
+fn token(file: &Path) -> anyhow::Result<Secret<String>> {
+    let text = std::fs::read_to_string(file);
+    let text = text.with_context(|| format!("--token-file: cannot read {}", file.display()))?;
+    let token = text.trim();
+    if token.is_empty() || token.contains(char::is_whitespace) {
+        bail!("--token-file: {} must hold one token", file.display());
+    }
+    Ok(Secret::new(token.to_owned()))
 }
 
 pub(super) fn execute(wanted: &Demo) -> anyhow::Result<()> {
@@ -42,6 +62,8 @@ pub(super) fn execute(wanted: &Demo) -> anyhow::Result<()> {
         } else {
             Ports::Usual
         },
+        listen: wanted.listen,
+        token: wanted.token_file.as_deref().map(token).transpose()?,
         duration: wanted.duration,
     };
     let config = Config::parse("", &Environment::default())?;

@@ -69,6 +69,11 @@ impl Remote {
             .await
     }
 
+    /// Deletes and gets JSON.
+    pub(super) async fn delete<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
+        self.ask(client()?.delete(self.address(path)?)).await
+    }
+
     fn address(&self, path: &str) -> anyhow::Result<Url> {
         let base = self.url.trim_end_matches('/');
         let url = format!("{base}{path}");

@@ -13,7 +13,7 @@ use crate::serve::Certificate;
 use crate::telemetry;
 
 /// Where the configuration is.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub struct ConfigFile {
     /// TOML file; without one every setting has its default.
     #[arg(long, value_name = "FILE", env = "TALLYD_CONFIG")]

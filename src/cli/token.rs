@@ -98,7 +98,7 @@ mod tests {
         let grant = access.authorize(Some(token), Scope::Read).unwrap();
         assert_eq!(&*grant.name, "the \"gateway\"");
         assert_eq!(grant.scopes, [Scope::Ingest, Scope::Read]);
-        assert_eq!(grant.binding.users, ["ada@example.com".into()]);
+        assert_eq!(grant.binding.users, [Box::<str>::from("ada@example.com")]);
         assert_ne!(new_token(&wanted).unwrap(), text);
     }
 }

@@ -4,6 +4,7 @@
 //! knows nothing of the registry; [`run`] does the timing, the counting of failures and the
 //! publishing.
 
+pub mod bedrock;
 mod cgroup;
 pub mod run;
 pub mod system;

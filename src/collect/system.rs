@@ -4,6 +4,8 @@
 //! what the process can run out of. Reading blocks, so it happens on a thread of its own.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -43,11 +45,24 @@ const NOT_DISKS: [&str; 16] = [
 /// Reads the host through `sysinfo` and the control groups.
 #[derive(Debug, Default)]
 pub struct SystemCollector {
+    /// The ledger's folder; its file system is told by itself.
+    ledger: Option<PathBuf>,
     /// The reader at rest; `None` while it reads, and after it panicked.
     reader: Option<Reader>,
     /// A read that was not done when its time was over. It is awaited, not repeated: a disk that
     /// does not answer costs one thread, not one each round.
     reading: Option<JoinHandle<(Reader, Result<Reading, sysinfo::Error>)>>,
+}
+
+impl SystemCollector {
+    /// A collector that also tells how full the file system with this folder is.
+    #[must_use]
+    pub fn with_ledger(folder: PathBuf) -> Self {
+        Self {
+            ledger: Some(folder),
+            ..Self::default()
+        }
+    }
 }
 
 impl Collector for SystemCollector {
@@ -58,9 +73,10 @@ impl Collector for SystemCollector {
     fn collect(&mut self, now: Timestamp) -> BoxFuture<'_, Result<Vec<Sample>, CollectError>> {
         Box::pin(async move {
             let mut reader = self.reader.take().unwrap_or_default();
+            let ledger = self.ledger.clone();
             let reading = self.reading.get_or_insert_with(|| {
                 tokio::task::spawn_blocking(move || {
-                    let reading = reader.read(now);
+                    let reading = reader.read(now, ledger.as_deref());
                     (reader, reading)
                 })
             });
@@ -88,6 +104,8 @@ struct Reading {
     cpu: Option<f64>,
     memory: Option<f64>,
     disks: Vec<Disk>,
+    /// The share in use where the ledger is.
+    ledger_disk: Option<f64>,
 }
 
 /// A mounted file system.
@@ -108,7 +126,7 @@ struct Reader {
 }
 
 impl Reader {
-    fn read(&mut self, now: Timestamp) -> Result<Reading, sysinfo::Error> {
+    fn read(&mut self, now: Timestamp, ledger: Option<&Path>) -> Result<Reading, sysinfo::Error> {
         let system = match &mut self.system {
             Some(system) => system,
             None => self.system.insert(System::new()?),
@@ -124,12 +142,38 @@ impl Reader {
         self.before = Some((now, limits.cpu));
         let host_cpu = f64::from(system.global_cpu_usage()) / 100.0;
         let host_memory = (system.total_memory(), system.available_memory());
+        let disks: Vec<Disk> = disks.iter().map(disk).collect();
         Ok(Reading {
+            ledger_disk: ledger.and_then(|folder| in_use_at(folder, &disks)),
             cpu: elapsed.and_then(|elapsed| cpu(host_cpu, used_before, limits.cpu, elapsed)),
             memory: memory(host_memory, limits),
-            disks: disks.iter().map(disk).collect(),
+            disks,
         })
     }
+}
+
+/// The share in use of the file system that holds a folder; `None` if it is not among the disks.
+fn in_use_at(folder: &Path, disks: &[Disk]) -> Option<f64> {
+    let folder = folder.canonicalize().ok()?;
+    let disk = holder(&folder, disks)?;
+    let device = |path: &Path| path.metadata().ok().map(|metadata| metadata.dev());
+    // `sysinfo` leaves mounts out: the folder may lie on one of those.
+    (device(&folder) == device(Path::new(&disk.mountpoint))).then_some(())?;
+    in_use(disk)
+}
+
+/// The disk whose mount point is nearest above a folder; of several at one place the last one is
+/// seen there.
+fn holder<'a>(folder: &Path, disks: &'a [Disk]) -> Option<&'a Disk> {
+    let above = disks
+        .iter()
+        .filter(|disk| folder.starts_with(&disk.mountpoint));
+    above.max_by_key(|disk| disk.mountpoint.len())
+}
+
+fn in_use(disk: &Disk) -> Option<f64> {
+    let used = disk.total_bytes.saturating_sub(disk.available_bytes);
+    ratio(used, disk.total_bytes)
 }
 
 fn disk(disk: &sysinfo::Disk) -> Disk {
@@ -218,11 +262,14 @@ fn samples(reading: &Reading) -> Vec<Sample> {
         samples.push(sample(catalogue::MEMORY_UTILIZATION, Vec::new(), memory));
     }
     for disk in one_per_device(&reading.disks) {
-        let used = disk.total_bytes.saturating_sub(disk.available_bytes);
-        if let Some(used) = ratio(used, disk.total_bytes) {
+        if let Some(used) = in_use(disk) {
             let labels = vec![disk.mountpoint.clone()];
             samples.push(sample(catalogue::DISK_UTILIZATION, labels, used));
         }
+    }
+    if let Some(used) = reading.ledger_disk {
+        let desc = catalogue::LEDGER_DISK_UTILIZATION;
+        samples.push(sample(desc, Vec::new(), used));
     }
     samples
 }
@@ -264,6 +311,7 @@ mod tests {
             cpu: None,
             memory: Some(0.25),
             disks: disks.to_vec(),
+            ledger_disk: None,
         };
         let told: Vec<_> = samples(&reading)
             .into_iter()
@@ -277,6 +325,20 @@ mod tests {
             (disk, "/data".to_owned(), 0.25),
         ];
         assert_eq!(told, expected);
+    }
+
+    #[test]
+    fn a_folder_lies_on_the_disk_that_is_mounted_nearest_above_it() {
+        let disks = [
+            mount("/dev/vda", "/", "ext4", 40),
+            mount("/dev/old", "/var/lib", "ext4", 0),
+            mount("/dev/vdb", "/var/lib", "xfs", 75),
+            mount("/dev/vdc", "/var/lib/tallyd-old", "xfs", 1),
+        ];
+        let of = |folder: &str| holder(Path::new(folder), &disks).map(|disk| &*disk.device);
+        assert_eq!(of("/var/lib/tallyd"), Some("/dev/vdb"));
+        assert_eq!(of("/srv"), Some("/dev/vda"));
+        assert_eq!(in_use(&disks[2]), Some(0.25));
     }
 
     #[test]

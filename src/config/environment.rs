@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
-/// The variables that tallyd looks at: `TALLYD_*` and those that tell where state belongs.
+/// The variables that tallyd looks at: `TALLYD_*`, those that tell where state belongs, and the
+/// one of AWS that its SDK does not look at.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Environment(BTreeMap<String, String>);
 
@@ -27,7 +28,10 @@ impl Environment {
     ) -> Self {
         let wanted = |name: &str| {
             name.starts_with("TALLYD_")
-                || matches!(name, "STATE_DIRECTORY" | "XDG_STATE_HOME" | "HOME")
+                || matches!(
+                    name,
+                    "STATE_DIRECTORY" | "XDG_STATE_HOME" | "HOME" | "AWS_CA_BUNDLE"
+                )
         };
         Self(
             variables

@@ -5,7 +5,11 @@
 //! setting is a line in the table and a field; `deploy/tallyd.example.toml` and
 //! `docs/configuration.md` are rendered from the tables.
 
+mod alarms;
 mod auth;
+mod aws;
+mod bedrock;
+mod cloudwatch;
 mod collect;
 mod cost;
 mod environment;
@@ -14,10 +18,14 @@ mod identity;
 mod limits;
 mod listen;
 mod log;
+mod maintenance;
 mod metrics;
 mod models;
+mod notify;
+mod quota;
 mod reader;
 mod secret;
+mod series;
 mod setting;
 mod sources;
 mod store;
@@ -27,13 +35,17 @@ mod time;
 mod tls;
 mod value;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use toml::Value;
 
+pub use alarms::{Alarms, Evaluate};
 pub use auth::{Auth, Token};
+pub use aws::{Account, Authorities, Aws};
+pub use bedrock::Bedrock;
+pub use cloudwatch::{Ambiguous, CloudWatch, Prices, Tier};
 pub use collect::Collect;
 pub use cost::Cost;
 pub use environment::Environment;
@@ -44,23 +56,28 @@ pub use listen::Listen;
 pub use log::{Format, Log};
 pub use metrics::{Metrics, PerUser};
 pub use models::Models;
+pub use notify::{Notify, NotifyKind, TopicArn};
+pub use quota::Quota;
 pub use reader::Faults;
 pub use secret::Secret;
+pub use series::Series;
 pub use setting::Applies;
 pub use sources::{Control, Sources};
 pub use store::{Backup, Store};
 pub use time::Time;
 pub use tls::Tls;
 
+use crate::model::notice::Mute;
 use reader::Reader;
 use setting::{Section, Setting, Shown};
 
 /// All sections, in the order of the example file.
-const SECTIONS: [&Section; 14] = [
+const SECTIONS: &[&Section] = &[
     &listen::SECTION,
     &tls::SECTION,
     &auth::SECTION,
     &store::SECTION,
+    &series::SECTION,
     &time::SECTION,
     &identity::SECTION,
     &models::SECTION,
@@ -68,10 +85,19 @@ const SECTIONS: [&Section; 14] = [
     &metrics::SECTION,
     &collect::SECTION,
     &cost::SECTION,
+    &quota::SECTION,
+    &aws::SECTION,
+    &cloudwatch::SECTION,
+    &bedrock::SECTION,
     &forward::SECTION,
+    &maintenance::SECTION,
+    &alarms::SECTION,
     &limits::SECTION,
     &log::SECTION,
 ];
+
+/// Sections of which there can be many, each under a name of its own.
+const NAMED_SECTIONS: &[&Section] = &[&notify::SECTION];
 
 /// Everything that can be set.
 #[derive(Clone, Debug, PartialEq)]
@@ -80,6 +106,7 @@ pub struct Config {
     pub tls: Option<Tls>,
     pub auth: Auth,
     pub store: Store,
+    pub series: Series,
     pub time: Time,
     pub identity: Identity,
     pub models: Models,
@@ -87,7 +114,16 @@ pub struct Config {
     pub metrics: Metrics,
     pub collect: Collect,
     pub cost: Cost,
+    pub quota: Quota,
+    pub aws: Aws,
+    pub cloudwatch: CloudWatch,
+    pub bedrock: Bedrock,
     pub forward: Option<Forward>,
+    /// Whom alarms are told, by name.
+    pub notify: Vec<Notify>,
+    /// Maintenance windows.
+    pub maintenance: Vec<Mute>,
+    pub alarms: Alarms,
     pub limits: Limits,
     pub log: Log,
     values: Values,
@@ -120,6 +156,7 @@ impl Config {
             tls: tls::read(&mut reader),
             auth: auth::read(&mut reader),
             store: store::read(&mut reader),
+            series: series::read(&mut reader),
             time: time::read(&mut reader),
             identity: identity::read(&mut reader),
             models: models::read(&mut reader),
@@ -127,13 +164,20 @@ impl Config {
             metrics: metrics::read(&mut reader),
             collect: collect::read(&mut reader),
             cost: cost::read(&mut reader),
+            quota: quota::read(&mut reader),
+            aws: aws::read(&mut reader),
+            cloudwatch: cloudwatch::read(&mut reader),
+            bedrock: bedrock::read(&mut reader),
             forward: forward::read(&mut reader),
+            notify: notify::read(&mut reader),
+            maintenance: maintenance::read(&mut reader),
+            alarms: alarms::read(&mut reader),
             limits: limits::read(&mut reader),
             log: log::read(&mut reader),
             values: Values::default(),
         };
         config.check_across_sections(&mut reader);
-        config.values = Values(reader.finish(&SECTIONS)?);
+        config.values = Values(reader.finish(SECTIONS, NAMED_SECTIONS)?);
         Ok(config)
     }
 
@@ -154,17 +198,36 @@ impl Config {
         }
     }
 
+    /// Whether anything that is configured needs AWS.
+    #[must_use]
+    pub fn uses_aws(&self) -> bool {
+        let is_topic = |target: &Notify| matches!(target.kind, NotifyKind::Sns { .. });
+        self.cloudwatch.enabled
+            || self.bedrock.enabled
+            || !self.aws.accounts.is_empty()
+            || self.notify.iter().any(is_topic)
+    }
+
     /// What differs in `new`, by key.
     #[must_use]
     pub fn changes(&self, new: &Self) -> Vec<Change> {
         let mut changes = Vec::new();
-        for section in SECTIONS {
+        let mut compare = |section: &Section, path: &str| {
             for setting in section.settings {
-                let name = (section.name, setting.key);
-                let (old, new) = (self.values.0.get(&name), new.values.0.get(&name));
+                let key = format!("{path}.{}", setting.key);
+                let (old, new) = (self.values.0.get(&key), new.values.0.get(&key));
                 if old != new {
-                    changes.push(Change::new(section, setting, old, new));
+                    changes.push(Change::new(key, setting, old, new));
                 }
+            }
+        };
+        for section in SECTIONS {
+            compare(section, section.name);
+        }
+        for section in NAMED_SECTIONS {
+            let of = |values: &Values| values.tables(section.name);
+            for path in of(&self.values).union(&of(&new.values)) {
+                compare(section, path);
             }
         }
         changes
@@ -173,7 +236,17 @@ impl Config {
 
 /// Which settings were resolved to what. Never shown: some are secret.
 #[derive(Clone, Default, PartialEq)]
-struct Values(BTreeMap<(&'static str, &'static str), Value>);
+struct Values(BTreeMap<String, Value>);
+
+impl Values {
+    /// The paths of the tables under a section of which there can be many.
+    fn tables(&self, section: &str) -> BTreeSet<String> {
+        let keys = self.0.keys();
+        keys.filter(|key| key.split('.').next() == Some(section))
+            .filter_map(|key| Some(key.rsplit_once('.')?.0.to_owned()))
+            .collect()
+    }
+}
 
 impl fmt::Debug for Values {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -193,13 +266,14 @@ pub struct Change {
 }
 
 impl Change {
-    fn new(section: &Section, setting: &Setting, old: Option<&Value>, new: Option<&Value>) -> Self {
+    fn new(key: String, setting: &Setting, old: Option<&Value>, new: Option<&Value>) -> Self {
         let show = |value: Option<&Value>| match (setting.shown, value) {
             (Shown::Plain, Some(value)) => reader::show(value),
+            (Shown::Plain, None) => "nothing".to_owned(),
             _ => "***".to_owned(),
         };
         Self {
-            key: format!("{}.{}", section.name, setting.key),
+            key,
             old: show(old),
             new: show(new),
             applies: setting.applies,
@@ -224,11 +298,11 @@ impl Source {
 /// The text of `deploy/tallyd.example.toml`.
 #[must_use]
 pub fn example_file() -> String {
-    setting::example_file(&SECTIONS)
+    setting::example_file(SECTIONS, NAMED_SECTIONS)
 }
 
 /// The text of `docs/configuration.md`.
 #[must_use]
 pub fn reference_page() -> String {
-    setting::reference_page(&SECTIONS)
+    setting::reference_page(SECTIONS, NAMED_SECTIONS)
 }

@@ -1,12 +1,12 @@
 //! Reads settings from file, environment and defaults, and gathers every fault on the way.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use toml::{Table, Value};
 
 use super::environment::Environment;
-use super::setting::{Section, Setting, Shown, parse_value, variable};
+use super::setting::{Section, Setting, Shown, parse_value, part_of_variable, variable};
 
 /// Everything that is wrong with a configuration, a line each, in the user's words.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -70,8 +70,10 @@ pub(super) struct Reader<'a> {
     file: Table,
     environment: &'a Environment,
     faults: Vec<String>,
-    /// What each setting was resolved to, for [`super::Config::changes`].
-    values: BTreeMap<(&'static str, &'static str), Value>,
+    /// What each setting was resolved to, by `section.key`, for [`super::Config::changes`].
+    values: BTreeMap<String, Value>,
+    /// Variables that gave a value.
+    read_variables: BTreeSet<String>,
 }
 
 impl<'a> Reader<'a> {
@@ -81,14 +83,60 @@ impl<'a> Reader<'a> {
             environment,
             faults: Vec::new(),
             values: BTreeMap::new(),
+            read_variables: BTreeSet::new(),
         }
     }
 
     pub(super) fn section(&mut self, section: &'static Section) -> SectionReader<'_, 'a> {
         SectionReader {
             section,
+            path: section.name.to_owned(),
             reader: self,
         }
+    }
+
+    /// One of the tables `[section.NAME]`.
+    pub(super) fn named_section(
+        &mut self,
+        section: &'static Section,
+        name: &str,
+    ) -> SectionReader<'_, 'a> {
+        SectionReader {
+            section,
+            path: format!("{}.{name}", section.name),
+            reader: self,
+        }
+    }
+
+    /// The names under a section of which there can be many, sorted: those in the file, and those
+    /// that the environment makes by giving them the key `mark`.
+    pub(super) fn names(&mut self, section: &'static Section, mark: &str) -> Vec<String> {
+        let mut names = BTreeSet::new();
+        if let Some(Value::Table(table)) = self.file.get(section.name) {
+            names.extend(table.keys().cloned());
+        }
+        let (prefix, suffix) = (
+            variable(section.name, ""),
+            format!("_{mark}").to_uppercase(),
+        );
+        for variable in self.environment.names() {
+            let name = variable.strip_prefix(&prefix);
+            let Some(name) = name.and_then(|name| name.strip_suffix(&suffix)) else {
+                continue;
+            };
+            let known = names.iter().any(|known| part_of_variable(known) == name);
+            if !name.is_empty() && !known {
+                names.insert(name.to_lowercase());
+            }
+        }
+        let (good, bad): (_, Vec<_>) = names.into_iter().partition(|name| is_name(name));
+        for name in bad {
+            self.faults.push(format!(
+                "{}.{name}: a name has up to {MAX_NAME} lower-case letters, digits, - and _",
+                section.name
+            ));
+        }
+        good
     }
 
     pub(super) fn fault(&mut self, fault: String) {
@@ -99,9 +147,10 @@ impl<'a> Reader<'a> {
     pub(super) fn finish(
         mut self,
         sections: &[&'static Section],
-    ) -> Result<BTreeMap<(&'static str, &'static str), Value>, Faults> {
-        self.refuse_unknown_keys(sections);
-        self.refuse_unknown_variables(sections);
+        named: &[&'static Section],
+    ) -> Result<BTreeMap<String, Value>, Faults> {
+        self.refuse_unknown_keys(sections, named);
+        self.refuse_unknown_variables(sections, named);
         if self.faults.is_empty() {
             Ok(self.values)
         } else {
@@ -109,41 +158,83 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn refuse_unknown_keys(&mut self, sections: &[&'static Section]) {
-        for (name, value) in &self.file {
-            let Some(section) = sections.iter().find(|section| section.name == name) else {
-                let known = sections.iter().map(|section| section.name);
-                self.faults
-                    .push(format!("{name}: unknown section{}", nearest(name, known)));
-                continue;
+    fn refuse_unknown_keys(&mut self, sections: &[&'static Section], named: &[&'static Section]) {
+        let file = std::mem::take(&mut self.file);
+        for (name, value) in &file {
+            let of = |sections: &[&'static Section]| {
+                let mut sections = sections.iter().copied();
+                sections.find(|section| section.name == name)
             };
-            let Value::Table(table) = value else {
-                self.faults
-                    .push(format!("{name}: must be a section, written [{name}]"));
-                continue;
-            };
-            for key in table.keys().filter(|key| section.setting(key).is_none()) {
-                let known = section.settings.iter().map(|setting| setting.key);
-                self.faults
-                    .push(format!("{name}.{key}: unknown key{}", nearest(key, known)));
+            match (of(sections), of(named), value) {
+                (Some(section), _, Value::Table(table)) => {
+                    self.refuse_unknown_keys_of(section, name, table);
+                }
+                (None, Some(section), Value::Table(tables)) => {
+                    for (inner, value) in tables {
+                        let path = format!("{name}.{inner}");
+                        match value {
+                            Value::Table(table) => {
+                                self.refuse_unknown_keys_of(section, &path, table);
+                            }
+                            _ => self
+                                .faults
+                                .push(format!("{path}: must be a section, written [{path}]")),
+                        }
+                    }
+                }
+                (None, None, _) => {
+                    let known = sections.iter().chain(named).map(|section| section.name);
+                    self.faults
+                        .push(format!("{name}: unknown section{}", nearest(name, known)));
+                }
+                _ => self
+                    .faults
+                    .push(format!("{name}: must be a section, written [{name}]")),
             }
+        }
+        self.file = file;
+    }
+
+    fn refuse_unknown_keys_of(&mut self, section: &'static Section, path: &str, table: &Table) {
+        for key in table.keys().filter(|key| section.setting(key).is_none()) {
+            let known = section.settings.iter().map(|setting| setting.key);
+            self.faults
+                .push(format!("{path}.{key}: unknown key{}", nearest(key, known)));
         }
     }
 
-    fn refuse_unknown_variables(&mut self, sections: &[&'static Section]) {
+    fn refuse_unknown_variables(
+        &mut self,
+        sections: &[&'static Section],
+        named: &[&'static Section],
+    ) {
         for name in self.environment.names() {
             let concerned = sections
                 .iter()
+                .chain(named)
                 .find(|section| name.starts_with(&variable(section.name, "")));
             let Some(section) = concerned else { continue };
             let mut keys = section.settings.iter().map(|setting| setting.key);
-            let known = keys.any(|key| variable(section.name, key) == name);
+            let known = if named.iter().any(|named| named.name == section.name) {
+                // Read for one of its tables, or not at all.
+                self.read_variables.contains(name)
+            } else {
+                keys.any(|key| variable(section.name, key) == name)
+            };
             if !known && !is_service_link(name) {
                 self.faults
                     .push(format!("{name}: no such setting in [{}]", section.name));
             }
         }
     }
+}
+
+/// Longest name of a table of which there can be many: it is a label of metrics.
+const MAX_NAME: usize = 40;
+
+fn is_name(name: &str) -> bool {
+    let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_';
+    !name.is_empty() && name.len() <= MAX_NAME && name.chars().all(allowed)
 }
 
 /// Kubernetes gives each container such variables for every service: one for a service named
@@ -183,6 +274,8 @@ fn distance(a: &str, b: &str) -> usize {
 /// Reads the keys of one section.
 pub(super) struct SectionReader<'r, 'a> {
     section: &'static Section,
+    /// As the file names it: `notify.ops`.
+    path: String,
     reader: &'r mut Reader<'a>,
 }
 
@@ -200,7 +293,7 @@ impl SectionReader<'_, '_> {
         if let Some(value) = self.resolve(setting) {
             match convert(&value) {
                 Ok(converted) => {
-                    let name = (self.section.name, setting.key);
+                    let name = format!("{}.{}", self.path, setting.key);
                     self.reader.values.insert(name, value);
                     return converted;
                 }
@@ -218,8 +311,25 @@ impl SectionReader<'_, '_> {
 
     /// Adds a fault about a setting that was read.
     pub(super) fn fault(&mut self, key: &str, message: &str) {
-        let name = self.section.name;
-        self.reader.fault(format!("{name}.{key}: {message}"));
+        let path = &self.path;
+        self.reader.fault(format!("{path}.{key}: {message}"));
+    }
+
+    /// True if the file, not the environment, gives a setting.
+    pub(super) fn is_in_file(&self, key: &str) -> bool {
+        let overridden = self.reader.environment.get(&variable(&self.path, key));
+        overridden.is_none() && self.table().is_some_and(|table| table.get(key).is_some())
+    }
+
+    /// The variable that overrides a setting.
+    pub(super) fn variable(&self, key: &str) -> String {
+        variable(&self.path, key)
+    }
+
+    fn table(&self) -> Option<&Value> {
+        let mut parts = self.path.split('.');
+        let section = self.reader.file.get(parts.next()?);
+        parts.try_fold(section?, |table, part| table.get(part))
     }
 
     pub(super) const fn environment(&self) -> &Environment {
@@ -229,26 +339,26 @@ impl SectionReader<'_, '_> {
     /// Environment before file before default; `None` after a fault.
     fn resolve(&mut self, setting: &'static Setting) -> Option<Value> {
         let default = setting.default_value();
-        let name = variable(self.section.name, setting.key);
+        let name = variable(&self.path, setting.key);
         if let Some(text) = self.reader.environment.get(&name) {
-            return match from_variable(text, &default) {
+            let value = from_variable(text, &default);
+            self.reader.read_variables.insert(name.clone());
+            return match value {
                 Ok(value) => Some(value),
                 Err(message) => {
-                    let section = self.section.name;
-                    let key = setting.key;
+                    let (path, key) = (&self.path, setting.key);
                     self.reader
-                        .fault(format!("{section}.{key}: {message} (from {name})"));
+                        .fault(format!("{path}.{key}: {message} (from {name})"));
                     None
                 }
             };
         }
-        let section = self.reader.file.get(self.section.name);
-        let value = section.and_then(|section| section.get(setting.key));
+        let value = self.table().and_then(|table| table.get(setting.key));
         Some(value.cloned().unwrap_or(default))
     }
 
     fn report(&mut self, setting: &Setting, problems: Vec<Problem>) {
-        let name = variable(self.section.name, setting.key);
+        let name = variable(&self.path, setting.key);
         let origin = match self.reader.environment.get(&name) {
             Some(_) => format!(" (from {name})"),
             None => String::new(),
@@ -260,7 +370,7 @@ impl SectionReader<'_, '_> {
             };
             self.reader.fault(format!(
                 "{}.{}{}: {}{got}{origin}",
-                self.section.name, setting.key, problem.at, problem.message
+                self.path, setting.key, problem.at, problem.message
             ));
         }
     }

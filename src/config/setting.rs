@@ -85,9 +85,18 @@ impl Section {
     }
 }
 
-/// The environment variable that overrides a setting.
+/// The environment variable that overrides a setting; `section` may be a path, `notify.ops`.
 pub(super) fn variable(section: &str, key: &str) -> String {
-    format!("TALLYD_{section}_{key}").to_uppercase()
+    format!(
+        "TALLYD_{}_{}",
+        part_of_variable(section),
+        key.to_uppercase()
+    )
+}
+
+/// A name as it is written in a variable.
+pub(super) fn part_of_variable(name: &str) -> String {
+    name.replace(['.', '-'], "_").to_uppercase()
 }
 
 /// Parses the text of one TOML value.
@@ -99,7 +108,9 @@ pub(super) fn parse_value(text: &str) -> Result<Value, toml::de::Error> {
 }
 
 /// The example file: every setting with its default, and what it does.
-pub(super) fn example_file(sections: &[&Section]) -> String {
+///
+/// Of sections in `named` there can be many, and none is made.
+pub(super) fn example_file(sections: &[&Section], named: &[&Section]) -> String {
     let mut text = String::from(
         "# Every setting of tallyd with its default. A setting that is left out has its default.\n\
          # TALLYD_SECTION_KEY in the environment overrides a setting: TALLYD_LOG_LEVEL=debug.\n",
@@ -117,6 +128,18 @@ pub(super) fn example_file(sections: &[&Section]) -> String {
                 ""
             };
             let _ = writeln!(text, "{mark}{} = {}", setting.key, setting.default);
+            for line in setting.example.lines() {
+                let _ = writeln!(text, "#   {line}");
+            }
+        }
+    }
+    for section in named {
+        text.push('\n');
+        push_comment(&mut text, section.help);
+        let _ = writeln!(text, "# [{}.NAME]", section.name);
+        for setting in section.settings {
+            push_comment(&mut text, setting.help);
+            let _ = writeln!(text, "# {} = {}", setting.key, setting.default);
             for line in setting.example.lines() {
                 let _ = writeln!(text, "#   {line}");
             }
@@ -147,7 +170,7 @@ fn push_comment(text: &mut String, comment: &str) {
 
 /// The reference page: the same as Markdown tables.
 #[must_use]
-pub(super) fn reference_page(sections: &[&Section]) -> String {
+pub(super) fn reference_page(sections: &[&Section], named: &[&Section]) -> String {
     let mut text = String::from(
         "# Configuration\n\n\
          `tallyd run --config FILE` reads a TOML file; without one, every setting has its default.\n\
@@ -159,11 +182,17 @@ pub(super) fn reference_page(sections: &[&Section]) -> String {
          After SIGHUP the file is read again. Settings marked *at once* take effect; for others the\n\
          log says that a restart is needed. A faulty file changes nothing.\n",
     );
-    for section in sections {
+    let one = sections
+        .iter()
+        .map(|section| (section, section.name.to_owned()));
+    let many = named
+        .iter()
+        .map(|section| (section, format!("{}.NAME", section.name)));
+    for (section, name) in one.chain(many) {
         let _ = write!(
             text,
-            "\n## `[{}]`\n\n{}\n\n| key | default | takes effect | meaning |\n|---|---|---|---|\n",
-            section.name, section.help
+            "\n## `[{name}]`\n\n{}\n\n| key | default | takes effect | meaning |\n|---|---|---|---|\n",
+            section.help
         );
         for setting in section.settings {
             let applies = match setting.applies {

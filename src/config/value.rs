@@ -31,6 +31,19 @@ pub(super) fn count(value: &Value, least: usize, most: usize) -> Converted<usize
     }
 }
 
+/// A number within bounds, with or without decimals.
+pub(super) fn number(value: &Value, least: f64, most: f64) -> Converted<f64> {
+    let number = match value {
+        Value::Integer(number) => Some(*number as f64),
+        Value::Float(number) => Some(*number),
+        _ => None,
+    };
+    match number {
+        Some(number) if (least..=most).contains(&number) => Ok(number),
+        _ => must_be(&format!("a number from {least} to {most}"), value),
+    }
+}
+
 pub(super) fn duration(value: &Value, least: Duration) -> Converted<Duration> {
     let parsed = value
         .as_str()
@@ -242,6 +255,16 @@ impl<'a> Row<'a> {
         let value = self.take(key)?;
         let text = self.keep(key, text(value))?;
         (!text.is_empty()).then_some(text)
+    }
+
+    /// A whole number that may be left out.
+    pub(super) fn optional_number(&mut self, key: &'static str) -> Option<u64> {
+        let value = self.take(key)?;
+        let number = match value.as_integer().map(u64::try_from) {
+            Some(Ok(number)) => Ok(number),
+            _ => must_be("a whole number", value),
+        };
+        self.keep(key, number)
     }
 
     /// A list of texts, empty when left out.

@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::add;
 use super::company::{Kind, Person};
 use super::random::Random;
 use super::senders::{Load, Senders};
 use super::work::{self, Session};
-use super::{Settings, add};
 use crate::clock::Clock;
 use crate::schedule::{Stop, Ticks};
 
@@ -29,14 +29,14 @@ struct Open {
 
 pub(super) async fn work(
     people: Arc<[Person]>,
-    settings: Settings,
+    seed: u64,
     senders: Senders,
     clock: Clock,
     stop: Stop,
 ) -> anyhow::Result<()> {
     let began = clock.now();
     let entropy = began.as_second().unsigned_abs();
-    let mut random = Random::of(settings.seed, &[3, entropy]);
+    let mut random = Random::of(seed, &[3, entropy]);
     let mut open: Vec<Open> = Vec::new();
     let mut ticks = Ticks::every("demo", PERIOD, clock, stop).starting_now();
     while let Some(now) = ticks.next().await {

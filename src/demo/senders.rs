@@ -12,8 +12,11 @@ use opentelemetry_proto::tonic::collector::metrics::v1::{
 use opentelemetry_proto::tonic::logs::v1::ResourceLogs;
 use opentelemetry_proto::tonic::metrics::v1::ResourceMetrics;
 use prost::Message as _;
+use reqwest::RequestBuilder;
 use serde_json::Value;
 
+use super::reachable;
+use crate::config::Secret;
 use crate::serve::Addresses;
 
 /// Tries of a delivery before the demo gives up.
@@ -39,20 +42,29 @@ pub(super) struct Load {
 #[derive(Clone, Debug)]
 pub(super) struct Senders {
     client: reqwest::Client,
+    token: Option<Secret<String>>,
     otlp: String,
     api: String,
 }
 
 impl Senders {
-    pub(super) fn new(addresses: Addresses) -> anyhow::Result<Self> {
-        let api = addresses.http.context("the HTTP listener is off")?;
-        let otlp = addresses.otlp_http.unwrap_or(api);
+    pub(super) fn new(addresses: Addresses, token: Option<Secret<String>>) -> anyhow::Result<Self> {
+        let api = reachable(addresses.http.context("the HTTP listener is off")?);
+        let otlp = addresses.otlp_http.map_or(api, reachable);
         let client = reqwest::Client::builder().no_proxy().build();
         Ok(Self {
             client: client.context("cannot set up the HTTP client")?,
+            token,
             otlp: format!("http://{otlp}"),
             api: format!("http://{api}"),
         })
+    }
+
+    fn authorized(&self, request: RequestBuilder) -> RequestBuilder {
+        match &self.token {
+            Some(token) => request.bearer_auth(token.expose()),
+            None => request,
+        }
     }
 
     /// Sends a load and waits until all of it is durable.
@@ -114,6 +126,7 @@ impl Senders {
     async fn post(&self, url: &str, content_type: &str, body: &[u8]) -> anyhow::Result<Vec<u8>> {
         for _ in 0..TRIES {
             let request = self.client.post(url).header("content-type", content_type);
+            let request = self.authorized(request);
             let answer = request.body(body.to_vec()).send().await?;
             let status = answer.status();
             let bytes = answer.bytes().await?;
@@ -132,7 +145,8 @@ impl Senders {
     /// The answer to a question about usage.
     pub(super) async fn ask(&self, query: &str) -> anyhow::Result<Value> {
         let url = format!("{}/api/v1/usage?{query}", self.api);
-        let answer = self.client.get(url).send().await?.error_for_status()?;
+        let answer = self.authorized(self.client.get(url)).send().await?;
+        let answer = answer.error_for_status()?;
         Ok(serde_json::from_slice(&answer.bytes().await?)?)
     }
 }

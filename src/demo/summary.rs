@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{ByTeam, History, Totals};
+use super::{ByTeam, History, Totals, reachable};
 use crate::model::label::grouped;
 
 /// A text for people: what was played, whether it was counted right, and where to look.
@@ -17,7 +17,7 @@ pub fn summary(history: &History) -> String {
     } = history;
     let sums: Totals = played.values().sum();
     let show = |address: Option<std::net::SocketAddr>| {
-        address.map_or("off".to_owned(), |address| address.to_string())
+        address.map_or("off".to_owned(), |address| reachable(address).to_string())
     };
     let http = show(addresses.http);
     let mut text = format!(

@@ -1,14 +1,19 @@
+use std::net::Ipv4Addr;
 use std::sync::Mutex;
 
 use super::*;
 
-const SMALL: Settings = Settings {
-    users: 10,
-    days: 3,
-    seed: 11,
-    ports: Ports::Free,
-    duration: Some(Duration::ZERO),
-};
+fn small() -> Settings {
+    Settings {
+        users: 10,
+        days: 3,
+        seed: 11,
+        ports: Ports::Free,
+        listen: Ipv4Addr::LOCALHOST.into(),
+        token: None,
+        duration: Some(Duration::ZERO),
+    }
+}
 
 #[tokio::test]
 async fn what_a_small_company_does_is_counted_exactly_once() {
@@ -16,7 +21,7 @@ async fn what_a_small_company_does_is_counted_exactly_once() {
     let loaded = |history: &History| {
         *known.lock().unwrap() = Some(history.clone());
     };
-    run(SMALL, Clock::System, Stop::new(), loaded)
+    run(small(), Clock::System, Stop::new(), loaded)
         .await
         .unwrap();
     let history = known.into_inner().unwrap().unwrap();
@@ -24,4 +29,21 @@ async fn what_a_small_company_does_is_counted_exactly_once() {
     let played: Totals = history.played.values().sum();
     assert!(played.requests > 100);
     assert!(summary(&history).contains("SIMULATED"));
+}
+
+#[tokio::test]
+async fn whoever_listens_for_other_hosts_asks_for_a_token() {
+    let open = Settings {
+        days: 1,
+        listen: Ipv4Addr::UNSPECIFIED.into(),
+        ..small()
+    };
+    let guarded = Settings {
+        token: Some(Secret::new("secret".to_owned())),
+        ..open.clone()
+    };
+    let play = async |settings| run(settings, Clock::System, Stop::new(), |_| ()).await;
+    let refused = play(open).await.unwrap_err();
+    assert!(refused.to_string().contains("--token-file"), "{refused}");
+    play(guarded).await.unwrap();
 }

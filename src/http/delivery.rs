@@ -324,6 +324,7 @@ fn identity_of(who: &Who<'_>) -> Identity {
         project: boxed(&who.project),
         department: boxed(&who.department),
         cost_center: boxed(&who.cost_center),
+        role: None,
     }
 }
 

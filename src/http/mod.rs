@@ -3,10 +3,12 @@
 //! One file per address, listed once in `routes`. What is not HTTP happens below: doors parse,
 //! ask a tool, and write the answer. Errors have one shape ([`error::Problem`]).
 
+mod alarms;
 mod auth;
 mod backup;
 mod body;
 mod cloud_event;
+mod cloudwatch;
 pub mod delivery;
 pub mod elements;
 pub mod error;
@@ -18,7 +20,15 @@ pub mod litellm;
 mod litellm_call;
 mod litellm_fields;
 mod metrics;
+mod minutes;
+mod mutes;
+mod notify;
 mod openapi;
+mod quota;
+mod quota_ask;
+mod quota_balances;
+mod quota_policies;
+mod quota_settle;
 mod range;
 mod receipt;
 mod sources;
@@ -35,18 +45,22 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use axum::Router;
 use axum::middleware::from_fn_with_state;
-use axum::routing::{MethodRouter, get, post};
+use axum::routing::{MethodRouter, delete, get, post};
 use jiff::tz::TimeZone;
 
 pub use body::BodyLimits;
 pub use metrics::{Expose, Exposition};
 pub use openapi::document;
 
+use crate::alarm::Alarms;
 use crate::clock::Clock;
+use crate::config;
 use crate::heard::Heard;
 use crate::model::access::AccessList;
 use crate::model::catalogue::Desc;
 use crate::model::names::ModelNames;
+use crate::notify::Notify;
+use crate::quota::Quota;
 use crate::ready::Readiness;
 use crate::record::Recorder;
 use crate::registry::Registry;
@@ -70,14 +84,19 @@ pub struct Api {
     pub names: Arc<ArcSwap<ModelNames>>,
     pub recorder: Recorder,
     pub ledger: Ledger,
+    pub alarms: Arc<Alarms>,
     pub heard: Arc<Heard>,
     pub readiness: Arc<Readiness>,
     pub registry: Arc<Registry>,
+    pub notify: Arc<Notify>,
+    pub quota: Quota,
     pub families: Families,
     pub expose: Expose,
     /// The zone of days and months where a query names none.
     pub zone: TimeZone,
     pub body_limits: BodyLimits,
+    /// What the plan for CloudWatch is made with.
+    pub cloudwatch: config::CloudWatch,
 }
 
 impl fmt::Debug for Api {
@@ -110,8 +129,32 @@ fn routes() -> Vec<(&'static str, MethodRouter<Arc<Api>>)> {
         ("/api/v1/usage", get(usage_query::usage)),
         ("/api/v1/usage/control", get(usage_query::control)),
         ("/api/v1/users/{user}/usage", get(usage_query::user_usage)),
+        ("/api/v1/quota/check", post(quota_ask::check)),
+        ("/api/v1/quota/reservations", post(quota_ask::reserve)),
+        ("/api/v1/quota/reservations/{id}", get(quota_settle::show)),
+        (
+            "/api/v1/quota/reservations/{id}/settle",
+            post(quota_settle::settle),
+        ),
+        (
+            "/api/v1/quota/reservations/{id}/release",
+            post(quota_settle::release),
+        ),
+        (
+            "/api/v1/quota/reservations/{id}/extend",
+            post(quota_settle::extend),
+        ),
+        ("/api/v1/quota/balances", get(quota_balances::get)),
+        ("/api/v1/quota/policies", get(quota_policies::get)),
+        ("/api/v1/minutes", get(minutes::get)),
         ("/api/v1/sources", get(sources::list)),
+        ("/api/v1/alarms", get(alarms::list)),
+        ("/api/v1/alarms/backtest", post(alarms::backtest)),
         ("/api/v1/store/backup", post(backup::post)),
+        ("/api/v1/cloudwatch/plan", get(cloudwatch::get_plan)),
+        ("/api/v1/notify/{name}/test", post(notify::test)),
+        ("/api/v1/mutes", get(mutes::list).post(mutes::add)),
+        ("/api/v1/mutes/{id}", delete(mutes::end)),
         ("/api/v1/openapi.json", get(openapi::get)),
         ("/metrics", get(metrics::get)),
         ("/healthz", get(health::healthz)),

@@ -7,7 +7,7 @@ use axum::extract::Query;
 use axum::http::Uri;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
-use jiff::{Timestamp, ToSpan, Unit, Zoned, ZonedRound};
+use jiff::{SignedDuration, Timestamp, ToSpan, Unit, Zoned, ZonedRound};
 
 use super::error::Problem;
 
@@ -82,6 +82,29 @@ impl Parameters {
             return Err(Problem::parameter("from: must be before to"));
         }
         Ok(range)
+    }
+}
+
+impl Parameters {
+    /// The parameters `from` and `to` as a half-open range that ends now, and begins `length`
+    /// before its end, where they are absent.
+    pub(super) fn range_ending(
+        &self,
+        now: Timestamp,
+        length: SignedDuration,
+        zone: &TimeZone,
+    ) -> Result<Range<Timestamp>, Problem> {
+        let given = |name| {
+            self.get(name)
+                .map(|text| parse_time(text, name, zone))
+                .transpose()
+        };
+        let to = given("to")?.unwrap_or(now);
+        let from = given("from")?.or_else(|| to.checked_sub(length).ok());
+        let Some(from) = from.filter(|from| *from < to) else {
+            return Err(Problem::parameter("from: must be before to"));
+        };
+        Ok(from..to)
     }
 }
 

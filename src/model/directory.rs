@@ -132,7 +132,7 @@ impl Directory {
             team: pick(|row| row.team.as_deref(), &identity.team),
             project: pick(|row| row.project.as_deref(), &identity.project),
             cost_center: pick(|row| row.cost_center.as_deref(), &identity.cost_center),
-            role: pick(|row| row.role.as_deref(), &None),
+            role: pick(|row| row.role.as_deref(), &identity.role),
         }
     }
 

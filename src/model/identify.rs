@@ -131,6 +131,8 @@ impl IdentityRules {
             project: report.either(&headers.project, &self.project_attributes),
             department: report.either(&headers.department, &self.department_attributes),
             cost_center: report.either(&headers.cost_center, &self.cost_center_attributes),
+            // A client may not raise itself.
+            role: None,
         }
     }
 

@@ -72,6 +72,8 @@ pub struct Identity {
     pub project: Option<Box<str>>,
     pub department: Option<Box<str>>,
     pub cost_center: Option<Box<str>>,
+    /// As a gateway that may say so claimed it.
+    pub role: Option<Box<str>>,
 }
 
 impl Identity {
@@ -94,6 +96,7 @@ impl Identity {
             (&mut merged.project, &other.project),
             (&mut merged.department, &other.department),
             (&mut merged.cost_center, &other.cost_center),
+            (&mut merged.role, &other.role),
         ];
         for (mine, theirs) in pairs {
             if mine.is_none() {

@@ -3,14 +3,33 @@
 //! The table [`MINUTE_METRICS`] is what goes to CloudWatch, what alarms are evaluated on and what
 //! charts show. Each metric has one unit for ever: CloudWatch keeps values of another unit apart.
 
+mod datapoint;
+mod ready;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
+
+pub use ready::{Finished, MIN_REQUESTS, Ready, SLOW_MINUTES};
 
 /// The namespace in CloudWatch, unless the configuration names another.
 pub const NAMESPACE: &str = "ClaudeCode/Enterprise";
 
 /// Distinct values that a datapoint keeps: CloudWatch takes at most 150 in one datum.
 pub const MAX_VALUES: usize = 150;
+
+/// Metrics that can be told apart by dimensions; all others come as the total only.
+pub const DIMENSIONED: [&str; 7] = [
+    "requests_per_minute",
+    "tokens_processed",
+    "error_rate",
+    "response_time",
+    "time_to_first_token",
+    "throttled_requests",
+    "code_lines_generated",
+];
+
+/// The value of a dimension that stands for all values beyond a bound.
+pub const OTHER: &str = "other";
 
 /// A unit that CloudWatch knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -269,7 +288,8 @@ pub struct Datapoint {
     pub min: f64,
     pub max: f64,
     /// Distinct values, ascending, with how often each came; at most [`MAX_VALUES`]. Their
-    /// number adds up to `count`; beyond the bound neighbours share a value.
+    /// number adds up to `count`; beyond the bound neighbours share a value, by
+    /// [`Datapoint::relative_error`] off at most.
     pub values: Vec<(f64, u64)>,
 }
 

@@ -17,7 +17,7 @@ use crate::clock::Clock;
 use crate::model::usage::{Intake, Receipt, Verdict};
 use crate::registry::Registry;
 use crate::store::{
-    AppendError, Difference, Ledger, Opened, QueryError, StoreError, Terms, WriterThread,
+    AppendError, Booked, Difference, Ledger, Opened, QueryError, StoreError, Terms, WriterThread,
 };
 use horizon::Horizon;
 use people::People;
@@ -37,6 +37,9 @@ pub enum RecordError {
     Stopping,
 }
 
+/// Hears what a commit booked, before the commit is acknowledged.
+pub type OnBooked = Box<dyn Fn(&[Booked]) + Send>;
+
 /// Takes usage and acknowledges it when it is durable. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Recorder {
@@ -53,6 +56,7 @@ impl Recorder {
         registry: Arc<Registry>,
         terms: Arc<ArcSwap<Terms>>,
         naming: Naming,
+        on_booked: OnBooked,
         clock: Clock,
     ) -> Result<(Self, WriterThread), StoreError> {
         let people = Arc::new(People::new(terms));
@@ -63,6 +67,7 @@ impl Recorder {
         let (ledger, thread) = opened.start(Box::new(move |effects, report| {
             publisher.grow(&effects.growth);
             publisher.commit(effects, report);
+            on_booked(&effects.booked);
             heard.note(&effects.active);
         }))?;
         let recorder = Self {
@@ -131,11 +136,15 @@ pub(crate) mod testing {
     /// Keeps the ledger's folder as long as it lives.
     pub(crate) struct Scratch {
         pub(crate) recorder: Recorder,
-        _folder: tempfile::TempDir,
+        folder: tempfile::TempDir,
     }
 
     impl Scratch {
         pub(crate) fn new(clock: Clock) -> Self {
+            Self::with(clock, Box::new(|_| {}))
+        }
+
+        pub(crate) fn with(clock: Clock, on_booked: OnBooked) -> Self {
             let folder = tempfile::tempdir().unwrap();
             let settings = Settings {
                 folder: folder.path().to_owned(),
@@ -149,11 +158,14 @@ pub(crate) mod testing {
                 per_user: PerUser::On,
                 pseudonyms: None,
             };
-            let (recorder, _) = Recorder::start(opened, registry, terms, naming, clock).unwrap();
-            Self {
-                recorder,
-                _folder: folder,
-            }
+            let (recorder, _) =
+                Recorder::start(opened, registry, terms, naming, on_booked, clock).unwrap();
+            Self { recorder, folder }
+        }
+
+        /// Where the ledger is.
+        pub(crate) fn folder(&self) -> &std::path::Path {
+            self.folder.path()
         }
     }
 }

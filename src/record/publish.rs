@@ -9,8 +9,8 @@ use crate::model::tokens::TokenKind;
 use crate::model::usage::{ActivityMetric, Outcome};
 use crate::registry::Registry;
 use crate::store::{
-    ActivityLabels, CLIENT_COST, COST, CommitReport, Difference, Effects, Growth, Ledger, REQUESTS,
-    SEPARATOR, UNPRICED, UsageLabels,
+    ActivityLabels, CLIENT_COST, COST, CommitReport, Difference, Effects, Growth, Ledger,
+    MinuteEffects, REQUESTS, SEPARATOR, UNPRICED, UsageLabels,
 };
 
 /// How users appear in `/metrics`.
@@ -90,16 +90,39 @@ impl Publisher {
         else {
             return;
         };
-        let desc = desc_of(metric);
         let user = self.naming.label(&labels.user);
-        let own = labels.labels.split(SEPARATOR);
-        let mut values = Vec::with_capacity(desc.labels.len());
-        if desc.labels.first() == Some(&"user") {
-            values.extend([&*user, &*labels.team]);
+        for desc in descs_of(metric) {
+            let own = labels.labels.split(SEPARATOR);
+            let mut values = Vec::with_capacity(desc.labels.len());
+            if desc.labels.first() == Some(&"user") {
+                values.extend([&*user, &*labels.team]);
+            }
+            values.extend(own);
+            values.resize(desc.labels.len(), "");
+            self.registry.add(desc, &values, amount.into());
         }
-        values.extend(own);
-        values.resize(desc.labels.len(), "");
-        self.registry.add(desc, &values, amount.into());
+    }
+
+    /// What minutes keep and do not keep of the commit.
+    fn minutes(&self, minutes: &MinuteEffects) {
+        let registry = &self.registry;
+        for (reason, (facts, tokens)) in &minutes.left_out {
+            let labels = [reason.name()];
+            registry.add(catalogue::MINUTE_LEFT_OUT, &labels, (*facts).into());
+            registry.add(catalogue::MINUTE_LEFT_OUT_TOKENS, &labels, (*tokens).into());
+        }
+        if minutes.folded > 0 {
+            registry.add(catalogue::MINUTE_FOLDED, &[], minutes.folded.into());
+        }
+        for (sku, millis) in &minutes.first_tokens {
+            let seconds = f64::from(*millis) / 1_000.0;
+            let labels = [&*sku.provider, &*sku.model];
+            registry.observe(catalogue::TIME_TO_FIRST_TOKEN, &labels, seconds);
+        }
+        for sku in &minutes.throttled {
+            let labels = [&*sku.provider, &*sku.model];
+            registry.add(catalogue::THROTTLED, &labels, 1);
+        }
     }
 
     /// What the ledger tells of itself.
@@ -109,6 +132,7 @@ impl Publisher {
             let labels = [&**source, *result];
             registry.add(catalogue::LEDGER_RECORDS, &labels, (*count).into());
         }
+        self.minutes(&effects.minutes);
         let seconds = report.duration.as_secs_f64();
         registry.observe(catalogue::LEDGER_COMMIT_SECONDS, &[], seconds);
         let items = report.items as f64;
@@ -116,17 +140,18 @@ impl Publisher {
     }
 }
 
-fn desc_of(metric: ActivityMetric) -> &'static Desc {
+/// The families that show an activity; more than one where names in use differ.
+fn descs_of(metric: ActivityMetric) -> &'static [&'static Desc] {
     match metric {
-        ActivityMetric::Sessions => catalogue::SESSIONS,
-        ActivityMetric::Lines => catalogue::LINES,
-        ActivityMetric::PullRequests => catalogue::PULL_REQUESTS,
-        ActivityMetric::Commits => catalogue::COMMITS,
-        ActivityMetric::EditDecisions => catalogue::EDIT_DECISIONS,
-        ActivityMetric::ActiveTime => catalogue::ACTIVE_TIME,
-        ActivityMetric::Events => catalogue::EVENTS,
-        ActivityMetric::UnknownMetrics => catalogue::UNKNOWN_METRICS,
-        ActivityMetric::ToolResults => catalogue::TOOL_RESULTS,
+        ActivityMetric::Sessions => &[catalogue::SESSIONS],
+        ActivityMetric::Lines => &[catalogue::LINES],
+        ActivityMetric::PullRequests => &[catalogue::PULL_REQUESTS],
+        ActivityMetric::Commits => &[catalogue::COMMITS],
+        ActivityMetric::EditDecisions => &[catalogue::EDIT_DECISIONS],
+        ActivityMetric::ActiveTime => &[catalogue::ACTIVE_TIME, catalogue::ACTIVE_TIME_LONG],
+        ActivityMetric::Events => &[catalogue::EVENTS],
+        ActivityMetric::UnknownMetrics => &[catalogue::UNKNOWN_METRICS],
+        ActivityMetric::ToolResults => &[catalogue::TOOL_RESULTS],
     }
 }
 

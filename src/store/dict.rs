@@ -141,7 +141,7 @@ impl Dictionaries {
         connection
             .prepare_cached(
                 "INSERT INTO identity (origin, user, device, account, organization, team, \
-                 project, department, cost_center) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                 project, department, cost_center, role) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             )
             .and_then(|mut insert| {
                 insert.insert(params![
@@ -153,7 +153,8 @@ impl Dictionaries {
                     value.team,
                     value.project,
                     value.department,
-                    value.cost_center
+                    value.cost_center,
+                    value.role
                 ])
             })
             .inspect(|id| self.identities.insert(*id, value.clone()))
@@ -340,7 +341,7 @@ fn each(
 
 /// Identities with numbers after one, as [`identity_of`] reads them.
 pub(super) const IDENTITIES_AFTER: &str = "SELECT id, origin, user, device, account, \
-    organization, team, project, department, cost_center, last_at FROM identity \
+    organization, team, project, department, cost_center, last_at, role FROM identity \
     WHERE id > ? ORDER BY id";
 
 /// SKUs with numbers after one, as [`sku_of`] reads them.
@@ -359,6 +360,7 @@ pub(super) fn identity_of(row: &Row<'_>) -> rusqlite::Result<Identity> {
         project: row.get(7)?,
         department: row.get(8)?,
         cost_center: row.get(9)?,
+        role: row.get(11)?,
     })
 }
 

@@ -126,6 +126,19 @@ impl Keys {
         Ok(())
     }
 
+    /// Which of these keys some report has.
+    pub(super) fn known(&mut self, connection: &Connection, keys: Vec<i64>) -> Result<Vec<i64>> {
+        let mut found = Vec::new();
+        let mut known = Vec::new();
+        for key in keys {
+            self.find(connection, key, 1, &mut found)?;
+            if !found.is_empty() {
+                known.push(key);
+            }
+        }
+        Ok(known)
+    }
+
     fn guide(&mut self, connection: &Connection, place: usize) -> Result<()> {
         let room = self.filter_bytes() < MAX_FILTER_BYTES;
         self.runs[place].read_guide(connection, room)

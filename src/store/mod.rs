@@ -5,12 +5,18 @@
 //! Questions are answered on read-only connections and never wait for the writer.
 
 mod activity;
+mod alarm;
 mod backup;
+mod booked;
 mod control;
 mod cover;
 mod dict;
 mod fact;
+mod journal;
 mod keys;
+mod minute;
+mod mute;
+mod notice;
 mod numbers;
 mod open;
 mod published;
@@ -37,7 +43,16 @@ use jiff::tz::TimeZone;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tokio::sync::{mpsc, oneshot};
 
+pub use alarm::{AlarmChange, AlarmStatus, MAX_HISTORY_ANSWER};
 pub use backup::restore;
+pub use booked::{Booked, reservation_key};
+pub use journal::Journal;
+pub use minute::{
+    Dimensions, LeftOut, MinuteEffects, MinuteQuery, Oldest, Outbox, OutboxState, Seal, Values,
+    Waiting, last_due, minute_at,
+};
+pub use mute::MAX_MUTES;
+pub use notice::{Claim, MAX_NOTICES, NoticeQueue, Queued, Told};
 pub use published::{
     ActivityLabels, CLIENT_COST, COST, DURATION_BOUNDS_MS, Difference, Durations, Growth, REQUESTS,
     SEPARATOR, UNPRICED, UsageLabels,
@@ -202,13 +217,35 @@ enum Job {
         now: Timestamp,
         answer: oneshot::Sender<Result<bool, StoreError>>,
     },
+    /// Tells which of these reservations a report names.
+    Settled {
+        reservations: Vec<i64>,
+        answer: oneshot::Sender<Result<Vec<i64>, StoreError>>,
+    },
     /// Tells the debts of what was published.
     Debt {
         answer: oneshot::Sender<Difference>,
     },
+    /// Tells all that was booked since a time, between two commits.
+    Rebook {
+        from: Timestamp,
+        visit: Rebook,
+        answer: oneshot::Sender<Result<(), StoreError>>,
+    },
     /// A small change by itself, in the order of the queue.
     Change(Change),
     Stop,
+}
+
+/// Takes what was booked, one by one, and `None` when that was all.
+pub type Rebooking = Box<dyn FnMut(Option<Booked>) + Send>;
+
+struct Rebook(Rebooking);
+
+impl fmt::Debug for Rebook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Rebook")
+    }
 }
 
 /// Changes rows in a transaction that is its own, and answers whoever asked.
@@ -355,6 +392,29 @@ impl Ledger {
         let (answer, answered) = oneshot::channel();
         self.send(Job::Debt { answer })?;
         answered.await.map_err(|_| QueryError::Dropped)
+    }
+
+    /// Tells `visit` all that was booked since a time, by quarter hour, between two commits: what
+    /// later commits book comes after it and is not in it.
+    pub async fn rebook(&self, from: Timestamp, visit: Rebooking) -> Result<(), QueryError> {
+        let (answer, answered) = oneshot::channel();
+        let visit = Rebook(visit);
+        self.send(Job::Rebook {
+            from,
+            visit,
+            answer,
+        })?;
+        Ok(answered.await.map_err(|_| QueryError::Dropped)??)
+    }
+
+    /// Which of these reservations the ledger has a settlement of.
+    pub async fn settled(&self, reservations: Vec<i64>) -> Result<Vec<i64>, QueryError> {
+        let (answer, answered) = oneshot::channel();
+        self.send(Job::Settled {
+            reservations,
+            answer,
+        })?;
+        Ok(answered.await.map_err(|_| QueryError::Dropped)??)
     }
 
     /// Usage in a range, grouped and sorted by the group's keys.

@@ -6,7 +6,13 @@ use super::StoreError;
 
 /// The version that this build writes. Every change of the schema appends a step to
 /// [`MIGRATIONS`]; a step that has shipped never changes.
-const MIGRATIONS: &[&str] = &[include_str!("schema_1.sql"), include_str!("schema_4.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("schema_1.sql"),
+    include_str!("schema_2.sql"),
+    include_str!("schema_3.sql"),
+    include_str!("schema_4.sql"),
+    include_str!("schema_5.sql"),
+];
 
 /// Brings the tables to the newest version, or refuses a store from a newer build.
 pub(super) fn migrate(connection: &mut Connection) -> Result<(), StoreError> {

@@ -1,14 +1,17 @@
--- Keys lie in sorted runs now, not in trees: a commit then writes no page for a key alone. The
--- keys of reports that are in no run are made from their rows when the ledger is opened.
-DROP TABLE fact_key;
-DROP TABLE join_key;
-DROP TABLE join_more;
--- A run holds the keys of the reports numbered above the run before it, up to `last`. Its blocks
--- are numbered from `block` on; `edges` are their first keys, 8 bytes each.
-CREATE TABLE key_run (
-    id INTEGER PRIMARY KEY,
-    level INTEGER NOT NULL, last INTEGER NOT NULL, entries INTEGER NOT NULL,
-    block INTEGER NOT NULL, edges BLOB NOT NULL, filter BLOB NOT NULL
-);
--- Entries of 14 bytes: the key, then the number of the report; sorted.
-CREATE TABLE key_block (id INTEGER PRIMARY KEY, bytes BLOB NOT NULL);
+-- The role that a gateway claimed for somebody.
+ALTER TABLE identity ADD COLUMN role TEXT;
+
+-- Requests whose quota windows are told by their reservation, not by the time they ended: what
+-- moves from the quarter hour of the usage to that of the reservation.
+CREATE TABLE booking_shift (
+    quarter INTEGER NOT NULL,
+    identity INTEGER NOT NULL,
+    sku INTEGER NOT NULL,
+    input INTEGER NOT NULL,
+    output INTEGER NOT NULL,
+    cache_read INTEGER NOT NULL,
+    cache_write INTEGER NOT NULL,
+    requests INTEGER NOT NULL,
+    cost INTEGER NOT NULL, -- pico-USD
+    PRIMARY KEY (quarter, identity, sku)
+) STRICT, WITHOUT ROWID;

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 
 use crate::model::directory::{Attributed, Directory};
 use crate::model::identity::Identity;
+use crate::model::minute::Dimension;
 use crate::model::price::{PriceTable, WriteLifetime};
 use crate::model::tokens::Tokens;
 use crate::model::usage::{Sku, UsageRecord, source};
@@ -27,6 +28,8 @@ pub struct Terms {
     /// Sources of request reports, preferred first.
     pub order: Vec<String>,
     pub control: Vec<ControlRule>,
+    /// Sets of dimensions by which minutes are kept apart, besides the totals.
+    pub dimensions: Vec<Vec<Dimension>>,
 }
 
 /// Sources outside the configured order come after it, told apart by their names.
@@ -61,7 +64,7 @@ impl Terms {
     }
 
     /// tallyd's own estimate in pico-USD, or `None` if a price is missing.
-    pub(super) fn cost(&self, tokens: &Tokens, sku: &Sku) -> Option<i64> {
+    pub fn cost(&self, tokens: &Tokens, sku: &Sku) -> Option<i64> {
         let cost = self.prices.cost(tokens, sku, self.unknown_write).cost?;
         i64::try_from(cost.0).ok()
     }

@@ -5,8 +5,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::StoreError;
 use super::span::Spans;
+use super::{StoreError, alarm};
 
 /// Seconds in a day.
 const DAY: i64 = 86_400;
@@ -81,6 +81,7 @@ fn prune(
     prune_keys(connection, CUMULATIVE, &mut walk.cumulative, before_day)?;
     prune_scopes(connection, &mut walk.session, before_day * 96)?;
     let sums = prune_sums(connection, now.as_second().div_euclid(DAY) - KEEP_SUMS_DAYS)?;
+    alarm::prune(connection, now)?;
     Ok(facts == FACTS_PER_ROUND || sums)
 }
 

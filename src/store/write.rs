@@ -18,10 +18,12 @@ use rusqlite::{Connection, params};
 use self::take::Impersonal;
 use self::told::Told;
 use super::StoreError;
+use super::booked::{Booked, Bookings};
 use super::cover::{QUARTERS_PER_DAY, Scopes};
 use super::dict::Dictionaries;
 use super::fact::{Fact, Hash, State, Statements, short_of};
 use super::keys::Keys;
+use super::minute::{self, MinuteEffects, Moment, Moments};
 use super::numbers::{NumberMap, NumberSet};
 use super::published::{
     ActivityLabels, CLIENT_COST, COST, Difference, Growth, Published, SEPARATOR, UNPRICED,
@@ -54,7 +56,8 @@ const DAY_MS: i64 = 86_400_000;
 pub(super) struct Memory {
     pub(super) dictionaries: Dictionaries,
     pub(super) published: Published,
-    keys: Keys,
+    pub(super) keys: Keys,
+    pub(super) minutes: minute::Keys,
     /// The highest number given to a report.
     pub(super) last_fact: i64,
 }
@@ -70,6 +73,7 @@ impl Memory {
         Ok(Self {
             dictionaries: Dictionaries::load(connection)?,
             published: Published::load(connection)?,
+            minutes: minute::Keys::default(),
             // A number that a run of keys knows is not given again, though its report is gone.
             last_fact: last.max(keys.stored_to()),
             keys,
@@ -85,6 +89,9 @@ pub struct Effects {
     pub active: Vec<(Arc<Identity>, Timestamp)>,
     /// Reports by source name and what became of them.
     pub reports: HashMap<(Arc<str>, &'static str), u64>,
+    /// What quota windows count.
+    pub booked: Vec<Booked>,
+    pub minutes: MinuteEffects,
 }
 
 /// A commit under way.
@@ -94,6 +101,7 @@ pub(super) struct Commit<'a> {
     terms: &'a Terms,
     spans: &'a Spans,
     statements: Statements<'a>,
+    now_ms: i64,
     received: i64,
     /// Reports of earlier commits, as far as they were needed.
     facts: NumberMap<i64, Fact>,
@@ -109,6 +117,7 @@ pub(super) struct Commit<'a> {
     scopes: Scopes,
     sums: rollup::Differences,
     control: super::control::Totals,
+    bookings: Bookings,
     published: NumberMap<i64, Difference>,
     /// By SKU: durations, and how many are taken back.
     durations: NumberMap<i64, (Vec<u32>, u64)>,
@@ -118,6 +127,7 @@ pub(super) struct Commit<'a> {
     impersonal: NumberMap<(usize, usize), Impersonal>,
     active: NumberMap<i64, i64>,
     reports: HashMap<(Arc<str>, &'static str), u64>,
+    moments: Moments,
     /// Identities and SKUs of this commit by address: doors share them within a delivery.
     seen_identities: NumberMap<usize, i64>,
     seen_skus: NumberMap<usize, i64>,
@@ -144,6 +154,7 @@ impl<'a> Commit<'a> {
             memory,
             terms,
             spans,
+            now_ms: now.as_millisecond(),
             received: now.as_millisecond().div_euclid(DAY_MS),
             facts: NumberMap::default(),
             fresh: Vec::new(),
@@ -156,6 +167,7 @@ impl<'a> Commit<'a> {
             scopes: Scopes::default(),
             sums: NumberMap::default(),
             control: NumberMap::default(),
+            bookings: Bookings::default(),
             published: NumberMap::default(),
             durations: NumberMap::default(),
             activities: HashMap::new(),
@@ -163,6 +175,7 @@ impl<'a> Commit<'a> {
             impersonal: NumberMap::default(),
             active: NumberMap::default(),
             reports: HashMap::new(),
+            moments: Moments::default(),
             seen_identities: NumberMap::default(),
             seen_skus: NumberMap::default(),
         })
@@ -256,6 +269,8 @@ impl<'a> Commit<'a> {
         for (key, source, sums) in excess.sums {
             self.sums.entry(key).or_default().add(&sums, 1);
             self.control_counted(key, source, &sums);
+            self.bookings.excess(key, &sums);
+            self.note_excess(key, &sums)?;
         }
         let mut released = excess.released;
         for (series, difference) in excess.published {
@@ -299,6 +314,9 @@ impl<'a> Commit<'a> {
         }
         rollup::apply(self.connection, self.spans, self.sums)?;
         super::control::apply(self.connection, self.control)?;
+        let booked = self
+            .bookings
+            .write(self.connection, &self.memory.dictionaries)?;
         super::activity::apply(self.connection, self.activity_sums)?;
         self.memory
             .keys
@@ -320,6 +338,14 @@ impl<'a> Commit<'a> {
             activities: published.apply_activities(self.connection, self.activities)?,
             durations: published.apply_durations(self.connection, durations)?,
         };
+        let Memory {
+            minutes: keys,
+            dictionaries,
+            ..
+        } = &mut *self.memory;
+        let minutes =
+            self.moments
+                .write(self.connection, keys, dictionaries, self.terms, self.now_ms)?;
         let mut active = Vec::with_capacity(self.active.len());
         for (identity, at_ms) in self.active {
             let dictionaries = &mut self.memory.dictionaries;
@@ -332,6 +358,8 @@ impl<'a> Commit<'a> {
             growth,
             active,
             reports: self.reports,
+            booked,
+            minutes,
         })
     }
 
@@ -412,10 +440,34 @@ impl<'a> Commit<'a> {
             .transpose()
     }
 
+    /// Counters count in quarter hours: in the present one now, in one before at its end.
+    fn note_excess(&mut self, (quarter, identity, sku): rollup::Key, sums: &Sums) -> Result<()> {
+        let start = super::span::start_of(quarter).as_millisecond();
+        let end = super::span::start_of(quarter + 1).as_millisecond() - 1;
+        let moment = Moment {
+            at_ms: self.now_ms.clamp(start, end),
+            identity,
+            sku: Some(sku),
+            tokens: sums.tokens.iter().sum(),
+            requests: sums.requests,
+            ..Moment::default()
+        };
+        let model = &self.memory.dictionaries.skus.get(sku)?.model;
+        self.moments.excess(moment, model);
+        Ok(())
+    }
+
     fn note_active(&mut self, identity: i64, at_ms: i64) {
         let last = self.active.entry(identity).or_insert(at_ms);
         *last = at_ms.max(*last);
     }
+}
+
+/// The key under which reports with a reservation are found.
+pub(super) fn reservation_key(id: &str) -> i64 {
+    let mut hash = Hash::new("reservation");
+    hash.text(id);
+    hash.short()
 }
 
 fn add(sum: &mut Difference, difference: &Difference, sign: i64) {

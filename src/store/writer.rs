@@ -11,7 +11,7 @@ use super::open::StoreFile;
 use super::span::Spans;
 use super::terms::Terms;
 use super::write::{Commit, Effects, Memory};
-use super::{AppendError, Change, CommitReport, Job, OnCommit, StoreError, upkeep};
+use super::{AppendError, Change, CommitReport, Job, OnCommit, Rebook, StoreError, booked, upkeep};
 use crate::clock::{Clock, Stopwatch};
 use crate::model::usage::{Intake, Receipt};
 
@@ -63,6 +63,24 @@ impl Writer {
                 }
                 Job::Debt { answer } => {
                     let _ = answer.send(self.memory.published.debt());
+                }
+                Job::Settled {
+                    reservations,
+                    answer,
+                } => {
+                    let known = self.memory.keys.known(&self.file.connection, reservations);
+                    // The one who asked may have gone.
+                    let _ = answer.send(known);
+                }
+                Job::Rebook {
+                    from,
+                    visit: Rebook(mut visit),
+                    answer,
+                } => {
+                    let dictionaries = &self.memory.dictionaries;
+                    let told = booked::since(&self.file.connection, dictionaries, from, &mut visit);
+                    // Whoever asked may have gone; what was told stays told.
+                    let _ = answer.send(told);
                 }
                 Job::Change(Change(work)) => work(&mut self.file.connection),
                 Job::Stop => break,

@@ -14,7 +14,11 @@ use sha2::{Digest, Sha256};
 
 const PAGE: &str = include_str!("page.html");
 const STYLE: &str = include_str!("page.css");
-const SCRIPT: &str = include_str!("page.js");
+const SCRIPT: &str = concat!(
+    "\"use strict\";\n",
+    include_str!("charts.js"),
+    include_str!("page.js")
+);
 
 /// Builds the router of the page.
 pub fn router() -> Router {
@@ -125,6 +129,7 @@ mod tests {
         let links = [
             "/metrics",
             "/api/v1/usage",
+            "/api/v1/minutes?metric=requests_per_minute",
             "/api/v1/openapi.json",
             "/api/v1/sources",
             "/healthz",

@@ -17,8 +17,8 @@ const FLOORS: [&[&str]; 6] = [
 /// Imports within a floor. Jobs and doors have none: they never know each other.
 const WITHIN: [(&str, &[&str]); 7] = [
     ("record", &["registry", "series", "store"]),
-    ("series", &["store"]),
-    ("notify", &["store"]),
+    ("series", &["registry", "store"]),
+    ("notify", &["store", "aws"]),
     ("app", &["serve", "telemetry"]),
     ("demo", &["app", "serve", "telemetry"]),
     ("cli", &["app", "serve", "telemetry", "demo"]),

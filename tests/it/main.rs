@@ -13,13 +13,26 @@
     reason = "counts are exact: whole numbers far below 2^53"
 )]
 
+mod alarms;
+mod dashboards;
+mod deploy;
 mod facts;
 mod floors;
 mod harness;
 mod kill;
+mod minutes;
 mod once;
 mod operation;
+mod peer_account;
+mod peer_bedrock;
+mod peer_cloudwatch;
+mod peer_dashboards;
+mod peer_notify;
 mod peer_otel;
 mod peer_prometheus;
+mod peer_proxy;
+mod peer_rules;
+mod peers;
 mod privacy;
+mod promql;
 mod sessions;

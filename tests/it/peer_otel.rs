@@ -1,15 +1,9 @@
 //! The Python OpenTelemetry SDK sends to the daemon.
 
-use std::path::PathBuf;
 use std::process::Command;
 
 use crate::harness::{Daemon, Place};
-
-/// Made by `scripts/test.sh`.
-fn python() -> PathBuf {
-    let target = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
-    target.parent().unwrap().join("peers/otel/bin/python")
-}
+use crate::peers::python;
 
 async fn send(protocol: &'static str, daemon: &Daemon, temporality: &'static str) {
     let endpoint = match protocol {

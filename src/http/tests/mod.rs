@@ -4,6 +4,7 @@ mod bad_input;
 mod description;
 mod figures;
 mod litellm;
+mod mutes;
 mod properties;
 mod records;
 mod routes;
@@ -21,8 +22,11 @@ use serde_json::Value;
 use tower::ServiceExt;
 
 use super::*;
+use crate::aws::Aws;
+use crate::config::{Config, Environment};
 use crate::model::access::{Binding, Grant, Scope, hash_token};
 use crate::model::catalogue::Kind;
+use crate::notify::Setup;
 use crate::record::testing::Scratch;
 
 /// The time at which all of these tests take place.
@@ -56,11 +60,29 @@ fn api() -> Api {
     // The closure below keeps the ledger's folder until the API is dropped.
     let scratch = Scratch::new(clock.clone());
     let recorder = scratch.recorder.clone();
+    let (quota, _) = Quota::open(
+        scratch.folder(),
+        Arc::new(ArcSwap::from_pointee(crate::store::Terms::default())),
+        Arc::default(),
+    )
+    .expect("a fresh journal");
+    let config = Config::parse("", &Environment::default()).expect("defaults are valid");
+    let setup = Setup {
+        ledger: recorder.ledger().clone(),
+        client: crate::notify::client(None).expect("a client"),
+        aws: Aws::new(&config.aws).expect("a set-up"),
+        config: Arc::new(ArcSwap::from_pointee(config)),
+        instance: "host".to_owned(),
+        started: now(),
+    };
     Api {
+        notify: Arc::new(Notify::new(&setup)),
+        quota,
         clock,
         access: Arc::default(),
         names: Arc::default(),
         ledger: recorder.ledger().clone(),
+        alarms: Arc::default(),
         recorder,
         heard: Arc::default(),
         readiness: Arc::default(),
@@ -82,6 +104,9 @@ fn api() -> Api {
             bytes: 1_000_000,
             ..BodyLimits::default()
         },
+        cloudwatch: Config::parse("", &Environment::default())
+            .expect("defaults are valid")
+            .cloudwatch,
     }
 }
 
@@ -121,6 +146,12 @@ struct Answer {
 impl Answer {
     fn json(&self) -> Value {
         serde_json::from_slice(&self.body).expect("the answer is JSON")
+    }
+
+    /// The code of a problem; empty if it is none.
+    fn json_code(&self) -> String {
+        let body: Value = serde_json::from_slice(&self.body).unwrap_or_default();
+        body["code"].as_str().unwrap_or_default().to_owned()
     }
 
     fn header(&self, name: &str) -> &str {

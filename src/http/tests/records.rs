@@ -117,6 +117,7 @@ fn a_full_record_keeps_every_field() {
             project: Some(boxed("checkout")),
             department: Some(boxed("retail")),
             cost_center: Some(boxed("cc-42")),
+            role: None,
         }
         .into(),
         sku: record.sku.clone(),

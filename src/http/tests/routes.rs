@@ -29,7 +29,7 @@ async fn ask(router: &Router, method: &str, path: &str, token: Option<&str>) -> 
 #[tokio::test]
 async fn each_route_asks_for_its_scope() {
     let guarded = router(Arc::new(guarded_api()), Router::new());
-    let routes: [(&str, &str, &[Scope]); 8] = [
+    let routes: &[(&str, &str, &[Scope])] = &[
         ("POST", "/api/v1/usage/events", &[Scope::Ingest]),
         ("POST", "/api/v1/usage/litellm", &[Scope::Ingest]),
         ("GET", "/api/v1/usage", &[Scope::Read]),
@@ -39,9 +39,40 @@ async fn each_route_asks_for_its_scope() {
             "/api/v1/users/alice/usage",
             &[Scope::Read, Scope::Quota],
         ),
+        ("POST", "/api/v1/quota/check", &[Scope::Quota]),
+        ("POST", "/api/v1/quota/reservations", &[Scope::Quota]),
+        ("GET", "/api/v1/quota/reservations/1", &[Scope::Quota]),
+        (
+            "POST",
+            "/api/v1/quota/reservations/1/settle",
+            &[Scope::Quota],
+        ),
+        (
+            "POST",
+            "/api/v1/quota/reservations/1/release",
+            &[Scope::Quota],
+        ),
+        (
+            "POST",
+            "/api/v1/quota/reservations/1/extend",
+            &[Scope::Quota],
+        ),
+        (
+            "GET",
+            "/api/v1/quota/balances?user=alice",
+            &[Scope::Read, Scope::Quota],
+        ),
+        (
+            "GET",
+            "/api/v1/quota/policies",
+            &[Scope::Read, Scope::Quota],
+        ),
         ("GET", "/api/v1/sources", &[Scope::Read]),
         ("GET", "/metrics", &[Scope::Read]),
+        ("GET", "/api/v1/alarms", &[Scope::Read]),
+        ("POST", "/api/v1/alarms/backtest", &[Scope::Read]),
         ("POST", "/api/v1/store/backup", &[]),
+        ("GET", "/api/v1/cloudwatch/plan", &[Scope::Read]),
     ];
     for (method, path, scopes) in routes {
         let answer = ask(&guarded, method, path, None).await;
@@ -60,9 +91,11 @@ async fn each_route_asks_for_its_scope() {
         for scope in Scope::ALL {
             let answer = ask(&guarded, method, path, Some(scope.name())).await;
             let allowed = scope == Scope::Admin || scopes.contains(&scope);
-            assert_eq!(answer.status != 403, allowed, "{path} {scope:?}");
+            // Others may be turned away for want of a policy.
+            let code = answer.json_code();
+            assert_eq!(code != "scope_missing", allowed, "{path} {scope:?}");
             if !allowed {
-                assert_eq!(answer.problem().1, "scope_missing");
+                assert_eq!(answer.problem(), (403, "scope_missing".to_owned()));
             }
         }
     }
@@ -184,4 +217,38 @@ async fn a_backup_goes_to_an_absolute_path() {
         let answer = backup(body).await;
         assert_eq!(answer.problem(), (400, "invalid_body".to_owned()), "{body}");
     }
+}
+
+#[tokio::test]
+async fn a_plan_of_cloudwatch_tells_metrics_and_prices() {
+    let api = Arc::new(api());
+    let minute = crate::store::minute_at(api.clock.now()) - 1;
+    let seal = crate::store::Seal {
+        minute,
+        is_whole: true,
+        gauges: Vec::new(),
+        objective: 0.99,
+        outbox: crate::store::Outbox::Leave,
+        keep_from: 0,
+    };
+    api.ledger.seal(seal).await.expect("it is sealed");
+    let router = router(Arc::clone(&api), Router::new());
+    let answer = ask(&router, "GET", "/api/v1/cloudwatch/plan?alarms=3", None).await;
+    let plan = answer.json();
+    let names: Vec<_> = plan["metrics"]
+        .as_array()
+        .expect("metrics")
+        .iter()
+        .collect();
+    assert_eq!(
+        names[0],
+        &json!({"metric": "code_lines_generated", "dimensions": {}, "unit": "Count"})
+    );
+    assert_eq!(names.len(), 4);
+    assert_eq!(
+        plan["prices_usd"],
+        json!({"metrics": "1.20", "calls": "0.438", "alarms": "0.30", "total": "1.938"})
+    );
+    let answer = ask(&router, "GET", "/api/v1/cloudwatch/plan?alarms=some", None).await;
+    assert_eq!(answer.problem(), (400, "invalid_parameter".to_owned()));
 }

@@ -23,6 +23,59 @@ pub const DISK_UTILIZATION: &Desc = &gauge(
     "Share of a file system that is not available to users, 0 to 1.",
 );
 
+pub const LEDGER_DISK_UTILIZATION: &Desc = &gauge(
+    "tallyd_ledger_disk_utilization_ratio",
+    "ratio",
+    &[],
+    "Share of the file system with the ledger that is not available to users, 0 to 1.",
+);
+
+pub const TELEMETRY_SILENT: &Desc = &gauge(
+    "tallyd_telemetry_silent_seconds",
+    "seconds",
+    &[],
+    "Time without any report while Bedrock says that models are used, in seconds; 0 while \
+     reports come, absent where Bedrock is not asked.",
+);
+
+pub const MINUTE_LEFT_OUT: &Desc = &counter(
+    "tallyd_minute_left_out_total",
+    "",
+    &["reason"],
+    "Facts that are in the ledger but in no minute, by reason: too_old, negative_correction, \
+     clock_back.",
+);
+
+pub const MINUTE_LEFT_OUT_TOKENS: &Desc = &counter(
+    "tallyd_minute_left_out_tokens_total",
+    "tokens",
+    &["reason"],
+    "Tokens of facts that are in no minute; of negative corrections those that minutes hold and \
+     the ledger does not count any more.",
+);
+
+pub const MINUTE_FOLDED: &Desc = &counter(
+    "tallyd_minute_folded_total",
+    "",
+    &[],
+    "Additions to minutes whose dimensions became other, because a minute had too many series.",
+);
+
+pub const CLOUDWATCH_BACKLOG: &Desc = &gauge(
+    "tallyd_cloudwatch_backlog_seconds",
+    "seconds",
+    &[],
+    "Age of the oldest datapoint that CloudWatch has not taken, in seconds; 0 if none waits.",
+);
+
+pub const CLOUDWATCH_DATAPOINTS: &Desc = &counter(
+    "tallyd_cloudwatch_datapoints_total",
+    "",
+    &["result"],
+    "Datapoints for CloudWatch by what became of them: delivered, rejected, expired (too old), or \
+     ambiguous, whose call got no answer.",
+);
+
 pub const BUILD_INFO: &Desc = &gauge(
     "tallyd_build_info",
     "",
@@ -171,6 +224,59 @@ pub const CONFIG_LAST_RELOAD: &Desc = &gauge(
     "Time of the last good reading of the configuration in seconds since 1970.",
 );
 
+pub const AWS_PROBLEM: &Desc = &gauge(
+    "tallyd_aws_problem",
+    "",
+    &["action"],
+    "1 while an action on AWS fails for its set-up: the action's name in IAM, or credentials; \
+     /readyz tells the line.",
+);
+
+pub const CLOUDWATCH_WAITING: &Desc = &gauge(
+    "tallyd_cloudwatch_waiting_datapoints",
+    "",
+    &[],
+    "Datapoints that CloudWatch has not taken yet.",
+);
+
+pub const CLOUDWATCH_CALLS: &Desc = &counter(
+    "tallyd_cloudwatch_calls_total",
+    "",
+    &["result"],
+    "PutMetricData calls: taken, throttled, fault, lost (no answer), unreachable, denied, \
+     unaccepted (credentials), invalid, too_large, refused.",
+);
+
+pub const CLOUDWATCH_FOLDED: &Desc = &gauge(
+    "tallyd_cloudwatch_folded_series",
+    "",
+    &[],
+    "Combinations of dimension values that are sent to CloudWatch as other today, for the bound \
+     on metrics.",
+);
+
+pub const NOTIFICATIONS: &Desc = &counter(
+    "tallyd_notifications_total",
+    "",
+    &["target", "result"],
+    "Notices about alarms, by target and by what became of them; docs/notifications.md names the \
+     results.",
+);
+
+pub const NOTIFICATIONS_WAITING: &Desc = &gauge(
+    "tallyd_notifications_waiting",
+    "",
+    &["target"],
+    "Notices about alarms that wait, those held back by a maintenance window included.",
+);
+
+pub const NOTIFICATIONS_OLDEST: &Desc = &gauge(
+    "tallyd_notifications_oldest_age_seconds",
+    "seconds",
+    &["target"],
+    "Age of the oldest notice that could have been told, in seconds; 0 if there is none.",
+);
+
 pub const HTTP_REQUESTS: &Desc = &counter(
     "tallyd_http_requests_total",
     "",
@@ -232,3 +338,38 @@ pub const PROCESS_START_TIME: &Desc = &gauge(
 );
 
 pub const PROCESS_THREADS: &Desc = &gauge("process_threads", "", &[], "Threads of the process.");
+
+pub const ALARM_STATE: &Desc = &gauge(
+    "tallyd_alarm_state",
+    "",
+    &["alarm", "severity", "state"],
+    "1 for the state that an alarm is in, 0 for the others.",
+);
+
+pub const ALARM_TRANSITIONS: &Desc = &counter(
+    "tallyd_alarm_transitions_total",
+    "",
+    &["alarm", "state"],
+    "Changes of an alarm's state, by the new one.",
+);
+
+pub const ALARM_EVALUATION_DURATION: &Desc = &gauge(
+    "tallyd_alarm_evaluation_seconds",
+    "seconds",
+    &[],
+    "Duration of the last evaluation of all alarms in seconds.",
+);
+
+pub const ALARM_LAST_EVALUATION: &Desc = &gauge(
+    "tallyd_alarm_last_evaluation_timestamp_seconds",
+    "seconds",
+    &[],
+    "End of the last minute that alarms were evaluated for in seconds since 1970.",
+);
+
+pub const ALARMS_RELOAD_SUCCESS: &Desc = &gauge(
+    "tallyd_alarms_reload_success",
+    "",
+    &[],
+    "1 if the alarm files were good when they were read last, else 0: the old alarms stay.",
+);

@@ -51,6 +51,39 @@ pub const API_REQUEST_DURATION: &Desc = &histogram(
 )
 .scaled(3);
 
+pub const TIME_TO_FIRST_TOKEN: &Desc = &histogram(
+    "claude_code_time_to_first_token_seconds",
+    "seconds",
+    &["provider", "model"],
+    &[
+        0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 7.5, 10.0, 20.0, 30.0, 60.0,
+    ],
+    "Time to the first token of answers in seconds, where the source tells it; since the start.",
+)
+.scaled(3);
+
+pub const THROTTLED: &Desc = &counter(
+    "claude_code_throttled_requests_total",
+    "",
+    &["provider", "model"],
+    "Requests that the provider refused for their rate (HTTP 429 and 529); since the start.",
+);
+
+pub const ERROR_SHARE: &Desc = &gauge(
+    "claude_code_error_share_ratio",
+    "ratio",
+    &[],
+    "Share of failed requests in the last five full minutes; absent with fewer than 20 requests.",
+);
+
+pub const BURN_RATE: &Desc = &gauge(
+    "claude_code_error_budget_burn_rate",
+    "",
+    &["window"],
+    "How many times faster than allowed errors come: fast is the lesser of 1 h and 5 min, slow \
+     that of 6 h and 30 min; absent with fewer than 20 requests in the shorter one.",
+);
+
 pub const ACTIVE_USERS: &Desc = &gauge(
     "claude_code_active_users",
     "",
@@ -87,10 +120,20 @@ pub const PULL_REQUESTS: &Desc = &counter(
 );
 
 pub const ACTIVE_TIME: &Desc = &counter(
-    "claude_code_active_time_total_seconds_total",
+    "claude_code_active_time_seconds_total",
     "seconds",
     &["user", "team", "type"],
     "Active time in seconds: user at the keyboard, cli for tools and models.",
+)
+.scaled(3);
+
+/// Exporters differ in what they make of `claude_code.active_time.total`: most drop the inner
+/// `total`, some keep it. Dashboards for both are about.
+pub const ACTIVE_TIME_LONG: &Desc = &counter(
+    "claude_code_active_time_total_seconds_total",
+    "seconds",
+    &["user", "team", "type"],
+    "The same as claude_code_active_time_seconds_total, under the name that some exporters give it.",
 )
 .scaled(3);
 

@@ -1,8 +1,12 @@
 //! From reports to requests: which reports tell of one, and what it adds to which sums.
 
+use crate::model::policy::Usage;
+use crate::store::booked::Booking;
+
+use super::minute::Before;
 use super::{
     Amounts, Arc, CLIENT_COST, COST, Commit, DAY_MS, Difference, Fact, HashMap, Identity,
-    MAX_NEIGHBOURS, NumberMap, NumberSet, Outcome, Result, State, Sums, Tokens, UNPRICED,
+    MAX_NEIGHBOURS, Moment, NumberMap, NumberSet, Outcome, Result, State, Sums, Tokens, UNPRICED,
     UsageLabels, add, by_kind, excess, once, quarter_of, requests_of,
 };
 
@@ -25,6 +29,8 @@ pub(super) struct Contribution {
     session: Option<i64>,
     device_day: Option<i64>,
     at_ms: i64,
+    booked_ms: i64,
+    reservation: Option<i64>,
     source: i64,
     tokens: Tokens,
     outcome: Outcome,
@@ -47,6 +53,22 @@ impl Contribution {
         match self.cost {
             Some(_) => 0,
             None => by_kind(&self.tokens).iter().sum(),
+        }
+    }
+
+    /// What quotas count; a request that failed is none.
+    fn booking(&self) -> Booking {
+        let failed = i64::from(self.outcome == Outcome::Error);
+        Booking {
+            identity: self.identity,
+            sku: self.sku,
+            at_ms: self.at_ms,
+            booked_ms: self.booked_ms,
+            reservation: self.reservation,
+            usage: Usage {
+                requests: 1 - failed,
+                ..Usage::of(&self.tokens, self.cost)
+            },
         }
     }
 
@@ -108,6 +130,12 @@ impl Commit<'_> {
             };
             let old = self.contribution(&members, first.state.cost)?;
             self.count(&old, -1);
+            let before = Before {
+                tokens: by_kind(&old.tokens).iter().sum(),
+                has_duration: members.iter().any(|fact| fact.duration_ms.is_some()),
+                has_ttft: members.iter().any(|fact| fact.ttft_ms.is_some()),
+            };
+            self.moments.reopen(first.id, before);
             if let Some(pin) = first.state.pin {
                 add(
                     self.published.entry(pin).or_default(),
@@ -154,6 +182,9 @@ impl Commit<'_> {
             let cost = self.terms.cost(&best.tokens, &sku);
             let contribution = self.contribution(members, cost)?;
             self.count(&contribution, 1);
+            let moment = moment_of(members, &contribution);
+            let reports = members.iter().map(|fact| fact.id);
+            self.moments.count(reports, moment);
             state.counted_as = Some(contribution.identity);
             state.cost = cost;
             state.pin = members.iter().find_map(|fact| pins.get(&fact.id)).copied();
@@ -176,6 +207,8 @@ impl Commit<'_> {
                     at_ms: contribution.at_ms,
                 });
             }
+        } else {
+            self.moments.drop(members.iter().map(|fact| fact.id));
         }
         Ok(state)
     }
@@ -287,6 +320,11 @@ impl Commit<'_> {
             session: members.iter().find_map(|fact| fact.session),
             device_day,
             at_ms: best.at_ms,
+            booked_ms: members
+                .iter()
+                .find_map(|fact| fact.booked_ms)
+                .unwrap_or(best.at_ms),
+            reservation: members.iter().find_map(|fact| fact.reservation),
             source: best.source,
             tokens: best.tokens,
             outcome: if refused && best.outcome == Outcome::Ok {
@@ -320,6 +358,7 @@ impl Commit<'_> {
         }
         self.scopes
             .request_of_day(day, counted.model, quarter, &counted.amounts, sign);
+        self.bookings.request(&counted.booking(), sign);
         if sign > 0 {
             self.note_active(counted.identity, counted.at_ms);
         }
@@ -327,5 +366,22 @@ impl Commit<'_> {
 
     fn duration(&mut self, counted: &Contribution) -> &mut (Vec<u32>, u64) {
         self.durations.entry(counted.sku).or_default()
+    }
+}
+
+/// What a request adds to minutes, told by its reports, best first.
+fn moment_of(members: &[&Fact], counted: &Contribution) -> Moment {
+    Moment {
+        at_ms: counted.at_ms,
+        identity: counted.identity,
+        sku: Some(counted.sku),
+        model: None,
+        tokens: by_kind(&counted.tokens).iter().sum(),
+        requests: 1,
+        outcome: Some(counted.outcome),
+        status_code: members.iter().find_map(|fact| fact.status_code),
+        duration_ms: members.iter().find_map(|fact| fact.duration_ms),
+        ttft_ms: members.iter().find_map(|fact| fact.ttft_ms),
+        lines: 0,
     }
 }

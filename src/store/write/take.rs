@@ -286,6 +286,11 @@ impl Commit<'_> {
         let label = self.memory.dictionaries.label(self.connection, &text)?;
         let key = (quarter, identity, metric.name(), label);
         *self.activity_sums.entry(key).or_default() += amount;
+        if metric == ActivityMetric::Lines && labels.first().is_some_and(|kind| &**kind == "added")
+        {
+            let model = labels.get(1).map(|model| &**model);
+            self.moments.lines(identity, at_ms, amount, model);
+        }
         let personal = !matches!(
             metric,
             ActivityMetric::Events | ActivityMetric::UnknownMetrics | ActivityMetric::ToolResults

@@ -1,0 +1,680 @@
+//! Admission: what is used and held under each limit, and the one step that decides.
+//!
+//! A [`Book`] is plain memory. Whoever owns it holds a lock around each call, so that a decision
+//! over all limits and its effect are one step: `posted + held + asked <= bound` for every
+//! limit, or nothing changes. Time is an argument. What was posted comes from the ledger alone.
+
+use std::collections::{BTreeSet, HashMap};
+use std::ops::Range;
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::policy::{Bound, Field, Limit, Mode, OnExpiry, Policy, Subject, Usage};
+use counter::Counter;
+use index::Index;
+
+mod counter;
+mod index;
+#[cfg(test)]
+mod tests;
+
+/// What a caller asks to hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// Made by the caller, unique for ever.
+    pub id: Box<str>,
+    pub subject: Subject,
+    pub estimate: Usage,
+    pub lease: SignedDuration,
+}
+
+/// How one limit stands for one subject.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// The index in the policy's limits.
+    pub limit: usize,
+    /// The values of the limit's `per`, joined.
+    pub scope: Box<str>,
+    /// With raises, in grains.
+    pub bound: Bound,
+    /// Posted, in grains; never below zero.
+    pub used: i128,
+    /// Held by live reservations, in grains.
+    pub held: i128,
+    pub window: Range<Timestamp>,
+}
+
+impl Standing {
+    /// What is left, in grains; `None` if the limit is unlimited.
+    #[must_use]
+    pub fn remaining(&self) -> Option<i128> {
+        match self.bound {
+            Bound::Unlimited => None,
+            Bound::At(bound) => Some((bound - self.used - self.held).max(0)),
+        }
+    }
+
+    /// By how much the bound is exceeded, in grains.
+    #[must_use]
+    pub fn over_by(&self) -> i128 {
+        match self.bound {
+            Bound::Unlimited => 0,
+            Bound::At(bound) => (self.used + self.held - bound).max(0),
+        }
+    }
+}
+
+/// The answer to a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Decision {
+    Allowed(Grant),
+    /// Some limits have no room now. Nothing was held.
+    Denied(Denial),
+}
+
+/// A hold that was made, or made before under the same id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grant {
+    pub expires_at: Timestamp,
+    pub standings: Vec<Standing>,
+    /// Limits in shadow mode that would have denied, by index.
+    pub shadow_denials: Vec<usize>,
+    pub replayed: bool,
+}
+
+/// Why there was no room.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Denial {
+    pub standings: Vec<Standing>,
+    /// Places in `standings` of the limits that denied.
+    pub violated: Vec<usize>,
+    /// True if a limit is smaller than the request itself: waiting does not help.
+    pub never: bool,
+    pub shadow_denials: Vec<usize>,
+}
+
+/// Why an operation on a reservation failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum QuotaError {
+    /// The id was used for something else.
+    #[error("the id was used with another body")]
+    Conflict,
+    #[error("no such reservation")]
+    Unknown,
+    /// It was settled, released, or its lease has ended.
+    #[error("the reservation has ended")]
+    Ended,
+    #[error("too many reservations are open for this subject")]
+    TooMany,
+}
+
+/// How a reservation stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    Live,
+    Settled,
+    Released,
+    Expired,
+}
+
+impl Phase {
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Live => "live",
+            Self::Settled => "settled",
+            Self::Released => "released",
+            Self::Expired => "expired",
+        }
+    }
+}
+
+/// A reservation with what it holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reservation {
+    pub subject: Subject,
+    pub estimate: Usage,
+    pub reserved_at: Timestamp,
+    pub expires_at: Timestamp,
+    pub phase: Phase,
+    /// What it was settled with.
+    pub settled: Option<Usage>,
+    /// When the phase ended; the book forgets it some time later.
+    ended_at: Option<Timestamp>,
+    holds: Vec<Hold>,
+}
+
+/// Grains held in one counter's window.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Hold {
+    limit: usize,
+    scope: Box<str>,
+    amount: i128,
+    /// The start of the window that is charged, whenever the settlement comes.
+    window: Timestamp,
+}
+
+/// What a settlement did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settlement {
+    /// More was used than held.
+    pub overage: bool,
+    /// The lease had ended before.
+    pub late: bool,
+    pub replayed: bool,
+}
+
+/// Ended reservations are answered from memory this long; after that the ledger knows them.
+const REMEMBER: SignedDuration = SignedDuration::from_mins(10);
+
+/// Counters and reservations under one policy.
+#[derive(Debug)]
+pub struct Book {
+    policy: Arc<Policy>,
+    index: Index,
+    /// By limit, then by scope.
+    counters: Vec<HashMap<Box<str>, Counter>>,
+    reservations: HashMap<Box<str>, Reservation>,
+    /// Live ones by the end of their lease, ended ones by when they are forgotten.
+    due: BTreeSet<(Timestamp, Box<str>)>,
+    open: HashMap<Box<str>, usize>,
+    max_open: usize,
+    scratch: String,
+}
+
+impl Book {
+    /// An empty book. A user has at most `max_open` live reservations.
+    #[must_use]
+    pub fn new(policy: Arc<Policy>, max_open: usize) -> Self {
+        Self {
+            index: Index::new(&policy.limits),
+            counters: policy.limits.iter().map(|_| HashMap::new()).collect(),
+            policy,
+            reservations: HashMap::new(),
+            due: BTreeSet::new(),
+            open: HashMap::new(),
+            max_open,
+            scratch: String::new(),
+        }
+    }
+
+    #[must_use]
+    pub fn policy(&self) -> &Arc<Policy> {
+        &self.policy
+    }
+
+    /// Live reservations.
+    #[must_use]
+    pub fn open(&self) -> usize {
+        self.open.values().sum()
+    }
+
+    /// How all limits of a subject stand. Holds nothing.
+    pub fn check(&mut self, subject: &Subject, estimate: &Usage, now: Timestamp) -> Decision {
+        let standings = self.standings(subject, now);
+        match self.judge(&standings, estimate) {
+            Ok(shadow_denials) => Decision::Allowed(Grant {
+                expires_at: now,
+                standings,
+                shadow_denials,
+                replayed: false,
+            }),
+            Err(verdict) => Decision::Denied(verdict.denial(standings)),
+        }
+    }
+
+    /// Holds the estimate under every limit that applies, or under none. The same request again
+    /// gets its hold again.
+    pub fn reserve(&mut self, request: &Request, now: Timestamp) -> Result<Decision, QuotaError> {
+        if let Some(known) = self.reservations.get(&request.id) {
+            return self.again(request, known.clone(), now);
+        }
+        let user = request.subject.get(Field::User);
+        if self.open.get(user).copied().unwrap_or(0) >= self.max_open {
+            return Err(QuotaError::TooMany);
+        }
+        let mut standings = self.standings(&request.subject, now);
+        let shadow_denials = match self.judge(&standings, &request.estimate) {
+            Ok(shadow_denials) => shadow_denials,
+            Err(verdict) => return Ok(Decision::Denied(verdict.denial(standings))),
+        };
+        let mut holds = Vec::with_capacity(standings.len());
+        for standing in &mut standings {
+            let unit = self.policy.limits[standing.limit].unit;
+            let amount = request.estimate.amount(unit, &self.policy.weights);
+            if let Some(counter) = self.counters[standing.limit].get_mut(&standing.scope) {
+                counter.held += amount;
+            }
+            standing.held += amount;
+            holds.push(Hold {
+                limit: standing.limit,
+                scope: standing.scope.clone(),
+                amount,
+                window: standing.window.start,
+            });
+        }
+        let expires_at = now.saturating_add(request.lease).unwrap_or(Timestamp::MAX);
+        self.keep(
+            request.id.clone(),
+            Reservation {
+                subject: request.subject.clone(),
+                estimate: request.estimate,
+                reserved_at: now,
+                expires_at,
+                phase: Phase::Live,
+                settled: None,
+                ended_at: None,
+                holds,
+            },
+        );
+        Ok(Decision::Allowed(Grant {
+            expires_at,
+            standings,
+            shadow_denials,
+            replayed: false,
+        }))
+    }
+
+    fn again(
+        &mut self,
+        request: &Request,
+        known: Reservation,
+        now: Timestamp,
+    ) -> Result<Decision, QuotaError> {
+        if known.subject != request.subject || known.estimate != request.estimate {
+            return Err(QuotaError::Conflict);
+        }
+        Ok(Decision::Allowed(Grant {
+            expires_at: known.expires_at,
+            standings: self.standings(&request.subject, now),
+            shadow_denials: Vec::new(),
+            replayed: true,
+        }))
+    }
+
+    fn keep(&mut self, id: Box<str>, reservation: Reservation) {
+        let user = reservation.subject.get(Field::User);
+        *self.open.entry(user.into()).or_default() += 1;
+        self.due.insert((reservation.expires_at, id.clone()));
+        self.reservations.insert(id, reservation);
+    }
+
+    /// Puts a live reservation back that was made before a restart, in the windows it was made in.
+    pub fn restore(&mut self, request: &Request, reserved_at: Timestamp, expires_at: Timestamp) {
+        if self.reservations.contains_key(&request.id) {
+            return;
+        }
+        let mut holds = Vec::new();
+        for standing in self.standings(&request.subject, reserved_at) {
+            let unit = self.policy.limits[standing.limit].unit;
+            let amount = request.estimate.amount(unit, &self.policy.weights);
+            if let Some(counter) = self.counters[standing.limit].get_mut(&standing.scope) {
+                counter.held += amount;
+            }
+            holds.push(Hold {
+                limit: standing.limit,
+                scope: standing.scope,
+                amount,
+                window: standing.window.start,
+            });
+        }
+        let reservation = Reservation {
+            subject: request.subject.clone(),
+            estimate: request.estimate,
+            reserved_at,
+            expires_at,
+            phase: Phase::Live,
+            settled: None,
+            ended_at: None,
+            holds,
+        };
+        self.keep(request.id.clone(), reservation);
+    }
+
+    /// Takes a hold back as if it had never been asked for.
+    pub fn forget(&mut self, id: &str) {
+        let Some(reservation) = self.reservations.get(id) else {
+            return;
+        };
+        self.end(id, Phase::Released, None, reservation.reserved_at);
+        self.reservations.remove(id);
+    }
+
+    /// Live reservations by id.
+    pub fn live(&self) -> impl Iterator<Item = (&str, &Reservation)> {
+        let live = |(_, known): &(&Box<str>, &Reservation)| known.phase == Phase::Live;
+        self.reservations
+            .iter()
+            .filter(live)
+            .map(|(id, known)| (&**id, known))
+    }
+
+    /// A reservation, live or ended a short while ago.
+    #[must_use]
+    pub fn reservation(&self, id: &str) -> Option<&Reservation> {
+        self.reservations.get(id)
+    }
+
+    /// Frees a hold and remembers what it was settled with. The charge itself is posted by the
+    /// ledger in the same step of the caller.
+    pub fn settle(
+        &mut self,
+        id: &str,
+        actual: &Usage,
+        now: Timestamp,
+    ) -> Result<Settlement, QuotaError> {
+        let known = self.reservations.get(id).ok_or(QuotaError::Unknown)?;
+        if let Some(settled) = known.settled {
+            if settled != *actual {
+                return Err(QuotaError::Conflict);
+            }
+            return Ok(Settlement {
+                overage: exceeds(actual, &known.estimate),
+                late: false,
+                replayed: true,
+            });
+        }
+        let late = known.phase == Phase::Expired;
+        if known.phase == Phase::Released {
+            return Err(QuotaError::Ended);
+        }
+        let overage = exceeds(actual, &known.estimate);
+        self.end(id, Phase::Settled, Some(*actual), now);
+        Ok(Settlement {
+            overage,
+            late,
+            replayed: false,
+        })
+    }
+
+    /// Frees a hold without a charge. Releasing twice is releasing once.
+    pub fn release(&mut self, id: &str, now: Timestamp) -> Result<(), QuotaError> {
+        let known = self.reservations.get(id).ok_or(QuotaError::Unknown)?;
+        match known.phase {
+            Phase::Settled => Err(QuotaError::Ended),
+            Phase::Released | Phase::Expired => Ok(()),
+            Phase::Live => {
+                self.end(id, Phase::Released, None, now);
+                Ok(())
+            }
+        }
+    }
+
+    /// Moves the end of a lease; never to an earlier time. Returns the end, and whether every
+    /// enforced limit still has room for what the hold does not cover.
+    pub fn extend(
+        &mut self,
+        id: &str,
+        lease: SignedDuration,
+        so_far: &Usage,
+        now: Timestamp,
+    ) -> Result<(Timestamp, bool), QuotaError> {
+        let known = self.reservations.get_mut(id).ok_or(QuotaError::Unknown)?;
+        if known.phase != Phase::Live {
+            return Err(QuotaError::Ended);
+        }
+        let until = now.saturating_add(lease).unwrap_or(Timestamp::MAX);
+        if until > known.expires_at {
+            self.due.remove(&(known.expires_at, Box::from(id)));
+            known.expires_at = until;
+            self.due.insert((until, id.into()));
+        }
+        let (expires_at, estimate) = (known.expires_at, known.estimate);
+        let subject = known.subject.clone();
+        let beyond = beyond(so_far, &estimate);
+        let standings = self.standings(&subject, now);
+        let goes_on = self.judge(&standings, &beyond).is_ok();
+        Ok((expires_at, goes_on))
+    }
+
+    /// Ends leases that are over and forgets what ended long ago. Returns what the limits charge
+    /// for reservations that nobody settled, with their ids.
+    pub fn expire(&mut self, now: Timestamp) -> Vec<(Box<str>, Subject, Usage)> {
+        let mut charges = Vec::new();
+        while let Some((due, id)) = self.due.first().cloned() {
+            if due > now {
+                break;
+            }
+            self.due.pop_first();
+            let Some(reservation) = self.reservations.get(&id) else {
+                continue;
+            };
+            if reservation.ended_at.is_some() {
+                self.reservations.remove(&id);
+                continue;
+            }
+            let charge = self.charge_of(reservation);
+            let subject = reservation.subject.clone();
+            self.end(&id, Phase::Expired, None, now);
+            charges.push((id, subject, charge));
+        }
+        charges
+    }
+
+    /// What the strictest of its limits charges for a lease that ended.
+    fn charge_of(&self, reservation: &Reservation) -> Usage {
+        let strictest = reservation
+            .holds
+            .iter()
+            .map(|hold| self.policy.limits[hold.limit].on_expiry)
+            .max_by_key(|on_expiry| match on_expiry {
+                OnExpiry::Release => 0,
+                OnExpiry::ChargeInput => 1,
+                OnExpiry::ChargeEstimate => 2,
+            });
+        match strictest {
+            Some(OnExpiry::ChargeEstimate) => reservation.estimate,
+            Some(OnExpiry::ChargeInput) => Usage {
+                output: 0,
+                ..reservation.estimate
+            },
+            _ => Usage::default(),
+        }
+    }
+
+    fn end(&mut self, id: &str, phase: Phase, settled: Option<Usage>, now: Timestamp) {
+        let Some(reservation) = self.reservations.get_mut(id) else {
+            return;
+        };
+        let was_live = reservation.phase == Phase::Live;
+        reservation.phase = phase;
+        reservation.settled = settled;
+        reservation.ended_at = Some(now);
+        if was_live {
+            self.due.remove(&(reservation.expires_at, Box::from(id)));
+            let forget = now.saturating_add(REMEMBER).unwrap_or(Timestamp::MAX);
+            self.due.insert((forget, id.into()));
+            for hold in &reservation.holds {
+                if let Some(counter) = self.counters[hold.limit].get_mut(&hold.scope) {
+                    counter.free(hold.window, hold.amount);
+                }
+            }
+            let user = reservation.subject.get(Field::User);
+            if let Some(open) = self.open.get_mut(user) {
+                *open -= 1;
+                if *open == 0 {
+                    self.open.remove(user);
+                }
+            }
+        }
+    }
+
+    /// Adds what the ledger counted, or takes back what it corrected, to the windows of `booked`.
+    pub fn post(&mut self, subject: &Subject, usage: &Usage, booked: Timestamp, now: Timestamp) {
+        let mut scope = std::mem::take(&mut self.scratch);
+        for limit in self.index.candidates(subject) {
+            let rule = &self.policy.limits[limit];
+            if !rule.applies(subject) {
+                continue;
+            }
+            rule.scope_into(subject, &mut scope);
+            let amount = usage.amount(rule.unit, &self.policy.weights);
+            let zone = &self.policy.zone;
+            let counter = counter_of(&mut self.counters[limit], &scope, rule, zone, now);
+            counter.post(amount, booked);
+        }
+        self.scratch = scope;
+    }
+
+    /// Every counter that has something, for metrics and for `verify`.
+    pub fn all(&mut self, now: Timestamp) -> Vec<Standing> {
+        let mut standings = Vec::new();
+        for (limit, counters) in self.counters.iter_mut().enumerate() {
+            let rule = &self.policy.limits[limit];
+            for (scope, counter) in counters {
+                counter.roll(rule.span, &self.policy.zone, now);
+                standings.push(standing(limit, scope, counter, &self.policy, now));
+            }
+        }
+        standings
+    }
+
+    /// Forgets counters that hold and count nothing.
+    pub fn prune(&mut self, now: Timestamp) {
+        for (limit, counters) in self.counters.iter_mut().enumerate() {
+            let span = self.policy.limits[limit].span;
+            counters.retain(|_, counter| {
+                counter.roll(span, &self.policy.zone, now);
+                !counter.is_empty()
+            });
+        }
+    }
+
+    fn standings(&mut self, subject: &Subject, now: Timestamp) -> Vec<Standing> {
+        let mut scope = std::mem::take(&mut self.scratch);
+        let mut standings = Vec::with_capacity(4);
+        for limit in self.index.candidates(subject) {
+            let rule = &self.policy.limits[limit];
+            if !rule.applies(subject) {
+                continue;
+            }
+            rule.scope_into(subject, &mut scope);
+            let zone = &self.policy.zone;
+            let counter = counter_of(&mut self.counters[limit], &scope, rule, zone, now);
+            standings.push(standing(limit, &scope, counter, &self.policy, now));
+        }
+        self.scratch = scope;
+        standings
+    }
+
+    /// Which limits have no room. `Ok` tells those in shadow mode that have none.
+    fn judge(&self, standings: &[Standing], asked: &Usage) -> Result<Vec<usize>, Verdict> {
+        let mut verdict = Verdict::default();
+        for (place, standing) in standings.iter().enumerate() {
+            let Bound::At(bound) = standing.bound else {
+                continue;
+            };
+            let rule = &self.policy.limits[standing.limit];
+            let amount = asked.amount(rule.unit, &self.policy.weights);
+            if standing.used + standing.held + amount <= bound {
+                continue;
+            }
+            if rule.mode == Mode::Shadow {
+                verdict.shadow_denials.push(standing.limit);
+                continue;
+            }
+            verdict.violated.push(place);
+            verdict.never |= amount > bound;
+        }
+        if verdict.violated.is_empty() {
+            Ok(verdict.shadow_denials)
+        } else {
+            Err(verdict)
+        }
+    }
+}
+
+#[derive(Default)]
+struct Verdict {
+    violated: Vec<usize>,
+    shadow_denials: Vec<usize>,
+    never: bool,
+}
+
+impl Verdict {
+    fn denial(self, standings: Vec<Standing>) -> Denial {
+        Denial {
+            standings,
+            violated: self.violated,
+            never: self.never,
+            shadow_denials: self.shadow_denials,
+        }
+    }
+}
+
+fn counter_of<'c>(
+    counters: &'c mut HashMap<Box<str>, Counter>,
+    scope: &str,
+    rule: &Limit,
+    zone: &jiff::tz::TimeZone,
+    now: Timestamp,
+) -> &'c mut Counter {
+    if !counters.contains_key(scope) {
+        counters.insert(scope.into(), Counter::new(rule.span, zone, now));
+    }
+    let counter = counters
+        .get_mut(scope)
+        .expect("it was put in where it was missing");
+    counter.roll(rule.span, zone, now);
+    counter
+}
+
+fn standing(
+    limit: usize,
+    scope: &str,
+    counter: &Counter,
+    policy: &Policy,
+    now: Timestamp,
+) -> Standing {
+    let rule = &policy.limits[limit];
+    Standing {
+        limit,
+        scope: scope.into(),
+        bound: raised(rule, scope, policy, now),
+        used: counter.posted().max(0),
+        held: counter.held,
+        window: counter.window(now),
+    }
+}
+
+/// The bound with the raises that hold now.
+fn raised(rule: &Limit, scope: &str, policy: &Policy, now: Timestamp) -> Bound {
+    let Bound::At(bound) = rule.bound else {
+        return Bound::Unlimited;
+    };
+    if policy.raises.is_empty() {
+        return Bound::At(bound);
+    }
+    let values: Vec<_> = scope.split(super::policy::SCOPE_SEPARATOR).collect();
+    let concerns = |matches: &std::collections::BTreeMap<Field, Vec<super::glob::Glob>>| {
+        matches.iter().all(|(field, patterns)| {
+            let place = rule.per.iter().position(|per| per == field);
+            let value = place.and_then(|place| values.get(place)).copied();
+            value.is_some_and(|value| patterns.iter().any(|p| p.matches(value)))
+        })
+    };
+    let more: i128 = policy
+        .raises
+        .iter()
+        .filter(|raise| raise.limit == rule.name && now < raise.until && concerns(&raise.matches))
+        .map(|raise| raise.add)
+        .sum();
+    Bound::At(bound + more)
+}
+
+fn exceeds(actual: &Usage, held: &Usage) -> bool {
+    beyond(actual, held) != Usage::default()
+}
+
+/// What is used beyond what is held, by kind.
+fn beyond(used: &Usage, held: &Usage) -> Usage {
+    Usage {
+        input: (used.input - held.input).max(0),
+        output: (used.output - held.output).max(0),
+        cache_read: (used.cache_read - held.cache_read).max(0),
+        cache_write: (used.cache_write - held.cache_write).max(0),
+        requests: (used.requests - held.requests).max(0),
+        cost: (used.cost - held.cost).max(0),
+    }
+}

@@ -1,0 +1,227 @@
+//! What a target is told in a round: pure.
+//!
+//! Each alarm's notices are looked at in their order. A target hears of a state only if it differs
+//! from what it heard last; what happened in a maintenance window is told by its outcome alone.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::model::alarm::State;
+use crate::model::notice::{Mute, is_news};
+use crate::store::{Claim, MAX_NOTICES, NoticeQueue, Queued};
+
+/// A notice that could not be delivered for this long is given up.
+pub(super) const GIVE_UP_AFTER: Duration = Duration::from_hours(24);
+
+/// Transitions in one message at most; the body stays below every target's limit.
+const MAX_TOGETHER: usize = 200;
+
+/// How transitions become messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Grouping {
+    /// Each is a message.
+    Each,
+    /// More than this many are one message.
+    Above(usize),
+    /// All are one message, and of each alarm only the last counts.
+    Outcome,
+}
+
+/// Why a notice is not told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Reason {
+    /// The target heard this state last.
+    Known,
+    /// It happened in a maintenance window, and something else after it.
+    Muted,
+    /// Something else happened after it, and only outcomes count here.
+    Superseded,
+    /// It could not be delivered in time.
+    Expired,
+    /// More waited than are kept.
+    Overflow,
+    /// Another version of tallyd wrote it.
+    Unreadable,
+}
+
+impl Reason {
+    /// True if someone should have heard of it.
+    pub(super) const fn is_loss(self) -> bool {
+        matches!(self, Self::Expired | Self::Overflow | Self::Unreadable)
+    }
+
+    /// The value of the label `result`.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Known => "known",
+            Self::Muted => "muted",
+            Self::Superseded => "superseded",
+            Self::Expired => "expired",
+            Self::Overflow => "overflow",
+            Self::Unreadable => "unreadable",
+        }
+    }
+}
+
+/// What to do now.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Plan {
+    pub(super) dropped: Vec<(i64, Reason)>,
+    /// Could be told from now on.
+    pub(super) opened: Vec<i64>,
+    /// In this order.
+    pub(super) messages: Vec<Vec<Queued>>,
+    /// Notices that wait, those in messages included.
+    pub(super) waiting: usize,
+    /// Since when the oldest one could have been told.
+    pub(super) oldest: Option<Timestamp>,
+}
+
+impl Plan {
+    /// What is to be written down before anything is sent.
+    pub(super) fn claim(&self) -> Claim {
+        Claim {
+            dropped: self.dropped.iter().map(|(id, _)| *id).collect(),
+            opened: self.opened.clone(),
+            sending: Vec::new(),
+        }
+    }
+}
+
+/// Plans a round. `budget` is the number of messages that may still go out in this minute.
+pub(super) fn plan(
+    queue: NoticeQueue,
+    mutes: &[Mute],
+    grouping: Grouping,
+    budget: usize,
+    now: Timestamp,
+) -> Plan {
+    let mut plan = Plan::default();
+    let unreadable = queue.unreadable.iter();
+    plan.dropped
+        .extend(unreadable.map(|id| (*id, Reason::Unreadable)));
+    let told = queue.told.iter().map(|told| {
+        let heard = &told.transition;
+        (heard.alarm.name.clone(), heard.to)
+    });
+    let mut told: HashMap<String, State> = told.collect();
+    let (open, batch) = sort_out(queue.waiting, &mut plan, now);
+    // What goes out first will have been heard by then.
+    for Queued { transition, .. } in &batch {
+        told.insert(transition.alarm.name.clone(), transition.to);
+    }
+    let to_tell = choose(open, &told, mutes, grouping, &mut plan, now);
+    let waits = |notice: &&Queued| notice.attempts > 0 && notice.due > now;
+    if batch.iter().chain(&to_tell).find(waits).is_some() {
+        // The target wants to be left alone, and nothing overtakes.
+        return plan;
+    }
+    if !batch.is_empty() {
+        // What may have been told goes out again as it was, before anything else.
+        plan.messages.push(batch);
+        return plan;
+    }
+    plan.messages = group(to_tell, grouping, budget);
+    plan
+}
+
+/// Gives up what is too old or too much; sets apart what was sent and may have been told.
+fn sort_out(waiting: Vec<Queued>, plan: &mut Plan, now: Timestamp) -> (Vec<Queued>, Vec<Queued>) {
+    let surplus = waiting.len().saturating_sub(MAX_NOTICES);
+    let mut open = Vec::new();
+    let mut batch: Vec<Queued> = Vec::new();
+    for (index, notice) in waiting.into_iter().enumerate() {
+        let is_too_old = notice.open_since.is_some_and(|since| {
+            now.duration_since(since).unsigned_abs() >= GIVE_UP_AFTER && now > since
+        });
+        if index < surplus {
+            plan.dropped.push((notice.id, Reason::Overflow));
+        } else if is_too_old {
+            plan.dropped.push((notice.id, Reason::Expired));
+        } else {
+            plan.waiting += 1;
+            plan.oldest = match (plan.oldest, notice.open_since) {
+                (Some(a), Some(b)) => Some(a.min(b)),
+                (a, b) => a.or(b),
+            };
+            let is_of_batch = batch
+                .first()
+                .is_none_or(|first| first.batch == notice.batch);
+            if notice.batch.is_some() && is_of_batch {
+                batch.push(notice);
+            } else {
+                open.push(notice);
+            }
+        }
+    }
+    (open, batch)
+}
+
+/// Chooses what is told now, in the order in which it came.
+fn choose(
+    open: Vec<Queued>,
+    told: &HashMap<String, State>,
+    mutes: &[Mute],
+    grouping: Grouping,
+    plan: &mut Plan,
+    now: Timestamp,
+) -> Vec<Queued> {
+    let mut chains: BTreeMap<String, Vec<Queued>> = BTreeMap::new();
+    for notice in open {
+        let name = notice.transition.alarm.name.clone();
+        chains.entry(name).or_default().push(notice);
+    }
+    let mut chosen = Vec::new();
+    for (alarm, chain) in chains {
+        let covered = |at| mutes.iter().any(|mute| mute.covers(&alarm, at));
+        if covered(now) {
+            continue;
+        }
+        let mut heard = told.get(&alarm).copied();
+        let last = chain.len() - 1;
+        for (index, notice) in chain.into_iter().enumerate() {
+            let transition = &notice.transition;
+            let is_last = index == last;
+            let dropped = if !is_last && covered(transition.at) {
+                Some(Reason::Muted)
+            } else if !is_last && grouping == Grouping::Outcome {
+                Some(Reason::Superseded)
+            } else if notice.due > now && notice.attempts == 0 {
+                break;
+            } else if !is_news(heard, transition.to) {
+                Some(Reason::Known)
+            } else {
+                None
+            };
+            if let Some(reason) = dropped {
+                plan.dropped.push((notice.id, reason));
+                plan.waiting -= 1;
+                continue;
+            }
+            heard = Some(transition.to);
+            if notice.open_since.is_none() {
+                plan.opened.push(notice.id);
+            }
+            chosen.push(notice);
+        }
+    }
+    chosen.sort_by_key(|notice| notice.id);
+    chosen
+}
+
+fn group(to_tell: Vec<Queued>, grouping: Grouping, budget: usize) -> Vec<Vec<Queued>> {
+    let together = match grouping {
+        Grouping::Each => false,
+        Grouping::Above(most) => to_tell.len() > most.min(budget),
+        Grouping::Outcome => true,
+    };
+    let size = if together { MAX_TOGETHER } else { 1 };
+    let mut messages = Vec::new();
+    let mut rest = to_tell.into_iter().peekable();
+    while rest.peek().is_some() && messages.len() < budget {
+        messages.push(rest.by_ref().take(size).collect());
+    }
+    messages
+}

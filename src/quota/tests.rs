@@ -1,0 +1,258 @@
+use std::sync::OnceLock;
+
+use super::*;
+use crate::clock::Clock;
+use crate::model::quota::Phase;
+use crate::model::usage::Outcome;
+use crate::record::Recorder;
+use crate::record::testing::Scratch;
+
+const POLICY: &str = r#"
+timezone = "UTC"
+default_role = "developer"
+claims_from = ["gate"]
+
+[roles.developer]
+allowed_models = ["claude-*"]
+max_tokens_per_day = 10_000
+allowed_project_types = ["internal", "customer_facing"]
+
+[roles.viewer]
+allowed_models = ["claude-haiku-*"]
+max_tokens_per_day = 100
+allowed_project_types = ["internal"]
+
+[projects.vault]
+type = "confidential"
+"#;
+
+fn now() -> Timestamp {
+    "2026-11-22T12:00:00Z".parse().unwrap()
+}
+
+/// A backend on a ledger of its own, which can be started again.
+struct Bench {
+    quota: Quota,
+    scratch: Scratch,
+    journal: tempfile::TempDir,
+}
+
+impl Bench {
+    async fn new(policy: &str) -> Self {
+        let journal = tempfile::tempdir().unwrap();
+        let hook: Arc<OnceLock<Quota>> = Arc::default();
+        let heard = hook.clone();
+        let scratch = Scratch::with(
+            Clock::manual(now()),
+            Box::new(move |booked| {
+                if let Some(quota) = heard.get() {
+                    quota.booked(booked, now());
+                }
+            }),
+        );
+        let terms = Arc::new(ArcSwap::from_pointee(Terms::default()));
+        let names = Arc::new(ArcSwap::from_pointee(ModelNames::default()));
+        let (quota, _) = Quota::open(journal.path(), terms, names).unwrap();
+        hook.set(quota.clone()).unwrap();
+        let policy = Policy::parse(policy).unwrap();
+        quota
+            .load(policy, scratch.recorder.ledger(), now())
+            .await
+            .unwrap();
+        Self {
+            quota,
+            scratch,
+            journal,
+        }
+    }
+
+    fn recorder(&self) -> &Recorder {
+        &self.scratch.recorder
+    }
+
+    /// A backend as after `kill -9`: from the journal and the ledger alone.
+    async fn killed(&self, policy: &str) -> Quota {
+        let terms = Arc::new(ArcSwap::from_pointee(Terms::default()));
+        let names = Arc::new(ArcSwap::from_pointee(ModelNames::default()));
+        let (quota, lines) = Quota::open(self.journal.path(), terms, names).unwrap();
+        let policy = Policy::parse(policy).unwrap();
+        let ledger = self.recorder().ledger();
+        quota.load(policy, ledger, now()).await.unwrap();
+        quota.restore(&lines, ledger, now()).await.unwrap();
+        quota
+    }
+}
+
+fn ask(user: &str, input: u64, output: u64) -> Ask {
+    Ask {
+        claims: Claims {
+            user: Some(user.into()),
+            ..Claims::default()
+        },
+        model: "claude-haiku-4-5".into(),
+        provider: None,
+        input_tokens: input,
+        cached_input_tokens: 0,
+        max_output_tokens: output,
+    }
+}
+
+fn used(output: u64) -> Settle {
+    Settle {
+        tokens: Tokens {
+            output,
+            ..Tokens::default()
+        },
+        outcome: Outcome::Ok,
+        at: now(),
+        request_id: None,
+        duration_ms: None,
+        ttft_ms: None,
+        otherwise: None,
+    }
+}
+
+fn reserve(quota: &Quota, id: &str, ask: &Ask) -> Result<Answer, Refused> {
+    let lease = SignedDuration::from_mins(2);
+    quota.reserve(id, ask, lease, "gate", now())
+}
+
+/// Used and held of the one limit that concerns a user, in whole tokens.
+fn standing(quota: &Quota, user: &str) -> (i128, i128) {
+    let resolved = quota.resolve(&ask(user, 0, 0), "", now()).unwrap();
+    let standings = quota.standings(&resolved.subject, now());
+    assert_eq!(standings.len(), 1);
+    (standings[0].used / 10, standings[0].held / 10)
+}
+
+#[tokio::test]
+async fn the_three_reasons_of_a_policy_have_each_its_own_refusal() {
+    let bench = Bench::new(POLICY).await;
+    let viewer = |ask: Ask| Ask {
+        claims: Claims {
+            roles: vec!["viewer".into()],
+            ..ask.claims
+        },
+        ..ask
+    };
+    let opus = Ask {
+        model: "claude-opus-4-8".into(),
+        ..viewer(ask("vic", 1, 1))
+    };
+    assert_eq!(
+        reserve(&bench.quota, "a", &opus).unwrap_err(),
+        Refused::Model {
+            role: "viewer".into(),
+            allowed: vec!["claude-haiku-*".into()],
+        }
+    );
+    let mut vault = viewer(ask("vic", 1, 1));
+    vault.claims.project = Some("vault".into());
+    assert_eq!(
+        reserve(&bench.quota, "b", &vault).unwrap_err(),
+        Refused::ProjectType {
+            role: "viewer".into(),
+            kind: "confidential",
+        }
+    );
+    let full = reserve(&bench.quota, "c", &viewer(ask("vic", 101, 0))).unwrap();
+    assert!(matches!(full.decision, Decision::Denied(denial) if denial.never));
+}
+
+#[tokio::test]
+async fn a_role_is_taken_only_from_senders_that_may_claim_it() {
+    let bench = Bench::new(POLICY).await;
+    let mut claimed = ask("vic", 1, 1);
+    claimed.claims.roles = vec!["viewer".into()];
+    let role = |sender: &str| {
+        let resolved = bench.quota.resolve(&claimed, sender, now()).unwrap();
+        resolved.subject.get(Field::Role).to_owned()
+    };
+    assert_eq!([role("gate"), role("other")], ["viewer", "developer"]);
+}
+
+#[tokio::test]
+async fn a_settlement_is_charged_once_and_frees_its_hold() {
+    let bench = Bench::new(POLICY).await;
+    reserve(&bench.quota, "a", &ask("ann", 100, 900)).unwrap();
+    assert_eq!(standing(&bench.quota, "ann"), (0, 1_000));
+    let settle = |output| {
+        let (quota, recorder) = (bench.quota.clone(), bench.recorder().clone());
+        async move { quota.settle(&recorder, "a", &used(output), "gate").await }
+    };
+    assert!(!settle(250).await.unwrap().replayed);
+    assert_eq!(standing(&bench.quota, "ann"), (250, 0));
+    assert!(settle(250).await.unwrap().replayed);
+    assert_eq!(standing(&bench.quota, "ann"), (250, 0));
+    assert!(matches!(settle(251).await, Err(SettleError::Conflict(_))));
+    assert_eq!(standing(&bench.quota, "ann"), (250, 0));
+}
+
+#[tokio::test]
+async fn a_killed_backend_comes_back_with_what_was_charged_and_held() {
+    let bench = Bench::new(POLICY).await;
+    for id in ["settled", "released", "held"] {
+        reserve(&bench.quota, id, &ask("ann", 100, 900)).unwrap();
+    }
+    bench
+        .quota
+        .settle(bench.recorder(), "settled", &used(300), "gate")
+        .await
+        .unwrap();
+    bench.quota.release("released", now()).unwrap();
+    let again = bench.killed(POLICY).await;
+    assert_eq!(standing(&again, "ann"), (300, 1_000));
+    let phase = |id: &str| again.reservation(id).map(|known| known.phase);
+    assert_eq!(
+        ["settled", "released", "held"].map(phase),
+        [None, None, Some(Phase::Live)]
+    );
+    // What was settled before the kill is known to the ledger.
+    let settled = again
+        .settle(bench.recorder(), "settled", &used(300), "gate")
+        .await;
+    assert!(settled.unwrap().replayed);
+}
+
+#[tokio::test]
+async fn a_settlement_nobody_reserved_is_charged_to_whom_it_names() {
+    let bench = Bench::new(POLICY).await;
+    let settle = |otherwise| {
+        let (quota, recorder) = (bench.quota.clone(), bench.recorder().clone());
+        let settle = Settle {
+            otherwise,
+            ..used(40)
+        };
+        async move { quota.settle(&recorder, "lost", &settle, "gate").await }
+    };
+    assert!(matches!(settle(None).await, Err(SettleError::Unknown)));
+    let claims = ask("ann", 0, 0).claims;
+    let otherwise = Some((claims, "claude-haiku-4-5".into(), None));
+    settle(otherwise).await.unwrap();
+    assert_eq!(standing(&bench.quota, "ann"), (40, 0));
+}
+
+#[tokio::test]
+async fn a_new_policy_keeps_what_was_used_and_held() {
+    let bench = Bench::new(POLICY).await;
+    reserve(&bench.quota, "a", &ask("ann", 0, 500)).unwrap();
+    reserve(&bench.quota, "b", &ask("ann", 0, 500)).unwrap();
+    bench
+        .quota
+        .settle(bench.recorder(), "a", &used(200), "gate")
+        .await
+        .unwrap();
+    let smaller = Policy::parse(&POLICY.replace("10_000", "600")).unwrap();
+    let ledger = bench.recorder().ledger();
+    bench.quota.load(smaller, ledger, now()).await.unwrap();
+    assert_eq!(standing(&bench.quota, "ann"), (200, 500));
+    let denied = reserve(&bench.quota, "c", &ask("ann", 0, 1)).unwrap();
+    assert!(matches!(denied.decision, Decision::Denied(_)));
+    assert_eq!(denied.version, 2);
+    bench
+        .quota
+        .settle(bench.recorder(), "b", &used(10), "gate")
+        .await
+        .unwrap();
+    assert_eq!(standing(&bench.quota, "ann"), (210, 0));
+}
