@@ -34,7 +34,10 @@ fn open(settings: &Settings) -> anyhow::Result<(Recorder, WriterThread)> {
         pseudonyms: None,
     };
     let registry = Arc::new(Registry::default());
-    Ok(Recorder::start(opened, registry, terms, naming, clock)?)
+    let nobody = Box::new(|_: &[tallyd::store::Booked]| {});
+    Ok(Recorder::start(
+        opened, registry, terms, naming, nobody, clock,
+    )?)
 }
 
 fn close((recorder, writer): (Recorder, WriterThread)) {

@@ -230,7 +230,7 @@ impl Book {
     /// gets its hold again.
     pub fn reserve(&mut self, request: &Request, now: Timestamp) -> Result<Decision, QuotaError> {
         if let Some(known) = self.reservations.get(&request.id) {
-            return self.again(request, known.clone(), now);
+            return self.again(request, &known.clone(), now);
         }
         let user = request.subject.get(Field::User);
         if self.open.get(user).copied().unwrap_or(0) >= self.max_open {
@@ -281,7 +281,7 @@ impl Book {
     fn again(
         &mut self,
         request: &Request,
-        known: Reservation,
+        known: &Reservation,
         now: Timestamp,
     ) -> Result<Decision, QuotaError> {
         if known.subject != request.subject || known.estimate != request.estimate {
@@ -351,10 +351,9 @@ impl Book {
 
     /// Live reservations by id.
     pub fn live(&self) -> impl Iterator<Item = (&str, &Reservation)> {
-        let live = |(_, known): &(&Box<str>, &Reservation)| known.phase == Phase::Live;
         self.reservations
             .iter()
-            .filter(live)
+            .filter(|(_, known)| known.phase == Phase::Live)
             .map(|(id, known)| (&**id, known))
     }
 

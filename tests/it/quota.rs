@@ -309,7 +309,11 @@ async fn a_denial_carries_headers_and_the_text_for_the_client() {
     );
     assert_eq!(body["violated-policies"], json!(["user-month"]));
     let text = body["detail"].as_str().unwrap();
-    assert!(text.starts_with("Not enough quota left: 9,900 of 10,000 tokens are used (limit user-month)"));
+    assert!(
+        text.starts_with(
+            "Not enough quota left: 9,900 of 10,000 tokens are used (limit user-month)"
+        )
+    );
     assert!(
         text.ends_with("(UTC). For more, ask ai-platform@example.com."),
         "{text}"
