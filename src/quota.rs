@@ -42,6 +42,10 @@ const MAX_OPEN_PER_USER: usize = 1_000;
 const MIN_LEASE: SignedDuration = SignedDuration::from_secs(1);
 const MAX_LEASE: SignedDuration = SignedDuration::from_hours(24);
 
+/// Time between two looks for counters that hold and count nothing: those that a question made,
+/// and those of windows that are over.
+const PRUNE_PERIOD: SignedDuration = SignedDuration::from_mins(10);
+
 /// Who wants to use what, as the caller said it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Claims {
@@ -132,6 +136,8 @@ struct State {
     kept: HashMap<Box<str>, Reserved>,
     /// Corrections by hand that may concern a window, by id.
     adjustments: BTreeMap<Box<str>, Adjustment>,
+    /// When empty counters were forgotten last.
+    pruned: Timestamp,
 }
 
 impl Quota {
@@ -149,6 +155,7 @@ impl Quota {
             by_key: HashMap::new(),
             kept: HashMap::new(),
             adjustments: BTreeMap::new(),
+            pruned: Timestamp::MIN,
         };
         let inner = Inner {
             terms,
@@ -503,11 +510,16 @@ impl Quota {
             journal,
             by_key,
             kept,
+            pruned,
             ..
         } = &mut *state;
         let mut charges = Vec::new();
         if let Some(book) = book {
             charges = book.expire(now);
+            if now.duration_since(*pruned) >= PRUNE_PERIOD {
+                book.prune(now);
+                *pruned = now;
+            }
             for (id, _, _) in &charges {
                 journal.append(&Entry::End(id.clone()).line())?;
             }
@@ -553,8 +565,10 @@ fn identity(policy: &Policy, claims: &Claims, sender: &str) -> Identity {
     let mut team = claims.team.clone();
     let mut cost_center = claims.cost_center.clone();
     if trusted {
-        let roles = &mut claims.roles.iter();
-        role = roles.find(|role| policy.roles.contains_key(*role)).cloned();
+        let mut roles = claims.roles.iter();
+        role = roles
+            .find(|role| policy.roles.contains_key(&***role))
+            .cloned();
         for group in claims.groups.iter().filter_map(|g| policy.groups.get(g)) {
             role = role.or_else(|| group.role.clone());
             team = team.or_else(|| group.team.clone());

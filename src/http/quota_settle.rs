@@ -338,7 +338,7 @@ pub(super) struct ReservationAnswer {
     id: String,
     /// `live`, `settled`, `released` or `expired`.
     status: &'static str,
-    /// For whom, as resolved: user, role, team, project, `cost_center`, organization, provider and
+    /// For whom, as resolved: user, role, team, project, cost center, organization, provider and
     /// model, as far as they are known.
     subject: BTreeMap<&'static str, String>,
     held: Held,

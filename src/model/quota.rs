@@ -230,8 +230,7 @@ impl Book {
     /// gets its hold again.
     pub fn reserve(&mut self, request: &Request, now: Timestamp) -> Result<Decision, QuotaError> {
         if let Some(known) = self.reservations.get(&request.id) {
-            let known = known.clone();
-            return self.again(request, &known, now);
+            return self.again(request, &known.clone(), now);
         }
         let user = request.subject.get(Field::User);
         if self.open.get(user).copied().unwrap_or(0) >= self.max_open {

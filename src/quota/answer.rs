@@ -484,7 +484,7 @@ fn reset_text(policy: &Policy, span: Span, standing: &Standing, now: Timestamp) 
 }
 
 /// Rate limit headers of an answer (draft-ietf-httpapi-ratelimit-headers), and those that
-/// programs for the API of `OpenAI` read, which tell the token limit with the least left.
+/// programs for other providers' APIs read, which tell the token limit with the least left.
 #[must_use]
 pub fn headers(policy: &Policy, standings: &[Standing], now: Timestamp) -> Headers {
     let mut policies = Vec::new();
