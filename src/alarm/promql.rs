@@ -1,4 +1,4 @@
-//! What a statistic of a minute metric is in PromQL, over what `/metrics` shows.
+//! What a statistic of a minute metric is in `PromQL`, over what `/metrics` shows.
 //!
 //! The table [`SOURCES`] says from which exported metric each minute metric comes. All expressions
 //! have one series without labels, so that they can be compared and joined.
@@ -92,7 +92,7 @@ const SOURCES: &[Row] = &[
         "error_rate",
         Source::Share {
             bad: series(REQUESTS, "outcome=\"error\""),
-            all: series(REQUESTS, "outcome!=\"unknown\""),
+            all: series(REQUESTS, ""),
         },
         BY_MODEL,
     ),
@@ -406,7 +406,7 @@ mod tests {
         assert_eq!(
             value("error_rate", Statistic::Average),
             "100 * (sum(increase(claude_code_api_requests_total{outcome=\"error\"}[300s])) or \
-             vector(0)) / (sum(increase(claude_code_api_requests_total{outcome!=\"unknown\"}\
+             vector(0)) / (sum(increase(claude_code_api_requests_total\
              [300s])) > 0)"
         );
     }
@@ -450,7 +450,7 @@ mod tests {
         alarm.dimensions = BTreeMap::from([("model".to_owned(), "a\"b".to_owned())]);
         assert_eq!(
             query(&alarm).unwrap().value,
-            "sum(increase(claude_code_api_requests_total{outcome!=\"unknown\",model=\"a\\\"b\"}\
+            "sum(increase(claude_code_api_requests_total{model=\"a\\\"b\"}\
              [300s])) > 0"
         );
         alarm.dimensions = BTreeMap::from([("team".to_owned(), "a".to_owned())]);

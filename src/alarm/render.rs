@@ -294,7 +294,7 @@ mod tests {
             runbook: Some("https://example.org/r#a".to_owned()),
             ..alarm("cpu_utilization", Statistic::Average)
         };
-        let expected = r##"# Written by `tallyd alarms render --to prometheus`; change the alarms instead.
+        let expected = r#"# Written by `tallyd alarms render --to prometheus`; change the alarms instead.
 groups:
   - name: "mine"
     interval: 60s
@@ -309,7 +309,7 @@ groups:
           description: "It {{ \"{{\" }} breaks }}."
           runbook_url: "https://example.org/r#a"
           cloudwatch_difference: "There is no INSUFFICIENT_DATA: without data the alert ends."
-"##;
+"#;
         let rendered = prometheus("mine", &[alarm]);
         assert_eq!(rendered.rules, expected);
         assert_eq!(rendered.left_out, []);

@@ -29,8 +29,13 @@ fn free_port() -> u16 {
 impl Prometheus {
     /// Starts one that scrapes `target` every second.
     pub(crate) async fn start(place: &Place, target: &str) -> Self {
+        Self::with_rules(place, target, &[]).await
+    }
+
+    /// As [`Self::start`], with files of rules.
+    pub(crate) async fn with_rules(place: &Place, target: &str, rules: &[&str]) -> Self {
         let config = format!(
-            "global: {{scrape_interval: 1s}}\nscrape_configs:\n\
+            "global: {{scrape_interval: 1s}}\nrule_files: {rules:?}\nscrape_configs:\n\
              - {{job_name: tallyd, static_configs: [{{targets: ['{target}']}}]}}\n"
         );
         let config = place.write("prometheus.yml", &config);
@@ -58,9 +63,7 @@ impl Prometheus {
 
     async fn answer(&self, query: &str) -> Option<Value> {
         let query = percent_encoded(query);
-        let url = format!("{}/api/v1/query?query={query}", self.url);
-        let response = self.client.get(url).send().await.ok()?;
-        response.json().await.ok()
+        self.get(&format!("query?query={query}")).await
     }
 
     /// Whether a query has a result that is a number. Panics if it is no query.
@@ -72,7 +75,7 @@ impl Prometheus {
     }
 
     /// The value of a query with one result, if there is one.
-    async fn ask(&self, query: &str) -> Option<f64> {
+    pub(crate) async fn ask(&self, query: &str) -> Option<f64> {
         let answer = self.answer(query).await?;
         let result = &answer["data"]["result"];
         let value = if answer["data"]["resultType"] == "scalar" {
@@ -83,7 +86,13 @@ impl Prometheus {
         value.as_str()?.parse().ok()
     }
 
-    async fn wait_for(&self, query: &str, expected: f64) {
+    pub(crate) async fn get(&self, path: &str) -> Option<Value> {
+        let url = format!("{}/api/v1/{path}", self.url);
+        let response = self.client.get(url).send().await.ok()?;
+        response.json().await.ok()
+    }
+
+    pub(crate) async fn wait_for(&self, query: &str, expected: f64) {
         let what = format!("{query} to be {expected}");
         until(&what, async || {
             (self.ask(query).await == Some(expected)).then_some(())

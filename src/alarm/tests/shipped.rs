@@ -123,11 +123,17 @@ fn every_alarm_says_what_to_do_and_links_to_a_section_that_is_there() {
         .lines()
         .filter_map(|line| line.strip_prefix("## "))
         .collect();
+    let page = std::fs::read_to_string(Path::new(ROOT).join("docs/alarms.md")).unwrap();
     let set = shipped();
     let names: BTreeSet<_> = set.alarms.iter().map(|alarm| alarm.name.as_str()).collect();
     assert_eq!(sections, names);
     for alarm in &set.alarms {
         assert!(alarm.description.contains(" First: "), "{}", alarm.name);
+        assert!(
+            page.contains(&format!("| `{}` |", alarm.name)),
+            "{}",
+            alarm.name
+        );
         let link = format!("docs/runbook.md#{}", alarm.name.to_lowercase());
         let runbook = alarm.runbook.clone().unwrap_or_default();
         assert!(runbook.ends_with(&link), "{}: {runbook}", alarm.name);

@@ -2,9 +2,8 @@
 
 use clap::{Args, ValueEnum};
 
-use super::Templates;
+use super::chosen::Chosen;
 use crate::alarm::render;
-use crate::cli::ConfigFile;
 
 /// What to render, and for whom.
 #[derive(Args, Debug)]
@@ -13,9 +12,7 @@ pub struct Render {
     #[arg(long, value_enum)]
     pub to: Target,
     #[command(flatten)]
-    pub templates: Templates,
-    #[command(flatten)]
-    pub config: ConfigFile,
+    chosen: Chosen,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -24,10 +21,10 @@ pub enum Target {
     Prometheus,
 }
 
-pub(super) fn execute(wanted: &Render) -> anyhow::Result<()> {
-    let set = wanted.templates.read(&wanted.config)?.set;
+pub(super) fn execute(wanted: Render) -> anyhow::Result<()> {
     let Target::Prometheus = wanted.to;
-    let rendered = render::prometheus(&wanted.templates.name(), &set.alarms);
+    let (name, set, _) = wanted.chosen.read()?;
+    let rendered = render::prometheus(&name, &set.alarms);
     print!("{}", rendered.rules);
     for (name, reason) in &rendered.left_out {
         eprintln!("left out: {name}: {reason}");
