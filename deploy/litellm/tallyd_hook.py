@@ -43,6 +43,8 @@ RETRY_GRACE_SECONDS: Final = 60.0
 """A failed attempt may be tried again: its hold stays this long, unless the request is over."""
 
 BYTES_PER_TOKEN: Final = 4
+PROMPT_PARTS: Final = ("messages", "system", "tools", "input", "instructions", "prompt", "contents")
+MAX_TOKENS: Final = ("max_completion_tokens", "max_tokens", "max_output_tokens")
 COUNTS_ONLY: Final = re.compile(r"(count[_-]tokens|:countTokens|count-tokens:rawPredict)$", re.IGNORECASE)
 MODEL_IN_PATH: Final = re.compile(r"/model/(.+)/(?:invoke|converse)|/models/([^/:]+):")
 SESSION_HEADER: Final = "x-claude-code-session-id"
@@ -156,17 +158,15 @@ class Spool:
         for path in self.folder.glob("*.jsonl"):
             if path == self.own:
                 continue
-            with path.open("r+", encoding="utf-8") as left:
-                if _locked(left):
-                    for text in left:
-                        if line := _parsed(text):
-                            self.put(line)
-                    path.unlink(missing_ok=True)
-
-    def leave(self) -> None:
-        """Removes the own file if nothing is in it."""
-        if self.waiting == 0:
-            self.own.unlink(missing_ok=True)
+            try:
+                with path.open("r+", encoding="utf-8") as left:
+                    if _locked(left):
+                        for text in left:
+                            if line := _parsed(text):
+                                self.put(line)
+                        path.unlink(missing_ok=True)
+            except FileNotFoundError:
+                continue  # another process was faster
 
 
 def _parsed(text: str) -> Json | None:
@@ -196,7 +196,9 @@ class Answer:
     @property
     def done(self) -> bool:
         """False if sending it again later can help."""
-        return self.status < 500 and self.status not in (401, 403, 408, 429)
+        if self.status == 403:
+            return self.body.get("code") == "identity_not_allowed"
+        return self.status < 500 and self.status not in (401, 408, 429)
 
 
 class Tallyd:
@@ -283,8 +285,10 @@ class Call:
     body: Json
     """Who and which model, for a settlement of a reservation that tallyd does not know."""
     headers: dict[str, str] = field(default_factory=dict)
-    over: bool = False
-    release_later: asyncio.TimerHandle | None = None
+    settled: bool = False
+    released: bool = False
+    failing: asyncio.Task[None] | None = None
+    """Releases it a while after a failed attempt."""
 
 
 class QuotaHook(CustomLogger):
@@ -318,7 +322,7 @@ class QuotaHook(CustomLogger):
         except Unreachable as error:
             if not self.settings.open_on_error:
                 # It may have been held all the same.
-                await self._end(call, "release", {})
+                await self._release(call)
                 raise denied(503, f"The quota service cannot be asked ({error}). Try again later.", {}) from error
         self._keep(call, data)
 
@@ -362,17 +366,27 @@ class QuotaHook(CustomLogger):
             log.warning("LiteLLM knows no usage of a %s call: its hold ends with the lease", logged.get("model"))
             return
         call = self._call(kwargs) or self._unasked(logged)
+        if call.settled:
+            return
+        call.settled = True
+        if call.failing is not None:
+            call.failing.cancel()
+        # Of a released reservation nothing can be settled: what came after it is a call of its own.
+        name = f"{call.id}-late" if call.released else call.id
         settled = {**settlement_of(kwargs, logged, "success"), **call.body}
-        await self._end(call, "settle?upsert=true", settled)
+        await self.tallyd.tell(f"/{name}/settle?upsert=true", settled)
 
     async def async_log_failure_event(self, kwargs: Json, response_obj: Any, start_time: Any, end_time: Any) -> None:
         """An attempt failed. LiteLLM may try again or fall back, so the hold ends a while later."""
         call = self._call(kwargs)
-        if call is None or call.over or call.release_later is not None:
+        if call is None or call.failing is not None:
             return
-        loop = asyncio.get_running_loop()
-        end = lambda: loop.create_task(self._end(call, "release", {}))  # noqa: E731
-        call.release_later = loop.call_later(RETRY_GRACE_SECONDS, end)
+
+        async def end(call: Call) -> None:
+            await asyncio.sleep(RETRY_GRACE_SECONDS)
+            await self._release(call)
+
+        call.failing = asyncio.get_running_loop().create_task(end(call))
 
     async def async_post_call_failure_hook(
         self,
@@ -383,24 +397,23 @@ class QuotaHook(CustomLogger):
     ) -> None:
         """The request is over: no attempt succeeded, or another hook refused it."""
         if call := self._call(request_data):
-            await self._end(call, "release", {})
+            await self._release(call)
 
-    async def _end(self, call: Call, how: str, body: Json) -> None:
-        if call.over:
+    async def _release(self, call: Call) -> None:
+        if call.settled or call.released:
             return
-        call.over = True
-        if call.release_later is not None:
-            call.release_later.cancel()
-        await self.tallyd.tell(f"/{call.id}/{how}", body)
+        call.released = True
+        await self.tallyd.tell(f"/{call.id}/release", {})
 
     def _call(self, kwargs: Json) -> Call | None:
         """The call that this process reserved for; what a client claims is no key of ours."""
         places = (kwargs, kwargs.get("litellm_params") or {})
         for place in places:
             for bucket in ("litellm_metadata", "metadata"):
-                if isinstance(metadata := place.get(bucket), dict) and isinstance(metadata.get(RESERVATION), str):
-                    if call := self.calls.get(metadata[RESERVATION]):
-                        return call
+                metadata = place.get(bucket)
+                name = metadata.get(RESERVATION) if isinstance(metadata, dict) else None
+                if isinstance(name, str) and (call := self.calls.get(name)):
+                    return call
         return None
 
     def _unasked(self, logged: Json) -> Call:
@@ -409,9 +422,10 @@ class QuotaHook(CustomLogger):
         key = f"unasked-{logged.get('litellm_call_id')}-{logged.get('id')}"
         call = self.calls.setdefault(key, Call(f"litellm-{uuid.uuid5(uuid.NAMESPACE_OID, key).hex}", {}))
         who = logged.get("metadata") or {}
+        names = ("user_api_key_user_email", "user_api_key_user_id", "user_api_key_alias", "user_api_key_hash")
         call.body = {
             "subject": _without_none(
-                user=_user(who.get("user_api_key_user_email"), who.get("user_api_key_user_id"), who.get("user_api_key_alias")),
+                user=_user(*(who.get(name) for name in names)),
                 team=who.get("user_api_key_team_alias") or who.get("user_api_key_team_id"),
             ),
             **model_of({"model": logged.get("model"), "custom_llm_provider": logged.get("custom_llm_provider")}, ""),
@@ -481,10 +495,6 @@ def estimate_of(data: Json, default_max_tokens: int) -> Json:
     nested = body.get("inferenceConfig") or body.get("generationConfig") or {}
     most = most or nested.get("maxTokens") or nested.get("maxOutputTokens") or default_max_tokens
     return {"input_tokens": prompt // BYTES_PER_TOKEN, "max_output_tokens": max(0, int(most))}
-
-
-PROMPT_PARTS: Final = ("messages", "system", "tools", "input", "instructions", "prompt", "contents", "systemInstruction")
-MAX_TOKENS: Final = ("max_completion_tokens", "max_tokens", "max_output_tokens")
 
 
 def settlement_of(kwargs: Json, logged: Json, outcome: str) -> Json:

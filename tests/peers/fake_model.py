@@ -1,10 +1,11 @@
 """A model that answers at once and keeps account of the usage it told.
 
 Speaks Anthropic's Messages API, OpenAI's chat completions, and the forms of both that Bedrock and
-Vertex have. `claude-slow` takes a second for its answer. Prints its port. `GET /told` gives the totals and the requests by path; `POST /fail`
-makes as many of the next requests fail as its body says.
+Vertex have. `claude-slow` takes a second for its answer. Prints its port. `GET /` gives the totals
+and the requests by path; `POST /fail` makes as many of the next requests fail as its body says.
 """
 
+import base64
 import json
 import struct
 import sys
@@ -14,6 +15,7 @@ import zlib
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 TEXT = ["All ", "is ", "well."]
+AWS_STREAM = "application/vnd.amazon.eventstream"
 
 
 class Told:
@@ -164,10 +166,10 @@ class Model(BaseHTTPRequestHandler):
             answer = {"output": {"message": content}, "stopReason": "end_turn", "metrics": {"latencyMs": 1}}
             return self.answer(answer | {"usage": converse_usage(usage)})
         if path.endswith("/converse-stream"):
-            return self.stream((aws_event(*event) for event in converse_events(usage)), "application/vnd.amazon.eventstream")
+            return self.stream((aws_event(*event) for event in converse_events(usage)), AWS_STREAM)
         events = message_events(n, model, usage)
         if path.endswith("/invoke-with-response-stream"):
-            return self.stream((aws_event("chunk", packed(event)) for event in events), "application/vnd.amazon.eventstream")
+            return self.stream((aws_event("chunk", packed(event)) for event in events), AWS_STREAM)
         if body.get("stream") or path.endswith(":streamRawPredict"):
             lines = (f"event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode() for event in events)
             return self.stream(lines, "text/event-stream")
@@ -208,8 +210,6 @@ class Model(BaseHTTPRequestHandler):
 
 
 def packed(event):
-    import base64
-
     return {"bytes": base64.b64encode(json.dumps(event).encode()).decode()}
 
 
