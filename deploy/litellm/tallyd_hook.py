@@ -212,6 +212,7 @@ class Tallyd:
         self.client: httpx.AsyncClient | None = None
         self.loop: asyncio.AbstractEventLoop | None = None
         self.replaying: asyncio.Task[None] | None = None
+        self.aside: set[asyncio.Task[None]] = set()
 
     async def ask(self, path: str, body: Json, seconds: float) -> Answer:
         """One POST. Raises `Unreachable` at once while tallyd is taken to be down."""
@@ -251,6 +252,12 @@ class Tallyd:
         if self.spool.waiting == 0 and await self._told(path, body):
             return
         self.spool.put({"path": path, "body": body})
+
+    def tell_aside(self, path: str, body: Json) -> None:
+        """As `tell`, while the caller goes on: somebody waits for its answer."""
+        task = asyncio.get_running_loop().create_task(self.tell(path, body))
+        self.aside.add(task)
+        task.add_done_callback(self.aside.discard)
 
     async def _told(self, path: str, body: Json) -> bool:
         try:
@@ -322,7 +329,7 @@ class QuotaHook(CustomLogger):
         except Unreachable as error:
             if not self.settings.open_on_error:
                 # It may have been held all the same.
-                await self._release(call)
+                self._release(call)
                 raise denied(503, f"The quota service cannot be asked ({error}). Try again later.", {}) from error
         self._keep(call, data)
 
@@ -384,7 +391,7 @@ class QuotaHook(CustomLogger):
 
         async def end(call: Call) -> None:
             await asyncio.sleep(RETRY_GRACE_SECONDS)
-            await self._release(call)
+            self._release(call)
 
         call.failing = asyncio.get_running_loop().create_task(end(call))
 
@@ -397,13 +404,13 @@ class QuotaHook(CustomLogger):
     ) -> None:
         """The request is over: no attempt succeeded, or another hook refused it."""
         if call := self._call(request_data):
-            await self._release(call)
+            self._release(call)
 
-    async def _release(self, call: Call) -> None:
+    def _release(self, call: Call) -> None:
         if call.settled or call.released:
             return
         call.released = True
-        await self.tallyd.tell(f"/{call.id}/release", {})
+        self.tallyd.tell_aside(f"/{call.id}/release", {})
 
     def _call(self, kwargs: Json) -> Call | None:
         """The call that this process reserved for; what a client claims is no key of ours."""
