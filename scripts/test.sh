@@ -50,6 +50,23 @@ if ! cmp -s tests/peers/requirements.txt "$otel/requirements.txt"; then
     cp tests/peers/requirements.txt "$otel/"
 fi
 
+# LiteLLM wants a Python that is not the newest, and packages that the other peers do not share.
+litellm=$peers/litellm
+if ! cmp -s tests/peers/litellm.txt "$litellm/litellm.txt"; then
+    python=$(command -v python3.12 || ls "$HOME"/.pyenv/versions/3.12.*/bin/python 2>/dev/null | tail -n 1)
+    rm -rf "$litellm"
+    run "${python:-python3}" -m venv "$litellm"
+    run "$litellm/bin/python" -m pip install -q --disable-pip-version-check -r tests/peers/litellm.txt
+    cp tests/peers/litellm.txt "$litellm/"
+fi
+
+claude_code=2.1.197
+if [ "$(cat "$peers/claude/version" 2>/dev/null)" != "$claude_code" ]; then
+    command -v npm >/dev/null || run apt_get install -y --no-install-recommends npm
+    run npm install --prefix "$peers/claude" --no-audit --no-fund --silent "@anthropic-ai/claude-code@$claude_code"
+    echo "$claude_code" >"$peers/claude/version"
+fi
+
 tree() { git status --porcelain 2>/dev/null; git diff 2>/dev/null || true; }
 before=$(tree)
 

@@ -58,6 +58,11 @@ pub(super) struct WireSettle<'a> {
     #[serde(borrow)]
     #[schema(value_type = Option<String>)]
     request_id: Text<'a>,
+    /// The client's session (`x-claude-code-session-id`): its own reports of the call count once
+    /// with this.
+    #[serde(borrow)]
+    #[schema(value_type = Option<String>)]
+    session: Text<'a>,
     #[schema(value_type = Option<u32>)]
     duration_ms: Count,
     #[schema(value_type = Option<u32>)]
@@ -177,6 +182,7 @@ fn settle_of(wire: WireSettle<'_>, is_upsert: bool, now: Timestamp) -> Result<Se
         outcome: outcome_of(wire.outcome, None)?,
         at: Timestamp::from_millisecond(at.as_millisecond()).unwrap_or(at),
         request_id: wire.request_id.optional("request_id")?.map(Box::from),
+        session: wire.session.optional("session")?.map(Box::from),
         duration_ms: wire.duration_ms.small("duration_ms")?,
         ttft_ms: wire.ttft_ms.small("ttft_ms")?,
         otherwise,

@@ -22,6 +22,8 @@ pub struct Settle {
     /// When the call ended.
     pub at: Timestamp,
     pub request_id: Option<Box<str>>,
+    /// The client's session, by which its own reports of the call are recognised.
+    pub session: Option<Box<str>>,
     pub duration_ms: Option<u32>,
     pub ttft_ms: Option<u32>,
     /// Who it was and which model, for a reservation that nobody knows (any more).
@@ -111,7 +113,7 @@ impl Quota {
             id: id.into(),
             request_id: settle.request_id.clone(),
             client_request_id: None,
-            session: None,
+            session: settle.session.as_deref().map(Arc::from),
             reservation: Some(id.into()),
             at: settle.at,
             booked_at,

@@ -106,6 +106,7 @@ fn used(output: u64) -> Settle {
         outcome: Outcome::Ok,
         at: now(),
         request_id: None,
+        session: None,
         duration_ms: None,
         ttft_ms: None,
         otherwise: None,
