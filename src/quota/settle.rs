@@ -145,7 +145,9 @@ impl Quota {
         Some((reservation, state.kept.get(id)?.clone()))
     }
 
-    fn claimed(&self, claims: &Claims, sender: &str) -> Identity {
+    /// Who somebody is by the claims of a sender.
+    #[must_use]
+    pub fn claimed(&self, claims: &Claims, sender: &str) -> Identity {
         let state = self.state();
         state.book.as_ref().map_or_else(
             || Identity {
@@ -156,7 +158,9 @@ impl Quota {
         )
     }
 
-    fn sku(&self, model: &str, provider: Option<&str>, tokens: &Tokens) -> Sku {
+    /// What was used, by the name that a gateway has for it.
+    #[must_use]
+    pub fn sku(&self, model: &str, provider: Option<&str>, tokens: &Tokens) -> Sku {
         let name = self.inner.names.load().resolve(model, provider);
         Sku {
             provider: name.provider,

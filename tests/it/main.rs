@@ -27,6 +27,7 @@ mod peer_account;
 mod peer_bedrock;
 mod peer_cloudwatch;
 mod peer_dashboards;
+mod peer_envoy;
 mod peer_notify;
 mod peer_otel;
 mod peer_prometheus;
