@@ -28,6 +28,7 @@ use proto::{RateLimitRequest, RateLimitResponse};
 mod call;
 mod count;
 pub mod proto;
+mod refund;
 mod status;
 #[cfg(test)]
 mod tests;

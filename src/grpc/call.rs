@@ -222,6 +222,11 @@ impl Hits {
         tokens
     }
 
+    /// True if there is none but those that only ask.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.values().all(|count| *count == 0)
+    }
+
     /// True if tokens are counted, not only asked for.
     pub(super) fn has_tokens(&self) -> bool {
         self.tokens().total() > 0

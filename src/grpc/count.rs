@@ -36,6 +36,9 @@ impl EnvoyDoor {
             .binding
             .permits(&identity)
             .map_err(|refusal| Status::permission_denied(refusal.message))?;
+        if !group.refund.is_empty() {
+            self.give_back_hits(group, sender, now).await?;
+        }
         if group.hits.has_tokens() {
             self.report(group, identity, now).await?;
             return Ok(self.look(group, sender, now, |standing| standing.over_by() > 0));

@@ -9,6 +9,9 @@ use crate::config::{Config, Environment};
 use crate::model::access::{Binding, hash_token};
 use crate::model::names::ModelNames;
 use crate::model::policy::Policy;
+use crate::model::tokens::Tokens;
+use crate::model::usage::{self, Intake, UsageRecord};
+use crate::quota::Claims;
 use crate::record::testing::Scratch;
 use crate::store::Terms;
 
@@ -308,6 +311,73 @@ async fn an_admitted_request_and_its_report_are_one_request() {
     let again = descriptor(&[("user", "carol"), ("requests", "")], Some(0));
     assert_eq!(told(&bench.ask(vec![again]).await), [(Code::Ok, 1)]);
     assert_eq!(bench.used("carol"), 10);
+}
+
+#[tokio::test]
+async fn negative_hits_give_room_back_once() {
+    let bench = Bench::new(POLICY).await;
+    bench.ask(vec![tokens("alice", "tokens", 100)]).await;
+    let entries = [("user", "alice"), ("tokens", ""), ("quota.event_id", "r-3")];
+    let refund = Descriptor {
+        is_negative_hits: true,
+        ..descriptor(&entries, Some(30))
+    };
+    for _ in 0..2 {
+        let answer = bench.ask(vec![refund.clone()]).await;
+        assert_eq!(told(&answer), [(Code::Ok, 30)]);
+    }
+    let other = Descriptor {
+        hits_addend: Some(UInt64Value { value: 31 }),
+        ..refund
+    };
+    let conflict = bench.send(request(vec![other]), None).await.unwrap_err();
+    assert_eq!(conflict.code(), Rpc::AlreadyExists);
+    assert_eq!(bench.used("alice"), 70);
+}
+
+#[tokio::test]
+async fn telemetry_of_a_reported_request_counts_once() {
+    let bench = Bench::new(POLICY).await;
+    let entries = [
+        ("user", "alice"),
+        ("model", "claude-haiku-4-5"),
+        ("client_request_id", "c-1"),
+        ("input_tokens", ""),
+    ];
+    bench.ask(vec![descriptor(&entries, Some(40))]).await;
+    let recorder = &bench.door.recorder;
+    let quota = &bench.door.quota;
+    let reported = Tokens {
+        input: 40,
+        ..Tokens::default()
+    };
+    let event = UsageRecord {
+        source: Arc::from(usage::source::EVENTS),
+        id: "e-1".into(),
+        request_id: None,
+        client_request_id: Some("c-1".into()),
+        session: None,
+        reservation: None,
+        at: now(),
+        booked_at: now(),
+        identity: Arc::new(quota.claimed(&Claims::default(), "")),
+        sku: Arc::new(quota.sku("claude-haiku-4-5", None, &reported)),
+        tokens: reported,
+        outcome: usage::Outcome::Ok,
+        status_code: None,
+        duration_ms: None,
+        ttft_ms: None,
+        tools: None,
+        query_source: None,
+        entrypoint: None,
+        client_cost: None,
+    };
+    let intake = Intake {
+        records: vec![event],
+        ..Intake::default()
+    };
+    recorder.record(intake).await.unwrap();
+    assert_eq!(bench.used("alice"), 40);
 }
 
 #[tokio::test]
