@@ -19,6 +19,7 @@ use tonic_prost::ProstCodec;
 
 use crate::clock::Clock;
 use crate::config::Envoy;
+use crate::heard::{Delivery, Heard, Sender};
 use crate::model::access::{AccessList, Denied, Grant, Scope};
 use crate::quota::Quota;
 use crate::record::Recorder;
@@ -45,6 +46,7 @@ pub struct EnvoyDoor {
     quota: Quota,
     recorder: Recorder,
     access: Arc<ArcSwap<AccessList>>,
+    heard: Arc<Heard>,
     clock: Clock,
     settings: Envoy,
     /// Makes ids for calls without one, together with the time at which this began.
@@ -58,6 +60,7 @@ impl EnvoyDoor {
         quota: Quota,
         recorder: Recorder,
         access: Arc<ArcSwap<AccessList>>,
+        heard: Arc<Heard>,
         settings: Envoy,
         clock: Clock,
     ) -> Self {
@@ -65,6 +68,7 @@ impl EnvoyDoor {
             quota,
             recorder,
             access,
+            heard,
             settings,
             made: AtomicU64::new(0),
             began: clock.now(),
@@ -77,13 +81,26 @@ impl EnvoyDoor {
         grant: &Grant,
         request: &RateLimitRequest,
     ) -> Result<RateLimitResponse, Status> {
-        let call = Call::read(request, &self.settings)?;
         let now = self.clock.now();
+        let call = Call::read(request, &self.settings).inspect_err(|_| {
+            self.note(&grant.name, refused("unreadable"), now);
+        })?;
         let mut outcomes = Vec::with_capacity(call.groups.len());
         for group in &call.groups {
             outcomes.push(self.count(grant, group, now).await?);
         }
         Ok(status::response(&call, &outcomes, now))
+    }
+
+    /// Tells what came from a gateway.
+    fn note(&self, sender: &str, delivery: Delivery, now: Timestamp) {
+        let sender = Sender {
+            client: sender.to_owned(),
+            version: String::new(),
+            signal: "usage",
+            source: self.settings.source.clone(),
+        };
+        self.heard.note(sender, delivery, now);
     }
 
     /// An id that no call had before.
@@ -131,6 +148,14 @@ fn authorize(door: &EnvoyDoor, headers: &HeaderMap) -> Result<Grant, Denied> {
         scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
     });
     door.access.load().authorize(bearer, Scope::Quota)
+}
+
+/// A delivery of which nothing was taken.
+fn refused(code: &str) -> Delivery {
+    Delivery {
+        refused: [(code.to_owned(), 1)].into(),
+        ..Delivery::default()
+    }
 }
 
 fn refusal(denied: Denied) -> Status {

@@ -56,6 +56,7 @@ pub(super) fn all(parts: &Parts, config: &Config) -> Doors {
         parts.quota.clone(),
         parts.recorder.clone(),
         parts.live.access.clone(),
+        parts.heard.clone(),
         config.envoy.clone(),
         parts.clock.clone(),
     ));

@@ -28,10 +28,13 @@ pub(super) struct Call {
     pub(super) ignored: BTreeSet<String>,
 }
 
+/// What entries say, by what they mean.
+type Said = BTreeMap<Key, Box<str>>;
+
 /// One request that a call tells of.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Group {
-    pub(super) said: BTreeMap<Key, Box<str>>,
+    pub(super) said: Said,
     pub(super) hits: Hits,
     pub(super) refund: Hits,
 }
@@ -99,9 +102,10 @@ impl Call {
                 None => request.hits_addend.max(1).into(),
             };
             let group = &mut groups[place];
-            let hits = match descriptor.is_negative_hits {
-                true => &mut group.refund,
-                false => &mut group.hits,
+            let hits = if descriptor.is_negative_hits {
+                &mut group.refund
+            } else {
+                &mut group.hits
             };
             hits.raise(hit, count)?;
             places.push((place, hit));
@@ -119,7 +123,7 @@ fn entries(
     descriptor: &Descriptor,
     settings: &Envoy,
     ignored: &mut BTreeSet<String>,
-) -> Result<(BTreeMap<Key, Box<str>>, Option<Hit>), Unreadable> {
+) -> Result<(Said, Option<Hit>), Unreadable> {
     let mut said = BTreeMap::new();
     let mut unit = None;
     for entry in &descriptor.entries {

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use tonic::Status;
 
-use super::EnvoyDoor;
 use super::call::Group;
 use super::status::Outcome;
+use super::{EnvoyDoor, refused};
 use crate::config::Key;
+use crate::heard::Delivery;
 use crate::model::access::Grant;
 use crate::model::identity::Identity;
 use crate::model::policy::{Mode, Usage};
@@ -17,7 +18,6 @@ use crate::model::tokens::Tokens;
 use crate::model::usage::{self, Intake, UsageRecord, Verdict};
 use crate::quota::answer::Explanation;
 use crate::quota::{Answer, Refused};
-use crate::record::RecordError;
 
 /// How long an admitted request may wait for its place in the ledger.
 const LEASE: SignedDuration = SignedDuration::from_mins(1);
@@ -40,7 +40,7 @@ impl EnvoyDoor {
             self.give_back_hits(group, sender, now).await?;
         }
         if group.hits.has_tokens() {
-            self.report(group, identity, now).await?;
+            self.report(group, identity, sender, now).await?;
             return Ok(self.look(group, sender, now, |standing| standing.over_by() > 0));
         }
         let outcome = self.look(group, sender, now, |standing| {
@@ -117,10 +117,11 @@ impl EnvoyDoor {
             records: records.collect(),
             ..Intake::default()
         };
-        let door = self.clone();
+        let (door, sender) = (self.clone(), sender.to_owned());
         tokio::spawn(async move {
             if let Err(error) = door.recorder.record(intake).await {
                 tracing::warn!(%error, "an admitted request was not counted");
+                door.note(&sender, refused("unavailable"), now);
             }
         });
         match last {
@@ -145,6 +146,7 @@ impl EnvoyDoor {
         &self,
         group: &Group,
         identity: Identity,
+        sender: &str,
         now: Timestamp,
     ) -> Result<(), Status> {
         let tokens = group.hits.tokens();
@@ -155,8 +157,23 @@ impl EnvoyDoor {
             records: vec![record],
             ..Intake::default()
         };
-        let receipt = self.recorder.record(intake).await.map_err(unavailable)?;
-        match receipt.records.into_iter().next() {
+        let verdict = match self.recorder.record(intake).await {
+            Ok(receipt) => receipt.records.into_iter().next(),
+            Err(error) => {
+                self.note(sender, refused("unavailable"), now);
+                return Err(Status::unavailable(error.to_string()));
+            }
+        };
+        let heard = match &verdict {
+            Some(Verdict::Rejected(refusal)) => refused(refusal.code),
+            verdict => Delivery {
+                accepted: u64::from(*verdict == Some(Verdict::Accepted)),
+                duplicates: u64::from(*verdict == Some(Verdict::Duplicate)),
+                ..Delivery::default()
+            },
+        };
+        self.note(sender, heard, now);
+        match verdict {
             Some(Verdict::Rejected(refusal)) if refusal.code == "id_conflict" => {
                 Err(Status::already_exists(refusal.message))
             }
@@ -268,8 +285,4 @@ fn denied_where(mut answer: Answer, is_over: impl Fn(&Standing) -> bool) -> Answ
         ..Usage::default()
     };
     answer
-}
-
-fn unavailable(error: RecordError) -> Status {
-    Status::unavailable(error.to_string())
 }

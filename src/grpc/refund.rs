@@ -39,7 +39,7 @@ impl EnvoyDoor {
             self.quota
                 .correct(ledger, correction, now)
                 .await
-                .map_err(refusal)?;
+                .map_err(|error| refusal(&error))?;
         }
         Ok(())
     }
@@ -97,7 +97,7 @@ fn corrections(answer: &Answer, usage: &Usage, id: &str, sender: &str) -> Vec<Co
     corrections
 }
 
-fn refusal(error: CorrectionError) -> Status {
+fn refusal(error: &CorrectionError) -> Status {
     match error {
         CorrectionError::Conflict => Status::already_exists(error.to_string()),
         CorrectionError::NoPolicy

@@ -75,7 +75,14 @@ impl Bench {
         let config = Config::parse(settings, &Environment::default()).unwrap();
         let access = Arc::new(ArcSwap::from_pointee(access));
         let recorder = scratch.recorder.clone();
-        let door = EnvoyDoor::new(quota, recorder, access, config.envoy, clock.clone());
+        let door = EnvoyDoor::new(
+            quota,
+            recorder,
+            access,
+            Arc::default(),
+            config.envoy,
+            clock.clone(),
+        );
         Self {
             door: Arc::new(door),
             clock,
@@ -272,6 +279,45 @@ async fn several_requests_in_one_call_are_admitted_together_or_not_at_all() {
     assert_eq!(told(&bench.ask(two).await), [(Code::Ok, 0)]);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn no_request_is_admitted_beyond_the_limit_however_many_ask_at_once() {
+    let policy = POLICY.replace("limit = 2\n", "limit = 50\n");
+    let bench = Arc::new(Bench::new(&policy).await);
+    let mut asking = tokio::task::JoinSet::new();
+    for _ in 0..64 {
+        let bench = bench.clone();
+        asking.spawn(async move {
+            let mut admitted = 0;
+            for _ in 0..4 {
+                let carol = vec![descriptor(&[("user", "carol")], None)];
+                let answer = bench.ask(carol).await;
+                admitted += u32::from(answer.overall_code() == Code::Ok);
+            }
+            admitted
+        });
+    }
+    let admitted: u32 = asking.join_all().await.into_iter().sum();
+    assert_eq!(admitted, 50);
+}
+
+#[tokio::test]
+async fn what_is_taken_and_refused_is_told_of_the_sender() {
+    let bench = Bench::new(POLICY).await;
+    let event = |hits| {
+        let entries = [("user", "alice"), ("tokens", ""), ("quota.event_id", "r-4")];
+        request(vec![descriptor(&entries, Some(hits))])
+    };
+    for hits in [1, 1, 2, u64::MAX] {
+        // The last two are refused.
+        let _ = bench.send(event(hits), None).await;
+    }
+    let (sender, hearing) = bench.door.heard.list().remove(0);
+    assert_eq!((&*sender.client, &*sender.source), ("anonymous", "gateway"));
+    assert_eq!((hearing.accepted, hearing.duplicates), (1, 1));
+    let refused = [("id_conflict".to_owned(), 1), ("unreadable".to_owned(), 1)];
+    assert_eq!(hearing.refused, refused.into());
+}
+
 #[tokio::test]
 async fn descriptors_of_one_call_tell_of_one_request() {
     let bench = Bench::new(POLICY).await;
@@ -395,12 +441,9 @@ async fn a_limit_beyond_32_bits_is_saturated_and_told_whole_in_the_metadata() {
     let Some(Kind::Struct(limit)) = &limits.values[0].kind else {
         panic!("a limit is {:?}", limits.values);
     };
-    let number = |name: &str| match limit.fields[name].kind {
-        Some(Kind::Number(number)) => number,
-        _ => f64::NAN,
-    };
-    let seen = ["limit", "used", "remaining"].map(number);
-    assert_eq!(seen, [20_000_000_000.0, 5.0, 19_999_999_995.0]);
+    let seen = ["limit", "used", "remaining"].map(|name| limit.fields[name].clone());
+    let wanted = [20_000_000_000_u64, 5, 19_999_999_995].map(|n| (&serde_json::json!(n)).into());
+    assert_eq!(seen, wanted);
 }
 
 #[tokio::test]

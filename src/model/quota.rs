@@ -10,12 +10,14 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::policy::{Bound, Field, Limit, Mode, OnExpiry, Policy, Subject, Usage};
+use super::policy::{Bound, Field, Limit, Mode, OnExpiry, Policy, Span, Subject, Usage};
 use counter::Counter;
 use index::Index;
 
 mod counter;
 mod index;
+#[cfg(test)]
+mod oracle;
 #[cfg(test)]
 mod tests;
 
@@ -307,8 +309,14 @@ impl Book {
         }
         let mut holds = Vec::new();
         for standing in self.standings(&request.subject, reserved_at) {
-            let unit = self.policy.limits[standing.limit].unit;
-            let amount = request.estimate.amount(unit, &self.policy.weights);
+            let rule = &self.policy.limits[standing.limit];
+            // The counter may have gone on: what was held in a window that is over, is over.
+            let is_over =
+                matches!(rule.span, Span::Calendar(_)) && !standing.window.contains(&reserved_at);
+            if is_over {
+                continue;
+            }
+            let amount = request.estimate.amount(rule.unit, &self.policy.weights);
             if let Some(counter) = self.counters[standing.limit].get_mut(&standing.scope) {
                 counter.held += amount;
             }
