@@ -243,6 +243,24 @@ async fn what_has_no_usage_is_charged_no_tokens() {
 
 #[tokio::test]
 #[ignore = "needs envoy"]
+async fn a_stream_that_the_client_ends_is_charged_what_it_had_told() {
+    let (model, daemon) = (Model::start(), start().await);
+    let envoy = Envoy::start(&daemon.place, "envoy", &daemon.grpc, &model.url, true).await;
+    let body = json!({"model": "claude-sonnet-4-6", "stream": true, "hang": true});
+    let mut response = envoy.post("/v1/messages", "alice", &body).await;
+    assert_eq!(response.status(), 200);
+    let begin = response.chunk().await.unwrap().unwrap();
+    assert!(begin.starts_with(b"event: message_start"));
+    drop(response);
+    until("the report of the begin", async || {
+        (ledger(&daemon).await == model.totals().await).then_some(())
+    })
+    .await;
+    assert_eq!(model.totals().await, [1.0, 100.0, 1.0, 30.0, 20.0]);
+}
+
+#[tokio::test]
+#[ignore = "needs envoy"]
 async fn without_the_daemon_envoy_refuses_or_lets_pass_at_once_as_it_is_set() {
     let (model, daemon) = (Model::start(), start().await);
     let place = daemon.place.clone();

@@ -1,6 +1,7 @@
 """A model API that answers as Anthropic's does, for gateways to stand in front of.
 
-usage: model.py, which prints the port. Each answer has the same usage, streamed or not.
+usage: model.py, which prints the port. Each answer has the same usage, streamed or not; a request
+with "hang" gets the begin of a stream, until somebody hangs up.
 GET /totals tells what was answered: requests, and tokens by kind.
 """
 
@@ -15,6 +16,8 @@ USAGE = {
     "cache_read_input_tokens": 30,
     "cache_creation_input_tokens": 20,
 }
+# What the first event of a stream tells.
+BEGUN = {**USAGE, "output_tokens": 1}
 totals = {"requests": 0, **dict.fromkeys(USAGE, 0)}
 lock = threading.Lock()
 
@@ -35,12 +38,13 @@ class Model(BaseHTTPRequestHandler):
             error = {"type": "overloaded_error", "message": "overloaded"}
             self.answer(529, {"type": "error", "error": error})
         else:
+            usage = BEGUN if request.get("hang") else USAGE
             with lock:
                 totals["requests"] += 1
-                for kind, count in USAGE.items():
+                for kind, count in usage.items():
                     totals[kind] += count
             if request.get("stream"):
-                self.stream(request["model"])
+                self.stream(request["model"], request.get("hang"))
             else:
                 text = [{"type": "text", "text": "hello"}]
                 self.answer(
@@ -61,13 +65,16 @@ class Model(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def stream(self, model):
+    def stream(self, model, hang):
         self.send_response(200)
         self.send_header("content-type", "text/event-stream")
         self.send_header("transfer-encoding", "chunked")
         self.end_headers()
-        read = {**USAGE, "output_tokens": 1}
-        self.event("message_start", message={"model": model, "usage": read})
+        self.event("message_start", message={"model": model, "usage": BEGUN})
+        if hang:
+            self.rfile.read(1)
+            self.close_connection = True
+            return
         delta = {"type": "text_delta", "text": "hello"}
         self.event("content_block_delta", index=0, delta=delta)
         for output in (USAGE["output_tokens"] // 2, USAGE["output_tokens"]):
