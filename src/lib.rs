@@ -13,7 +13,7 @@
 //! | 1 setting | [`config`] |
 //! | 2 tools | [`registry`], [`series`], [`schedule`], [`store`], [`record`], [`notify`], [`aws`], [`heard`], [`ready`] |
 //! | 3 jobs | [`alarm`], [`collect`], [`export`], [`forward`] |
-//! | 4 doors | [`http`], [`otlp`], [`web`] |
+//! | 4 doors | [`http`], [`grpc`], [`otlp`], [`web`] |
 //! | 5 house | [`app`], [`serve`], [`cli`], [`telemetry`], [`demo`] |
 
 pub mod alarm;
@@ -26,6 +26,7 @@ pub mod config;
 pub mod demo;
 pub mod export;
 pub mod forward;
+pub mod grpc;
 pub mod heard;
 pub mod http;
 pub mod model;

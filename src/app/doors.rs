@@ -10,6 +10,7 @@ use super::Parts;
 use crate::config::{Config, Signal};
 use crate::export::prometheus::{self, Format};
 use crate::forward::Forward;
+use crate::grpc::{self, EnvoyDoor};
 use crate::http::{self, Api, BodyLimits, Expose, Exposition, Families};
 use crate::model::catalogue;
 use crate::otlp::{self, OtlpDoor};
@@ -51,11 +52,21 @@ pub(super) fn all(parts: &Parts, config: &Config) -> Doors {
         },
         cloudwatch: config.cloudwatch.clone(),
     });
+    let envoy = Arc::new(EnvoyDoor::new(
+        parts.quota.clone(),
+        parts.recorder.clone(),
+        parts.live.access.clone(),
+        parts.heard.clone(),
+        config.envoy.clone(),
+        parts.clock.clone(),
+    ));
     let beside = web::router().merge(otlp::router(otlp.clone()));
     Doors {
         http: http::router(api, beside),
         otlp_http: otlp::router(otlp.clone()),
-        grpc: otlp::grpc_routes(otlp).into_axum_router(),
+        grpc: otlp::grpc_routes(otlp)
+            .into_axum_router()
+            .merge(grpc::router(envoy)),
     }
 }
 

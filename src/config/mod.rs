@@ -13,6 +13,7 @@ mod cloudwatch;
 mod collect;
 mod cost;
 mod environment;
+mod envoy;
 mod forward;
 mod identity;
 mod limits;
@@ -49,6 +50,7 @@ pub use cloudwatch::{Ambiguous, CloudWatch, Prices, Tier};
 pub use collect::Collect;
 pub use cost::Cost;
 pub use environment::Environment;
+pub use envoy::{Envoy, Hit, Key};
 pub use forward::{Forward, Signal};
 pub use identity::Identity;
 pub use limits::Limits;
@@ -86,6 +88,7 @@ const SECTIONS: &[&Section] = &[
     &collect::SECTION,
     &cost::SECTION,
     &quota::SECTION,
+    &envoy::SECTION,
     &aws::SECTION,
     &cloudwatch::SECTION,
     &bedrock::SECTION,
@@ -115,6 +118,7 @@ pub struct Config {
     pub collect: Collect,
     pub cost: Cost,
     pub quota: Quota,
+    pub envoy: Envoy,
     pub aws: Aws,
     pub cloudwatch: CloudWatch,
     pub bedrock: Bedrock,
@@ -165,6 +169,7 @@ impl Config {
             collect: collect::read(&mut reader),
             cost: cost::read(&mut reader),
             quota: quota::read(&mut reader),
+            envoy: envoy::read(&mut reader),
             aws: aws::read(&mut reader),
             cloudwatch: cloudwatch::read(&mut reader),
             bedrock: bedrock::read(&mut reader),

@@ -191,7 +191,15 @@ impl Quota {
         )
     }
 
-    fn sku(&self, model: &str, provider: Option<&str>, tokens: &Tokens) -> Sku {
+    /// What tokens cost in pico-USD, if they have a price.
+    #[must_use]
+    pub fn cost(&self, tokens: &Tokens, sku: &Sku) -> Option<i64> {
+        self.inner.terms.load().cost(tokens, sku)
+    }
+
+    /// What was used, by the name that a gateway has for it.
+    #[must_use]
+    pub fn sku(&self, model: &str, provider: Option<&str>, tokens: &Tokens) -> Sku {
         let name = self.inner.names.load().resolve(model, provider);
         Sku {
             provider: name.provider,

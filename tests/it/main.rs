@@ -28,6 +28,7 @@ mod peer_bedrock;
 mod peer_cloudwatch;
 mod peer_dashboards;
 mod peer_litellm;
+mod peer_envoy;
 mod peer_notify;
 mod peer_otel;
 mod peer_prometheus;
