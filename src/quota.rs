@@ -21,6 +21,7 @@ use crate::store::{Booked, Journal, Ledger, QueryError, StoreError, Terms, reser
 use entry::{Entry, Reserved};
 pub use settle::{Settle, SettleError, Settled};
 
+pub mod answer;
 mod entry;
 mod settle;
 #[cfg(test)]

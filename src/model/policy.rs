@@ -336,6 +336,18 @@ pub enum Mode {
     Shadow,
 }
 
+impl Mode {
+    pub const ALL: [Self; 2] = [Self::Enforce, Self::Shadow];
+
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Enforce => "enforce",
+            Self::Shadow => "shadow",
+        }
+    }
+}
+
 /// One limit. Each combination of the values of `per` has a counter of its own; without `per`
 /// there is one for all.
 #[derive(Clone, Debug, PartialEq, Eq)]

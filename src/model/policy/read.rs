@@ -230,14 +230,7 @@ fn limit(fields: &mut Fields<'_>, weights: &Weights) -> Option<Limit> {
             OnExpiry::ChargeInput => "charge_input",
         },
     );
-    let mode = fields.word(
-        "mode",
-        &[Mode::Enforce, Mode::Shadow],
-        |value| match value {
-            Mode::Enforce => "enforce",
-            Mode::Shadow => "shadow",
-        },
-    );
+    let mode = fields.word("mode", &Mode::ALL, Mode::name);
     Some(Limit {
         warn_at: warn_at(fields),
         name: name?,
