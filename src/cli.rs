@@ -97,7 +97,6 @@ pub fn execute(command: Command) -> ExitCode {
         Command::Token(TokenCommand::New(wanted)) => {
             token::new_token(&wanted).map(|text| print!("{text}"))
         }
-        Command::CloudWatch(command) => cloudwatch::execute(command),
         Command::Store(command) => store::execute(command),
     };
     match done {

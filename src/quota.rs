@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use arc_swap::ArcSwap;
 use jiff::{SignedDuration, Timestamp};
@@ -20,12 +20,15 @@ use crate::model::usage::{Band, Sku, Tier};
 use crate::store::{Booked, Journal, Ledger, QueryError, StoreError, Terms, reservation_key};
 use entry::{Entry, Reserved};
 pub use settle::{Settle, SettleError, Settled};
+pub use watch::Watch;
 
 pub mod answer;
 mod entry;
 mod settle;
+mod survey;
 #[cfg(test)]
 mod tests;
+mod watch;
 
 /// Live reservations of one user at most.
 const MAX_OPEN_PER_USER: usize = 1_000;
@@ -109,6 +112,7 @@ struct Inner {
     terms: Arc<ArcSwap<Terms>>,
     names: Arc<ArcSwap<ModelNames>>,
     state: Mutex<State>,
+    watch: OnceLock<Watch>,
 }
 
 #[derive(Debug)]
@@ -142,6 +146,7 @@ impl Quota {
             terms,
             names,
             state: Mutex::new(state),
+            watch: OnceLock::new(),
         };
         let quota = Self {
             inner: Arc::new(inner),
@@ -276,7 +281,7 @@ impl Quota {
     }
 
     /// Tells whether a call would be admitted. Holds nothing.
-    pub fn check(&self, ask: &Ask, sender: &str, now: Timestamp) -> Result<Answer, Refused> {
+    fn decide_check(&self, ask: &Ask, sender: &str, now: Timestamp) -> Result<Answer, Refused> {
         let resolved = self.resolve(ask, sender, now)?;
         let mut state = self.state();
         let version = state.version;
@@ -291,7 +296,7 @@ impl Quota {
     }
 
     /// Holds the estimate of a call under every limit, or under none.
-    pub fn reserve(
+    fn decide_reserve(
         &self,
         id: &str,
         ask: &Ask,
@@ -415,7 +420,7 @@ impl Quota {
                 continue;
             };
             // A better report of the same request later corrects the charge.
-            let _ = book.settle(&id, &booking.usage, now);
+            self.note_settled(book.settle(&id, &booking.usage, now));
             book.post(&known.subject, &booking.usage, booking.at, now);
             let _ = journal.append(&Entry::End(id).line());
         }

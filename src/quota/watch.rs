@@ -1,0 +1,137 @@
+//! What is told of decisions: counters and the duration of each.
+
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::answer::Explanation;
+use super::{Answer, Ask, Quota, Refused};
+use crate::clock::Stopwatch;
+use crate::model::catalogue;
+use crate::model::quota::{Decision, QuotaError, Settlement};
+use crate::registry::Registry;
+
+/// Where decisions are told.
+#[derive(Debug)]
+pub struct Watch {
+    pub registry: Arc<Registry>,
+}
+
+/// What a gateway asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Check,
+    Reserve,
+}
+
+/// A decision in the words of the metrics.
+#[derive(Debug, PartialEq, Eq)]
+struct Told {
+    decision: &'static str,
+    reason: &'static str,
+    /// The limit that had no room; empty if none was in the way.
+    limit: Box<str>,
+}
+
+impl Quota {
+    /// Tells decisions from now on. Only the first call counts.
+    pub fn watch(&self, watch: Watch) {
+        // A second one would come from a second composition root.
+        let _ = self.inner.watch.set(watch);
+    }
+
+    /// Tells whether a call would be admitted. Holds nothing.
+    pub fn check(&self, ask: &Ask, sender: &str, now: Timestamp) -> Result<Answer, Refused> {
+        let watch = Stopwatch::start();
+        let answer = self.decide_check(ask, sender, now);
+        self.note(Kind::Check, &answer, watch);
+        answer
+    }
+
+    /// Holds the estimate of a call under every limit, or under none.
+    pub fn reserve(
+        &self,
+        id: &str,
+        ask: &Ask,
+        lease: SignedDuration,
+        sender: &str,
+        now: Timestamp,
+    ) -> Result<Answer, Refused> {
+        let watch = Stopwatch::start();
+        let answer = self.decide_reserve(id, ask, lease, sender, now);
+        self.note(Kind::Reserve, &answer, watch);
+        answer
+    }
+
+    fn note(&self, kind: Kind, answer: &Result<Answer, Refused>, watch: Stopwatch) {
+        let Some(Watch { registry }) = self.inner.watch.get() else {
+            return;
+        };
+        let seconds = watch.elapsed().as_secs_f64();
+        registry.observe(catalogue::QUOTA_DECISION_SECONDS, &[], seconds);
+        let told = told(kind, answer);
+        let labels = [told.decision, told.reason, &told.limit];
+        registry.add(catalogue::QUOTA_DECISIONS, &labels, 1);
+    }
+
+    /// Counts what a settlement did to its hold.
+    pub(super) fn note_settled(&self, settled: Result<Settlement, QuotaError>) {
+        let (Some(Watch { registry }), Ok(settled)) = (self.inner.watch.get(), settled) else {
+            return;
+        };
+        let is_new = !settled.replayed;
+        if is_new && settled.overage {
+            registry.add(catalogue::QUOTA_OVERAGE, &[], 1);
+        }
+        if is_new && settled.late {
+            registry.add(catalogue::QUOTA_LATE, &[], 1);
+        }
+    }
+}
+
+fn told(kind: Kind, answer: &Result<Answer, Refused>) -> Told {
+    let (allow, deny) = match kind {
+        Kind::Check => ("would_allow", "would_deny"),
+        Kind::Reserve => ("allow", "deny"),
+    };
+    let plain = |decision, reason| Told {
+        decision,
+        reason,
+        limit: Box::default(),
+    };
+    let answer = match answer {
+        Ok(answer) => answer,
+        Err(refused) => {
+            let decision = match refused {
+                Refused::Store { .. } => "unavailable",
+                _ => deny,
+            };
+            return plain(decision, Explanation::of_refused(refused, None).code);
+        }
+    };
+    let name = |limit: usize| answer.policy.limits[limit].name.clone();
+    match &answer.decision {
+        Decision::Allowed(grant) if grant.replayed => plain(allow, "replayed"),
+        Decision::Allowed(grant) => match grant.shadow_denials.first() {
+            None => plain(allow, "room"),
+            Some(limit) => Told {
+                decision: allow,
+                reason: "shadow",
+                limit: name(*limit),
+            },
+        },
+        Decision::Denied(denial) => {
+            let violated = denial.violated.first();
+            let limit = violated.map(|place| name(denial.standings[*place].limit));
+            Told {
+                decision: deny,
+                reason: if denial.never {
+                    "never_admissible"
+                } else {
+                    "quota_exceeded"
+                },
+                limit: limit.unwrap_or_default(),
+            }
+        }
+    }
+}
