@@ -13,16 +13,21 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::model::identity::{Identity, Origin};
 use crate::model::names::ModelNames;
+use crate::model::output::max_output;
 use crate::model::policy::{Field, Policy, Span, Subject, Usage};
 use crate::model::quota::{Book, Decision, Grant, QuotaError, Request, Reservation, Standing};
 use crate::model::tokens::Tokens;
 use crate::model::usage::{Band, Sku, Tier};
 use crate::store::{Booked, Journal, Ledger, QueryError, StoreError, Terms, reservation_key};
+pub use balance::Balances;
+use cap::Fit;
 use entry::{Entry, Reserved};
 pub use settle::{Settle, SettleError, Settled};
 pub use watch::Watch;
 
 pub mod answer;
+mod balance;
+mod cap;
 mod entry;
 mod settle;
 mod survey;
@@ -59,6 +64,7 @@ pub struct Ask {
     pub provider: Option<Box<str>>,
     pub input_tokens: u64,
     pub cached_input_tokens: u64,
+    /// Above the model's maximum, that is what counts.
     pub max_output_tokens: u64,
 }
 
@@ -264,7 +270,7 @@ impl Quota {
         let tokens = Tokens {
             input: ask.input_tokens.min(Tokens::MAX),
             cache_read: ask.cached_input_tokens.min(Tokens::MAX),
-            output: ask.max_output_tokens.min(Tokens::MAX),
+            output: ask.max_output_tokens.min(max_output(&sku.model)),
             ..Tokens::default()
         };
         let sku = Sku {
@@ -305,12 +311,31 @@ impl Quota {
         now: Timestamp,
     ) -> Result<Answer, Refused> {
         let resolved = self.resolve(ask, sender, now)?;
-        let request = Request {
-            id: id.into(),
-            subject: resolved.subject.clone(),
-            estimate: resolved.estimate,
-            lease: lease.clamp(MIN_LEASE, MAX_LEASE),
-        };
+        self.hold(id, resolved, Fit::Strict, lease, now)
+    }
+
+    /// As [`Quota::reserve`], with less output where the whole does not fit: the answer's
+    /// estimate says how much the call may write.
+    pub fn reserve_capped(
+        &self,
+        id: &str,
+        ask: &Ask,
+        lease: SignedDuration,
+        sender: &str,
+        now: Timestamp,
+    ) -> Result<Answer, Refused> {
+        let resolved = self.resolve(ask, sender, now)?;
+        self.hold(id, resolved, Fit::Cap, lease, now)
+    }
+
+    fn hold(
+        &self,
+        id: &str,
+        mut resolved: Resolved,
+        fit: Fit,
+        lease: SignedDuration,
+        now: Timestamp,
+    ) -> Result<Answer, Refused> {
         let mut state = self.state();
         let State {
             book,
@@ -320,6 +345,25 @@ impl Quota {
             version,
         } = &mut *state;
         let book = book.as_mut().ok_or(Refused::NoPolicy)?;
+        let asked_output = resolved.estimate.output;
+        if fit == Fit::Cap {
+            let smaller = match kept.get(id) {
+                Some(known) => known.capped(asked_output),
+                None => match book.check(&resolved.subject, &resolved.estimate, now) {
+                    Decision::Allowed(_) => None,
+                    Decision::Denied(_) => {
+                        cap::largest(book, &resolved, &self.inner.terms.load(), now)
+                    }
+                },
+            };
+            resolved.estimate = smaller.unwrap_or(resolved.estimate);
+        }
+        let request = Request {
+            id: id.into(),
+            subject: resolved.subject.clone(),
+            estimate: resolved.estimate,
+            lease: lease.clamp(MIN_LEASE, MAX_LEASE),
+        };
         let decision = book.reserve(&request, now)?;
         if let Decision::Allowed(Grant {
             replayed: false,
@@ -328,7 +372,9 @@ impl Quota {
             ..
         }) = &decision
         {
-            let reserved = Reserved::new(&request, &resolved, now, *expires_at);
+            let capped = request.estimate.output < asked_output;
+            let reserved = Reserved::new(&request, &resolved, now, *expires_at)
+                .asked(capped.then_some(asked_output));
             let line = Entry::Reserve(Box::new(reserved.clone())).line();
             if journal.append(&line).is_err() {
                 let open = opens(book.policy(), standings);

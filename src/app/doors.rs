@@ -38,6 +38,7 @@ pub(super) fn all(parts: &Parts, config: &Config) -> Doors {
         readiness: parts.readiness.clone(),
         registry: parts.registry.clone(),
         notify: parts.notify.clone(),
+        quota: parts.quota.clone(),
         families: Families {
             requests: catalogue::HTTP_REQUESTS,
             duration: catalogue::HTTP_REQUEST_DURATION,

@@ -11,6 +11,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::model::access::Denied;
+use crate::model::usage::Refusal;
 use crate::record::RecordError;
 use crate::store::QueryError;
 
@@ -140,6 +141,17 @@ impl From<Denied> for Problem {
             Denied::Scope(_) => (StatusCode::FORBIDDEN, "scope_missing"),
         };
         Self::new(status, code, denied.to_string())
+    }
+}
+
+impl From<Refusal> for Problem {
+    /// A field of a body that holds one thing only.
+    fn from(refusal: Refusal) -> Self {
+        let status = match refusal.code {
+            "identity_not_allowed" => StatusCode::FORBIDDEN,
+            _ => StatusCode::BAD_REQUEST,
+        };
+        Self::new(status, refusal.code, refusal.message)
     }
 }
 

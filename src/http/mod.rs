@@ -24,6 +24,11 @@ mod minutes;
 mod mutes;
 mod notify;
 mod openapi;
+mod quota;
+mod quota_ask;
+mod quota_balances;
+mod quota_policies;
+mod quota_settle;
 mod range;
 mod receipt;
 mod sources;
@@ -55,6 +60,7 @@ use crate::model::access::AccessList;
 use crate::model::catalogue::Desc;
 use crate::model::names::ModelNames;
 use crate::notify::Notify;
+use crate::quota::Quota;
 use crate::ready::Readiness;
 use crate::record::Recorder;
 use crate::registry::Registry;
@@ -83,6 +89,7 @@ pub struct Api {
     pub readiness: Arc<Readiness>,
     pub registry: Arc<Registry>,
     pub notify: Arc<Notify>,
+    pub quota: Quota,
     pub families: Families,
     pub expose: Expose,
     /// The zone of days and months where a query names none.
@@ -122,6 +129,23 @@ fn routes() -> Vec<(&'static str, MethodRouter<Arc<Api>>)> {
         ("/api/v1/usage", get(usage_query::usage)),
         ("/api/v1/usage/control", get(usage_query::control)),
         ("/api/v1/users/{user}/usage", get(usage_query::user_usage)),
+        ("/api/v1/quota/check", post(quota_ask::check)),
+        ("/api/v1/quota/reservations", post(quota_ask::reserve)),
+        ("/api/v1/quota/reservations/{id}", get(quota_settle::show)),
+        (
+            "/api/v1/quota/reservations/{id}/settle",
+            post(quota_settle::settle),
+        ),
+        (
+            "/api/v1/quota/reservations/{id}/release",
+            post(quota_settle::release),
+        ),
+        (
+            "/api/v1/quota/reservations/{id}/extend",
+            post(quota_settle::extend),
+        ),
+        ("/api/v1/quota/balances", get(quota_balances::get)),
+        ("/api/v1/quota/policies", get(quota_policies::get)),
         ("/api/v1/minutes", get(minutes::get)),
         ("/api/v1/sources", get(sources::list)),
         ("/api/v1/alarms", get(alarms::list)),

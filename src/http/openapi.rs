@@ -5,10 +5,11 @@ use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::{Modify, OpenApi, ToResponse, ToSchema};
 
 use super::error::ProblemBody;
+use super::quota::QuotaProblemBody;
 use super::usage_record::WireRecord;
 use super::{
     alarms, backup, cloud_event, cloudwatch, health, litellm, metrics, minutes, mutes, notify,
-    sources, usage_events, usage_query,
+    quota_ask, quota_balances, quota_policies, quota_settle, sources, usage_events, usage_query,
 };
 
 #[derive(OpenApi)]
@@ -24,6 +25,7 @@ use super::{
     ),
     tags(
         (name = "usage", description = "Report and ask for usage."),
+        (name = "quota", description = "Ask before a model call, settle after it."),
         (name = "alarms", description = "How alarms stand, and how they would have stood."),
         (name = "operation", description = "Run tallyd."),
     ),
@@ -33,6 +35,14 @@ use super::{
         usage_query::usage,
         usage_query::control,
         usage_query::user_usage,
+        quota_ask::check,
+        quota_ask::reserve,
+        quota_settle::show,
+        quota_settle::settle,
+        quota_settle::release,
+        quota_settle::extend,
+        quota_balances::get,
+        quota_policies::get,
         minutes::get,
         sources::list,
         alarms::list,
@@ -52,7 +62,8 @@ use super::{
         schemas(UsageBody, WireRecord<'static>, cloud_event::WireEvent<'static>, ProblemBody),
         responses(
             Invalid, Unauthorized, Forbidden, TooLarge, UnsupportedType, QueryTooLarge,
-            Overloaded, Unavailable,
+            Overloaded, Unavailable, QuotaForbidden, QuotaExceeded, QuotaConflict,
+            QuotaUnavailable, NeverAdmissible, UnknownReservation, SettlementRefused,
         ),
     ),
     modifiers(&Bearer),
@@ -82,17 +93,18 @@ pub(super) enum UsageBody {
 
 /// Declares the error answers that several routes share.
 macro_rules! problems {
-    ($($name:ident: $description:literal,)*) => {
+    ($body:ty; $($name:ident: $description:literal,)*) => {
         $(
             #[derive(ToResponse)]
             #[response(description = $description, content_type = "application/problem+json")]
             #[expect(dead_code, reason = "it only describes an answer")]
-            pub(super) struct $name(ProblemBody);
+            pub(super) struct $name($body);
         )*
     };
 }
 
 problems! {
+    ProblemBody;
     Invalid: "A parameter or the body as a whole cannot be understood \
         (`invalid_parameter`, `invalid_body`).",
     Unauthorized: "A bearer token is needed or not known (`token_missing`, `token_unknown`).",
@@ -104,6 +116,23 @@ problems! {
     Overloaded: "Too much is in work; come again after `Retry-After` (`overloaded`).",
     Unavailable: "The ledger cannot be used just now, or tallyd is stopping; come again after \
         `Retry-After` (`store_unavailable`, `stopping`, `backup_failed`).",
+}
+
+problems! {
+    QuotaProblemBody;
+    QuotaForbidden: "The token lacks the scope or may not ask for this subject (`scope_missing`, \
+        `identity_not_allowed`), or the policy does not allow the call (`no_policy`, \
+        `model_not_allowed`, `project_type_not_allowed`).",
+    QuotaExceeded: "A limit has no room (`quota_exceeded`), or too many reservations are open \
+        (`too_many_reservations`).",
+    QuotaConflict: "The id was used with another body (`idempotency_conflict`), or the \
+        reservation has ended otherwise (`settle_conflict`).",
+    QuotaUnavailable: "The hold cannot be written; `fail_mode` says what the policy wants \
+        (`store_unavailable`).",
+    NeverAdmissible: "A limit is smaller than the request itself (`never_admissible`).",
+    UnknownReservation: "Nobody knows the reservation (any more) (`unknown_reservation`).",
+    SettlementRefused: "The ledger does not take it, such as for its time \
+        (`settlement_refused`).",
 }
 
 /// The document, as it is served.

@@ -289,7 +289,7 @@ fn tier_names() -> String {
 }
 
 /// The outcome as said, `success` being what settlements say for `ok`; else by the status code.
-fn outcome_of(text: Text<'_>, status_code: Option<u16>) -> Result<Outcome, Refusal> {
+pub(super) fn outcome_of(text: Text<'_>, status_code: Option<u16>) -> Result<Outcome, Refusal> {
     let Some(name) = text.optional("outcome")? else {
         return Ok(match status_code {
             Some(400..) => Outcome::Error,
@@ -305,7 +305,11 @@ fn outcome_of(text: Text<'_>, status_code: Option<u16>) -> Result<Outcome, Refus
     })
 }
 
-fn tokens_of(tokens: Part<WireTokens>, usage: Part<WireUsage>) -> Result<Tokens, Refusal> {
+/// The counts of `tokens`, or else of `usage`; one has to be there.
+pub(super) fn tokens_of(
+    tokens: Part<WireTokens>,
+    usage: Part<WireUsage>,
+) -> Result<Tokens, Refusal> {
     if let Some(tokens) = tokens.optional("tokens")? {
         return tokens.sum();
     }
@@ -334,7 +338,7 @@ impl WireTokens {
 }
 
 impl WireUsage {
-    fn sum(self, field: &str) -> Result<Tokens, Refusal> {
+    pub(super) fn sum(self, field: &str) -> Result<Tokens, Refusal> {
         let name = |part: &str| format!("{field}.{part}");
         let split = self.cache_creation.optional(&name("cache_creation"))?;
         let split = split.unwrap_or_default();

@@ -17,6 +17,7 @@ pub mod money;
 pub mod names;
 pub mod notice;
 pub mod once;
+pub mod output;
 pub mod policy;
 pub mod price;
 pub mod pseudonym;

@@ -118,6 +118,18 @@ pub enum Phase {
     Expired,
 }
 
+impl Phase {
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Live => "live",
+            Self::Settled => "settled",
+            Self::Released => "released",
+            Self::Expired => "expired",
+        }
+    }
+}
+
 /// A reservation with what it holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reservation {

@@ -41,6 +41,17 @@ impl Window {
         reset: Time::midnight(),
     };
 
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Minute => "minute",
+            Self::Hour => "hour",
+            Self::Day { .. } => "day",
+            Self::Week { .. } => "week",
+            Self::Month { .. } => "month",
+        }
+    }
+
     /// The window that holds `at`. A reset time that the clocks skip is taken as much later as they
     /// are set forward; one that comes twice is taken the first time.
     #[must_use]

@@ -132,7 +132,9 @@ impl Answer {
         limits(&self.policy, self.standings(), now)
     }
 
-    fn standings(&self) -> &[Standing] {
+    /// The same in grains.
+    #[must_use]
+    pub fn standings(&self) -> &[Standing] {
         match &self.decision {
             Decision::Allowed(grant) => &grant.standings,
             Decision::Denied(denial) => &denial.standings,
@@ -327,6 +329,12 @@ fn reset_after(span: Span, standing: &Standing, now: Timestamp) -> u64 {
         Span::Rolling { .. } => QUARTER_SECONDS - now.as_second().rem_euclid(QUARTER_SECONDS),
     };
     u64::try_from(seconds).unwrap_or(0).max(1)
+}
+
+/// Grains in their unit; parts of a whole are left out.
+#[must_use]
+pub fn grains(grains: i128, unit: Unit, weights: &Weights) -> Amount {
+    amount(grains, unit, weights, Round::Down)
 }
 
 #[derive(Clone, Copy)]

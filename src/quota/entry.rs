@@ -38,6 +38,9 @@ pub(super) struct Reserved {
     /// As the caller named it.
     model: Box<str>,
     provider: Box<str>,
+    /// Output tokens that were asked for, where less was granted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    asked_output: Option<i64>,
 }
 
 impl Entry {
@@ -81,7 +84,20 @@ impl Reserved {
             ],
             model: resolved.sku.raw_model.clone(),
             provider: resolved.sku.provider.clone(),
+            asked_output: None,
         }
+    }
+
+    pub(super) fn asked(self, asked_output: Option<i64>) -> Self {
+        Self {
+            asked_output,
+            ..self
+        }
+    }
+
+    /// What was granted when this much output was asked for and less was given.
+    pub(super) fn capped(&self, asked_output: i64) -> Option<Usage> {
+        (self.asked_output == Some(asked_output)).then(|| self.parts().0.estimate)
     }
 
     pub(super) fn until(self, until: Timestamp) -> Self {

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::entry::Reserved;
-use super::{Claims, Quota, identity};
+use super::{Claims, Quota, identity, subject};
 use crate::model::identity::Identity;
-use crate::model::policy::Usage;
+use crate::model::policy::{Subject, Usage};
 use crate::model::quota::{Phase, Reservation};
 use crate::model::tokens::Tokens;
 use crate::model::usage::{Band, Intake, Outcome, Sku, Tier, UsageRecord, Verdict, source};
@@ -38,6 +38,9 @@ pub struct Settled {
     pub late: bool,
     /// It was settled with the same counts before.
     pub replayed: bool,
+    /// Whose limits were charged; `None` if it was settled so long ago that only its counts are
+    /// known.
+    pub subject: Option<Subject>,
 }
 
 /// Why a settlement was not taken.
@@ -96,6 +99,13 @@ impl Quota {
         let sku = self.sku(&model, provider.as_deref(), &settle.tokens);
         let terms = self.inner.terms.load_full();
         let charged = Usage::of(&settle.tokens, terms.cost(&settle.tokens, &sku));
+        let subject = match (&known, &settle.otherwise) {
+            (Some((reservation, _)), _) => Some(reservation.subject.clone()),
+            (None, Some(_)) => self
+                .policy()
+                .map(|(policy, _)| subject(&policy, &terms, &identity, &sku, booked_at)),
+            (None, None) => None,
+        };
         let record = UsageRecord {
             source: Arc::from(source::GATEWAY),
             id: id.into(),
@@ -136,7 +146,28 @@ impl Quota {
             held: known.as_ref().map(|(reservation, _)| reservation.estimate),
             late: known.is_some_and(|(reservation, _)| reservation.phase == Phase::Expired),
             replayed,
+            subject,
         })
+    }
+
+    /// Tokens with what they cost on a reservation's terms; without a cost if nobody knows it.
+    #[must_use]
+    pub fn priced(&self, id: &str, tokens: &Tokens) -> Usage {
+        let state = self.state();
+        let Some(reserved) = state.kept.get(id).cloned() else {
+            return Usage::of(tokens, None);
+        };
+        drop(state);
+        let (model, provider) = reserved.model();
+        let sku = self.sku(model, Some(provider), tokens);
+        Usage::of(tokens, self.inner.terms.load().cost(tokens, &sku))
+    }
+
+    /// For whom a reservation was made, as claimed; `None` if it is not known (any more).
+    #[must_use]
+    pub fn reserved_for(&self, id: &str) -> Option<Identity> {
+        let state = self.state();
+        state.kept.get(id).map(Reserved::identity)
     }
 
     fn known(&self, id: &str) -> Option<(Reservation, Reserved)> {
@@ -145,7 +176,9 @@ impl Quota {
         Some((reservation, state.kept.get(id)?.clone()))
     }
 
-    fn claimed(&self, claims: &Claims, sender: &str) -> Identity {
+    /// Who a sender says it is about, under the policy in force.
+    #[must_use]
+    pub fn claimed(&self, claims: &Claims, sender: &str) -> Identity {
         let state = self.state();
         state.book.as_ref().map_or_else(
             || Identity {

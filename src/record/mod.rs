@@ -136,7 +136,7 @@ pub(crate) mod testing {
     /// Keeps the ledger's folder as long as it lives.
     pub(crate) struct Scratch {
         pub(crate) recorder: Recorder,
-        _folder: tempfile::TempDir,
+        folder: tempfile::TempDir,
     }
 
     impl Scratch {
@@ -160,10 +160,12 @@ pub(crate) mod testing {
             };
             let (recorder, _) =
                 Recorder::start(opened, registry, terms, naming, on_booked, clock).unwrap();
-            Self {
-                recorder,
-                _folder: folder,
-            }
+            Self { recorder, folder }
+        }
+
+        /// Where the ledger is.
+        pub(crate) fn folder(&self) -> &std::path::Path {
+            self.folder.path()
         }
     }
 }

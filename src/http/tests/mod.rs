@@ -60,6 +60,12 @@ fn api() -> Api {
     // The closure below keeps the ledger's folder until the API is dropped.
     let scratch = Scratch::new(clock.clone());
     let recorder = scratch.recorder.clone();
+    let (quota, _) = Quota::open(
+        scratch.folder(),
+        Arc::new(ArcSwap::from_pointee(crate::store::Terms::default())),
+        Arc::default(),
+    )
+    .expect("a fresh journal");
     let config = Config::parse("", &Environment::default()).expect("defaults are valid");
     let setup = Setup {
         ledger: recorder.ledger().clone(),
@@ -71,6 +77,7 @@ fn api() -> Api {
     };
     Api {
         notify: Arc::new(Notify::new(&setup)),
+        quota,
         clock,
         access: Arc::default(),
         names: Arc::default(),
@@ -139,6 +146,12 @@ struct Answer {
 impl Answer {
     fn json(&self) -> Value {
         serde_json::from_slice(&self.body).expect("the answer is JSON")
+    }
+
+    /// The code of a problem; empty if it is none.
+    fn json_code(&self) -> String {
+        let body: Value = serde_json::from_slice(&self.body).unwrap_or_default();
+        body["code"].as_str().unwrap_or_default().to_owned()
     }
 
     fn header(&self, name: &str) -> &str {

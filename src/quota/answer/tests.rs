@@ -3,6 +3,7 @@ use std::sync::Arc;
 use super::*;
 use crate::model::policy::{Field, Subject};
 use crate::model::quota::{Book, Request};
+use crate::model::usage::{Band, Sku, Tier};
 
 const POLICY: &str = r#"
 timezone = "Asia/Tokyo"
@@ -63,7 +64,15 @@ fn answered(used: &Usage, asked: &Usage) -> Answer {
         resolved: super::super::Resolved {
             subject,
             identity: crate::model::identity::Identity::default(),
-            sku: crate::model::usage::Sku::default(),
+            sku: Sku {
+                provider: "anthropic".into(),
+                model: "claude-haiku-4-5".into(),
+                raw_model: "claude-haiku-4-5".into(),
+                scope: "base".into(),
+                region: None,
+                tier: Tier::default(),
+                band: Band::default(),
+            },
             estimate: *asked,
         },
         decision: book.reserve(&request, now()).unwrap(),
