@@ -254,6 +254,7 @@ async fn open_ledger(
     let (quota, lines) = Quota::open(folder, live.terms.clone(), live.names.clone())?;
     quota.watch(Watch {
         registry: registry.clone(),
+        audit: quota::audit_log(&config.quota)?,
     });
     let (listener, now) = (quota.clone(), clock.clone());
     let (recorder, writer) = Recorder::start(

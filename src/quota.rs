@@ -23,9 +23,11 @@ pub use balance::Balances;
 use cap::Fit;
 use entry::{Entry, Reserved};
 pub use settle::{Settle, SettleError, Settled};
+pub use survey::Survey;
 pub use watch::Watch;
 
 pub mod answer;
+pub mod audit;
 mod balance;
 mod cap;
 mod entry;
@@ -33,6 +35,7 @@ mod settle;
 mod survey;
 #[cfg(test)]
 mod tests;
+pub mod warning;
 mod watch;
 
 /// Live reservations of one user at most.
@@ -286,7 +289,6 @@ impl Quota {
         })
     }
 
-    /// Tells whether a call would be admitted. Holds nothing.
     fn decide_check(&self, ask: &Ask, sender: &str, now: Timestamp) -> Result<Answer, Refused> {
         let resolved = self.resolve(ask, sender, now)?;
         let mut state = self.state();
@@ -301,7 +303,6 @@ impl Quota {
         })
     }
 
-    /// Holds the estimate of a call under every limit, or under none.
     fn decide_reserve(
         &self,
         id: &str,
@@ -314,9 +315,7 @@ impl Quota {
         self.hold(id, resolved, Fit::Strict, lease, now)
     }
 
-    /// As [`Quota::reserve`], with less output where the whole does not fit: the answer's
-    /// estimate says how much the call may write.
-    pub fn reserve_capped(
+    fn decide_capped(
         &self,
         id: &str,
         ask: &Ask,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::Quota;
+use super::{Balances, Quota};
 use crate::model::catalogue::{self, Desc};
 use crate::model::policy::{Bound, Field, Mode, Policy, SCOPE_SEPARATOR};
 use crate::model::quota::Standing;
@@ -32,17 +32,12 @@ impl Quota {
     /// Looks at every counter that has something. `None` without a policy.
     #[must_use]
     pub fn survey(&self, now: Timestamp) -> Option<Survey> {
-        let mut state = self.state();
-        let version = state.version;
-        let book = state.book.as_mut()?;
-        let policy = book.policy().clone();
-        let (mut standings, open) = (book.all(now), book.open());
-        drop(state);
-        standings.retain(|standing| standing.used > 0 || standing.held > 0);
-        standings.sort_by_cached_key(|standing| {
-            let fullest = std::cmp::Reverse(per_mille(standing));
-            (fullest, standing.limit, standing.scope.clone())
-        });
+        let open = self.state().book.as_ref()?.open();
+        let Balances {
+            policy,
+            version,
+            standings,
+        } = self.all_balances(now)?;
         Some(Survey {
             policy,
             version,
@@ -120,7 +115,7 @@ impl Survey {
 }
 
 /// The values by which a limit counts, as a text: `payments/claude-sonnet-4-6`.
-fn subject(
+pub(super) fn subject(
     policy: &Policy,
     standing: &Standing,
     label: &dyn Fn(&str) -> Option<String>,
@@ -133,15 +128,4 @@ fn subject(
     });
     let shown: Option<Vec<_>> = shown.collect();
     Some(shown?.join("/"))
-}
-
-/// What is used and held, of thousand; unlimited counters come last.
-fn per_mille(standing: &Standing) -> i128 {
-    match standing.bound {
-        Bound::At(bound) if bound > 0 => {
-            (standing.used + standing.held).saturating_mul(1_000) / bound
-        }
-        Bound::At(_) => i128::MAX,
-        Bound::Unlimited => -1,
-    }
 }

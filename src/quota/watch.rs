@@ -1,10 +1,11 @@
-//! What is told of decisions: counters and the duration of each.
+//! What is told of decisions: counters, the duration of each, and the audit log.
 
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
 use super::answer::Explanation;
+use super::audit::{self, AuditLog};
 use super::{Answer, Ask, Quota, Refused};
 use crate::clock::Stopwatch;
 use crate::model::catalogue;
@@ -15,6 +16,17 @@ use crate::registry::Registry;
 #[derive(Debug)]
 pub struct Watch {
     pub registry: Arc<Registry>,
+    pub audit: Option<AuditLog>,
+}
+
+/// A question, as it came.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Call<'a> {
+    kind: Kind,
+    /// Of a reservation.
+    pub(super) id: Option<&'a str>,
+    pub(super) ask: &'a Ask,
+    pub(super) sender: &'a str,
 }
 
 /// What a gateway asked for.
@@ -26,11 +38,22 @@ enum Kind {
 
 /// A decision in the words of the metrics.
 #[derive(Debug, PartialEq, Eq)]
-struct Told {
-    decision: &'static str,
-    reason: &'static str,
+pub(super) struct Told {
+    pub(super) decision: &'static str,
+    pub(super) reason: &'static str,
     /// The limit that had no room; empty if none was in the way.
-    limit: Box<str>,
+    pub(super) limit: Box<str>,
+}
+
+impl<'a> Call<'a> {
+    const fn reserve(id: &'a str, ask: &'a Ask, sender: &'a str) -> Self {
+        Self {
+            kind: Kind::Reserve,
+            id: Some(id),
+            ask,
+            sender,
+        }
+    }
 }
 
 impl Quota {
@@ -44,7 +67,13 @@ impl Quota {
     pub fn check(&self, ask: &Ask, sender: &str, now: Timestamp) -> Result<Answer, Refused> {
         let watch = Stopwatch::start();
         let answer = self.decide_check(ask, sender, now);
-        self.note(Kind::Check, &answer, watch);
+        let call = Call {
+            kind: Kind::Check,
+            id: None,
+            ask,
+            sender,
+        };
+        self.note(call, &answer, watch, now);
         answer
     }
 
@@ -59,24 +88,58 @@ impl Quota {
     ) -> Result<Answer, Refused> {
         let watch = Stopwatch::start();
         let answer = self.decide_reserve(id, ask, lease, sender, now);
-        self.note(Kind::Reserve, &answer, watch);
+        self.note(Call::reserve(id, ask, sender), &answer, watch, now);
         answer
     }
 
-    fn note(&self, kind: Kind, answer: &Result<Answer, Refused>, watch: Stopwatch) {
-        let Some(Watch { registry }) = self.inner.watch.get() else {
+    /// As [`Quota::reserve`], with less output where the whole does not fit: the answer's
+    /// estimate says how much the call may write.
+    pub fn reserve_capped(
+        &self,
+        id: &str,
+        ask: &Ask,
+        lease: SignedDuration,
+        sender: &str,
+        now: Timestamp,
+    ) -> Result<Answer, Refused> {
+        let watch = Stopwatch::start();
+        let answer = self.decide_capped(id, ask, lease, sender, now);
+        self.note(Call::reserve(id, ask, sender), &answer, watch, now);
+        answer
+    }
+
+    fn note(
+        &self,
+        call: Call<'_>,
+        answer: &Result<Answer, Refused>,
+        watch: Stopwatch,
+        now: Timestamp,
+    ) {
+        let Some(Watch { registry, audit }) = self.inner.watch.get() else {
             return;
         };
         let seconds = watch.elapsed().as_secs_f64();
         registry.observe(catalogue::QUOTA_DECISION_SECONDS, &[], seconds);
-        let told = told(kind, answer);
+        let told = told(call.kind, answer);
         let labels = [told.decision, told.reason, &told.limit];
         registry.add(catalogue::QUOTA_DECISIONS, &labels, 1);
+        let Some(audit) = audit else {
+            return;
+        };
+        let Some(entry) = audit::entry(&call, answer, &told, now) else {
+            return;
+        };
+        // A full disk must not stop work: it is counted, and the number of the line is missing.
+        let result = match audit.append(entry, now) {
+            Ok(()) => "written",
+            Err(_) => "lost",
+        };
+        registry.add(catalogue::QUOTA_AUDIT_LINES, &[result], 1);
     }
 
     /// Counts what a settlement did to its hold.
     pub(super) fn note_settled(&self, settled: Result<Settlement, QuotaError>) {
-        let (Some(Watch { registry }), Ok(settled)) = (self.inner.watch.get(), settled) else {
+        let (Some(Watch { registry, .. }), Ok(settled)) = (self.inner.watch.get(), settled) else {
             return;
         };
         let is_new = !settled.replayed;

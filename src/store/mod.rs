@@ -26,6 +26,7 @@ mod terms;
 #[cfg(test)]
 mod tests;
 mod upkeep;
+mod warning;
 mod write;
 mod writer;
 
@@ -56,6 +57,7 @@ pub use published::{
     SEPARATOR, UNPRICED, UsageLabels,
 };
 pub use terms::{ControlRule, Terms};
+pub use warning::Warned;
 pub use write::Effects;
 
 use crate::clock::Clock;

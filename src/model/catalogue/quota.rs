@@ -60,12 +60,8 @@ pub const QUOTA_POOL_UTILIZATION: &Desc = &gauge(
      absent without one.",
 );
 
-pub const QUOTA_RESERVATIONS: &Desc = &gauge(
-    "tallyd_quota_reservations",
-    "",
-    &[],
-    "Live reservations.",
-);
+pub const QUOTA_RESERVATIONS: &Desc =
+    &gauge("tallyd_quota_reservations", "", &[], "Live reservations.");
 
 pub const QUOTA_OVERAGE: &Desc = &counter(
     "tallyd_quota_overage_total",

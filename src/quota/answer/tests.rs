@@ -109,7 +109,7 @@ fn a_denial_says_what_is_used_when_it_resets_and_whom_to_ask() {
         (explanation.status, explanation.code),
         (429, "quota_exceeded")
     );
-    assert_eq!(explanation.violated, ["user-day".into()]);
+    assert_eq!(explanation.violated, [Box::from("user-day")]);
     assert_eq!(
         serde_json::to_value(explanation.client_answer).unwrap(),
         serde_json::json!({
