@@ -4,13 +4,14 @@
 //! what clients report counts once. Live reservations are in the book and in the journal; a
 //! settlement is a usage record like any other, with the reservation as its id.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use arc_swap::ArcSwap;
 use jiff::{SignedDuration, Timestamp};
 
+use crate::model::adjustment::Adjustment;
 use crate::model::identity::{Identity, Origin};
 use crate::model::names::ModelNames;
 use crate::model::output::max_output;
@@ -19,6 +20,7 @@ use crate::model::quota::{Book, Decision, Grant, QuotaError, Request, Reservatio
 use crate::model::tokens::Tokens;
 use crate::model::usage::{Band, Sku, Tier};
 use crate::store::{Booked, Journal, Ledger, QueryError, StoreError, Terms, reservation_key};
+pub use adjust::{Correction, CorrectionError};
 pub use balance::Balances;
 use cap::Fit;
 use entry::{Entry, Reserved};
@@ -26,6 +28,7 @@ pub use settle::{Settle, SettleError, Settled};
 pub use survey::Survey;
 pub use watch::Watch;
 
+mod adjust;
 pub mod answer;
 pub mod audit;
 mod balance;
@@ -134,6 +137,8 @@ struct State {
     by_key: HashMap<i64, Box<str>>,
     /// What a settlement has to say of each reservation, and its line in the journal.
     kept: HashMap<Box<str>, Reserved>,
+    /// Corrections by hand that may concern a window, by id.
+    adjustments: BTreeMap<Box<str>, Adjustment>,
 }
 
 impl Quota {
@@ -150,6 +155,7 @@ impl Quota {
             journal,
             by_key: HashMap::new(),
             kept: HashMap::new(),
+            adjustments: BTreeMap::new(),
         };
         let inner = Inner {
             terms,
@@ -187,6 +193,8 @@ impl Quota {
         now: Timestamp,
     ) -> Result<(), QueryError> {
         let from = earliest(&policy, now);
+        let since = now.saturating_sub(adjust::CONCERN).unwrap_or(from);
+        let mut adjustments = Some(ledger.adjustments(since).await?);
         let policy = Arc::new(policy);
         let mut filling = Some(Book::new(policy.clone(), MAX_OPEN_PER_USER));
         let quota = self.clone();
@@ -194,7 +202,7 @@ impl Quota {
             (Some(booked), Some(book)) => quota.post(book, &booked, now),
             (None, filling) => {
                 if let Some(book) = filling.take() {
-                    quota.swap(book, now);
+                    quota.swap(book, adjustments.take().unwrap_or_default(), now);
                 }
             }
             (Some(_), None) => {}
@@ -203,8 +211,20 @@ impl Quota {
     }
 
     /// Replaces the book by one that has all the ledger knows; live holds go with it.
-    fn swap(&self, mut book: Book, now: Timestamp) {
+    fn swap(&self, mut book: Book, adjustments: Vec<Adjustment>, now: Timestamp) {
         let mut state = self.state();
+        let fresh = |adjustment: Adjustment| (adjustment.id.clone(), adjustment);
+        state.adjustments.extend(adjustments.into_iter().map(fresh));
+        let since = now
+            .saturating_sub(adjust::CONCERN)
+            .unwrap_or(Timestamp::MIN);
+        state.adjustments.retain(|_, known| known.at >= since);
+        let policy = book.policy().clone();
+        for adjustment in state.adjustments.values() {
+            if let Some((limit, scope, amount)) = adjustment.under(&policy) {
+                book.adjust(limit, &scope, amount, adjustment.at, now);
+            }
+        }
         if let Some(old) = &state.book {
             for (id, reservation) in old.live() {
                 book.restore(
@@ -342,6 +362,7 @@ impl Quota {
             by_key,
             kept,
             version,
+            ..
         } = &mut *state;
         let book = book.as_mut().ok_or(Refused::NoPolicy)?;
         let asked_output = resolved.estimate.output;

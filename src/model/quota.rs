@@ -517,6 +517,28 @@ impl Book {
         self.scratch = scope;
     }
 
+    /// Adds to one counter, or takes back, in the window of `at`.
+    pub fn adjust(
+        &mut self,
+        limit: usize,
+        scope: &str,
+        amount: i128,
+        at: Timestamp,
+        now: Timestamp,
+    ) {
+        let rule = &self.policy.limits[limit];
+        let zone = &self.policy.zone;
+        counter_of(&mut self.counters[limit], scope, rule, zone, now).post(amount, at);
+    }
+
+    /// How one counter stands.
+    pub fn standing(&mut self, limit: usize, scope: &str, now: Timestamp) -> Standing {
+        let rule = &self.policy.limits[limit];
+        let zone = &self.policy.zone;
+        let counter = counter_of(&mut self.counters[limit], scope, rule, zone, now);
+        standing(limit, scope, counter, &self.policy, now)
+    }
+
     /// Every counter that has something, for metrics and for `verify`.
     pub fn all(&mut self, now: Timestamp) -> Vec<Standing> {
         let mut standings = Vec::new();

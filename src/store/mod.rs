@@ -5,6 +5,7 @@
 //! Questions are answered on read-only connections and never wait for the writer.
 
 mod activity;
+mod adjust;
 mod alarm;
 mod backup;
 mod booked;
