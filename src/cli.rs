@@ -27,7 +27,7 @@ pub use client_config::ClientConfig;
 pub use cloudwatch::CloudWatchCommand;
 pub use demo::Demo;
 pub use doctor::Doctor;
-pub use quota::{QuotaCommand, StatusLine};
+pub use quota::{QuotaCommand, StatusLine, Verify};
 pub use remote::Remote;
 pub use run::ConfigFile;
 pub use store::StoreCommand;
@@ -68,6 +68,8 @@ pub enum Command {
     /// Shows how limits stand, and corrects them.
     #[command(subcommand)]
     Quota(QuotaCommand),
+    /// Compares the counters of limits with the ledger; exits 1 if any differs.
+    Verify(Verify),
     /// Prints one line about the own quota for the status line of Claude Code.
     #[command(name = "statusline")]
     StatusLine(StatusLine),
@@ -97,6 +99,7 @@ pub fn execute(command: Command) -> ExitCode {
         Command::Doctor(wanted) => doctor::execute(&wanted),
         Command::Usage(wanted) => usage::execute(&wanted),
         Command::Quota(command) => quota::execute(command),
+        Command::Verify(wanted) => quota::verify(&wanted),
         Command::StatusLine(wanted) => {
             quota::statusline(&wanted);
             Ok(())

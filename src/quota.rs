@@ -24,6 +24,7 @@ pub use adjust::{Correction, CorrectionError};
 pub use balance::Balances;
 use cap::Fit;
 use entry::{Entry, Reserved};
+pub use replay::{Difference, Simulated, Stopped, Verified};
 pub use settle::{Settle, SettleError, Settled};
 pub use survey::Survey;
 pub use watch::Watch;
@@ -34,6 +35,7 @@ pub mod audit;
 mod balance;
 mod cap;
 mod entry;
+mod replay;
 mod settle;
 mod survey;
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! `tallyd quota`: how limits stand, and corrections.
 
 mod balance;
+mod replay;
 mod statusline;
 
 use std::collections::BTreeMap;
@@ -17,6 +18,9 @@ use super::table::{Align, table};
 use super::{Remote, block_on};
 use crate::clock::Clock;
 use balance::{Balances, bar};
+use replay::Simulate;
+pub use replay::Verify;
+pub(super) use replay::verify;
 pub use statusline::StatusLine;
 pub(super) use statusline::print as statusline;
 
@@ -30,6 +34,8 @@ pub enum QuotaCommand {
     Raise(Raise),
     /// Corrects what a limit counted in the window that is open now.
     Adjust(Adjust),
+    /// Tries a policy on what was used, and lists who would have been stopped.
+    Simulate(Simulate),
 }
 
 #[derive(Args, Debug)]
@@ -97,6 +103,7 @@ pub(super) fn execute(command: QuotaCommand) -> anyhow::Result<()> {
         QuotaCommand::Top(wanted) => top(&wanted),
         QuotaCommand::Raise(wanted) => raise(&wanted),
         QuotaCommand::Adjust(wanted) => adjust(&wanted),
+        QuotaCommand::Simulate(wanted) => replay::simulate(&wanted),
     }
 }
 
@@ -250,8 +257,8 @@ mod tests {
         let table = top_table(&answer, 1, &TimeZone::UTC, balance::NOON);
         assert_eq!(
             table,
-            "limit               subject                              used  reserved      of  unit             resets\n\
-             ----------------------------------------------------------------------------------------------------------\n\
+            "limit               subject                          used  reserved      of  unit             resets\n\
+             --------------------------------------------------------------------------------------------------------------\n\
              role-developer-day  ada@example.com  [######----]  31,000         0  50,000  weighted tokens  2026-11-22 15:00\n"
         );
     }

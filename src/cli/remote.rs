@@ -91,6 +91,19 @@ impl Remote {
             .await
     }
 
+    /// Posts a text and gets JSON. Empty parameters are left out.
+    pub(super) async fn post_text<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        parameters: &[(&str, &str)],
+        media_type: &str,
+        text: String,
+    ) -> anyhow::Result<T> {
+        let url = self.address_with(path, parameters)?;
+        let request = client()?.post(url).header("content-type", media_type);
+        self.ask(request.body(text)).await
+    }
+
     /// Deletes and gets JSON.
     pub(super) async fn delete<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
         self.ask(client()?.delete(self.address(path)?)).await

@@ -29,6 +29,7 @@ mod quota_adjust;
 mod quota_ask;
 mod quota_balances;
 mod quota_policies;
+mod quota_replay;
 mod quota_settle;
 mod range;
 mod receipt;
@@ -148,6 +149,8 @@ fn routes() -> Vec<(&'static str, MethodRouter<Arc<Api>>)> {
         ("/api/v1/quota/balances", get(quota_balances::get)),
         ("/api/v1/quota/adjustments", post(quota_adjust::post)),
         ("/api/v1/quota/policies", get(quota_policies::get)),
+        ("/api/v1/quota/verify", get(quota_replay::verify)),
+        ("/api/v1/quota/simulate", post(quota_replay::simulate)),
         ("/api/v1/minutes", get(minutes::get)),
         ("/api/v1/sources", get(sources::list)),
         ("/api/v1/alarms", get(alarms::list)),

@@ -35,4 +35,5 @@ mod peer_rules;
 mod peers;
 mod privacy;
 mod promql;
+mod quota_people;
 mod sessions;

@@ -63,6 +63,8 @@ async fn each_route_asks_for_its_scope() {
             &[Scope::Read, Scope::Quota],
         ),
         ("POST", "/api/v1/quota/adjustments", &[]),
+        ("GET", "/api/v1/quota/verify", &[]),
+        ("POST", "/api/v1/quota/simulate", &[]),
         (
             "GET",
             "/api/v1/quota/policies",
