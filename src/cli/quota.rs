@@ -2,6 +2,7 @@
 
 mod balance;
 mod replay;
+mod reservations;
 mod statusline;
 
 use std::collections::BTreeMap;
@@ -21,6 +22,7 @@ use balance::{Balances, bar};
 use replay::Simulate;
 pub use replay::Verify;
 pub(super) use replay::verify;
+use reservations::Reservations;
 pub use statusline::StatusLine;
 pub(super) use statusline::print as statusline;
 
@@ -30,6 +32,8 @@ pub enum QuotaCommand {
     Show(Show),
     /// Shows the fullest limits of all.
     Top(Top),
+    /// Lists what calls in work hold.
+    Reservations(Reservations),
     /// Gives somebody more in the window that is open now.
     Raise(Raise),
     /// Corrects what a limit counted in the window that is open now.
@@ -101,6 +105,7 @@ pub(super) fn execute(command: QuotaCommand) -> anyhow::Result<()> {
     match command {
         QuotaCommand::Show(wanted) => show(&wanted),
         QuotaCommand::Top(wanted) => top(&wanted),
+        QuotaCommand::Reservations(wanted) => reservations::print(&wanted),
         QuotaCommand::Raise(wanted) => raise(&wanted),
         QuotaCommand::Adjust(wanted) => adjust(&wanted),
         QuotaCommand::Simulate(wanted) => replay::simulate(&wanted),

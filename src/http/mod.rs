@@ -28,6 +28,7 @@ mod quota;
 mod quota_adjust;
 mod quota_ask;
 mod quota_balances;
+mod quota_list;
 mod quota_policies;
 mod quota_replay;
 mod quota_settle;
@@ -132,7 +133,10 @@ fn routes() -> Vec<(&'static str, MethodRouter<Arc<Api>>)> {
         ("/api/v1/usage/control", get(usage_query::control)),
         ("/api/v1/users/{user}/usage", get(usage_query::user_usage)),
         ("/api/v1/quota/check", post(quota_ask::check)),
-        ("/api/v1/quota/reservations", post(quota_ask::reserve)),
+        (
+            "/api/v1/quota/reservations",
+            post(quota_ask::reserve).get(quota_list::list),
+        ),
         ("/api/v1/quota/reservations/{id}", get(quota_settle::show)),
         (
             "/api/v1/quota/reservations/{id}/settle",

@@ -118,7 +118,9 @@ impl Quota {
             both.entry((standing.limit, standing.scope)).or_default().1 = standing.used;
         }
         let by_minute = Span::Calendar(Window::Minute);
-        both.retain(|(limit, _), _| fresh.policy().limits[*limit].span != by_minute);
+        both.retain(|(limit, _), sums| {
+            *sums != (0, 0) && fresh.policy().limits[*limit].span != by_minute
+        });
         let compared = both.len();
         let differ = both
             .into_iter()

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::{Balances, Quota};
 use crate::model::catalogue::{self, Desc};
 use crate::model::policy::{Bound, Field, Mode, Policy, SCOPE_SEPARATOR};
-use crate::model::quota::Standing;
+use crate::model::quota::{Book, Reservation, Standing};
 use crate::registry::{Registry, Sample};
 
 /// Counters that `/metrics` shows; further ones are in the API alone.
@@ -29,6 +29,22 @@ pub struct Survey {
 }
 
 impl Quota {
+    /// Live reservations with their ids, the oldest first.
+    #[must_use]
+    pub fn live(&self) -> Vec<(Box<str>, Reservation)> {
+        let state = self.state();
+        let book = state.book.as_ref();
+        let live = book.into_iter().flat_map(Book::live);
+        let mut live: Vec<_> = live
+            .map(|(id, known)| (Box::from(id), known.clone()))
+            .collect();
+        drop(state);
+        live.sort_by_cached_key(|(id, known): &(Box<str>, Reservation)| {
+            (known.reserved_at, id.clone())
+        });
+        live
+    }
+
     /// Looks at every counter that has something. `None` without a policy.
     #[must_use]
     pub fn survey(&self, now: Timestamp) -> Option<Survey> {

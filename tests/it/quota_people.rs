@@ -165,6 +165,12 @@ async fn people_see_and_mend_their_limits_on_the_command_line() {
         top.contains("ada@example.com  [######----]  6,000"),
         "{top}"
     );
+    assert_eq!(reserve(&daemon, "r2", ada, 1_000).await, 201);
+    let held = printed(&place, &[&["quota", "reservations"], &url[..]].concat());
+    assert!(
+        held.contains("r2           ada@example.com  claude-sonnet-4-6   1,001"),
+        "{held}"
+    );
     let raise = ["quota", "raise", ada, "--limit", "role-developer-day"];
     let more = ["--by", "2_000", "--reason", "release", "--id", "ticket-1"];
     let raised = printed(&place, &[&raise, &more[..], &url[..]].concat());
