@@ -8,6 +8,7 @@ mod doors;
 mod jobs;
 mod live;
 mod notify;
+mod quota;
 #[cfg(test)]
 mod tests;
 
@@ -31,7 +32,7 @@ use crate::heard::Heard;
 use crate::model::catalogue;
 use crate::model::pseudonym::Pseudonyms;
 use crate::notify::Notify;
-use crate::quota::Quota;
+use crate::quota::{Quota, Watch};
 use crate::ready::Readiness;
 use crate::record::{Naming, Recorder};
 use crate::registry::Registry;
@@ -168,6 +169,8 @@ impl App {
         jobs.spawn(jobs::quota(quota, parts.clone()));
         let policy = ticks("policy", jobs::FILE_WATCH_PERIOD);
         jobs.spawn(jobs::watch_policy(policy, parts.clone()));
+        let survey = ticks("quota survey", quota::SURVEY_PERIOD).starting_now();
+        jobs.spawn(quota::survey(survey, parts.clone(), naming(&config)));
         let gauges = ticks("gauges", jobs::GAUGE_PERIOD).starting_now();
         jobs.spawn(jobs::gauges(gauges, parts.clone()));
         let series = ticks("series", jobs::SERIES_PERIOD).starting_now();
@@ -245,17 +248,14 @@ async fn open_ledger(
         zone: config.time.zone.clone(),
     };
     let opened = Ledger::open(&settings, live.terms.clone(), clock.clone())?;
-    let naming = Naming {
-        per_user: config.metrics.per_user,
-        pseudonyms: config
-            .identity
-            .pseudonym_key
-            .as_ref()
-            .map(|key| Pseudonyms::new(key.expose())),
-    };
+    let naming = naming(config);
     // After the ledger, which makes the folder and locks it.
     let folder = &config.store.path;
     let (quota, lines) = Quota::open(folder, live.terms.clone(), live.names.clone())?;
+    quota.watch(Watch {
+        registry: registry.clone(),
+        audit: quota::audit_log(&config.quota)?,
+    });
     let (listener, now) = (quota.clone(), clock.clone());
     let (recorder, writer) = Recorder::start(
         opened,
@@ -272,6 +272,15 @@ async fn open_ledger(
         .restore(&lines, recorder.ledger(), clock.now())
         .await?;
     Ok((recorder, writer, quota))
+}
+
+/// How users appear in metrics.
+fn naming(config: &Config) -> Naming {
+    let key = config.identity.pseudonym_key.as_ref();
+    Naming {
+        per_user: config.metrics.per_user,
+        pseudonyms: key.map(|key| Pseudonyms::new(key.expose())),
+    }
 }
 
 /// The minute series.

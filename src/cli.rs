@@ -8,6 +8,7 @@ mod client_config;
 mod cloudwatch;
 mod demo;
 mod doctor;
+mod quota;
 mod remote;
 mod run;
 mod store;
@@ -26,6 +27,7 @@ pub use client_config::ClientConfig;
 pub use cloudwatch::CloudWatchCommand;
 pub use demo::Demo;
 pub use doctor::Doctor;
+pub use quota::{QuotaCommand, StatusLine, Verify};
 pub use remote::Remote;
 pub use run::ConfigFile;
 pub use store::StoreCommand;
@@ -63,6 +65,14 @@ pub enum Command {
     Doctor(Doctor),
     /// Prints usage and cost as a table.
     Usage(Usage),
+    /// Shows how limits stand, and corrects them.
+    #[command(subcommand)]
+    Quota(QuotaCommand),
+    /// Compares the counters of limits with the ledger; exits 1 if any differs.
+    Verify(Verify),
+    /// Prints one line about the own quota for the status line of Claude Code.
+    #[command(name = "statusline")]
+    StatusLine(StatusLine),
     /// Prints all metrics of `/metrics` as a Markdown table.
     Metrics,
     /// Works with alarms: checks templates, runs stories, renders, applies.
@@ -88,6 +98,12 @@ pub fn execute(command: Command) -> ExitCode {
         Command::ClientConfig(wanted) => client_config::execute(&wanted),
         Command::Doctor(wanted) => doctor::execute(&wanted),
         Command::Usage(wanted) => usage::execute(&wanted),
+        Command::Quota(command) => quota::execute(command),
+        Command::Verify(wanted) => quota::verify(&wanted),
+        Command::StatusLine(wanted) => {
+            quota::statusline(&wanted);
+            Ok(())
+        }
         Command::Metrics => {
             print!("{}", catalogue::markdown());
             Ok(())

@@ -12,7 +12,7 @@
 //! | 0 words | [`model`], [`clock`] |
 //! | 1 setting | [`config`] |
 //! | 2 tools | [`registry`], [`series`], [`schedule`], [`store`], [`record`], [`notify`], [`aws`], [`heard`], [`ready`] |
-//! | 3 jobs | [`alarm`], [`collect`], [`export`], [`forward`] |
+//! | 3 jobs | [`alarm`], [`collect`], [`export`], [`forward`], [`quota`] |
 //! | 4 doors | [`http`], [`grpc`], [`otlp`], [`web`] |
 //! | 5 house | [`app`], [`serve`], [`cli`], [`telemetry`], [`demo`] |
 

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use arc_swap::ArcSwap;
 use jiff::{SignedDuration, Timestamp};
@@ -24,16 +24,24 @@ pub use adjust::{Correction, CorrectionError};
 pub use balance::Balances;
 use cap::Fit;
 use entry::{Entry, Reserved};
+pub use replay::{Difference, Simulated, Stopped, Verified};
 pub use settle::{Settle, SettleError, Settled};
+pub use survey::Survey;
+pub use watch::Watch;
 
 mod adjust;
 pub mod answer;
+pub mod audit;
 mod balance;
 mod cap;
 mod entry;
+mod replay;
 mod settle;
+mod survey;
 #[cfg(test)]
 mod tests;
+pub mod warning;
+mod watch;
 
 /// Live reservations of one user at most.
 const MAX_OPEN_PER_USER: usize = 1_000;
@@ -122,6 +130,7 @@ struct Inner {
     terms: Arc<ArcSwap<Terms>>,
     names: Arc<ArcSwap<ModelNames>>,
     state: Mutex<State>,
+    watch: OnceLock<Watch>,
 }
 
 #[derive(Debug)]
@@ -161,6 +170,7 @@ impl Quota {
             terms,
             names,
             state: Mutex::new(state),
+            watch: OnceLock::new(),
         };
         let quota = Self {
             inner: Arc::new(inner),
@@ -308,8 +318,7 @@ impl Quota {
         })
     }
 
-    /// Tells whether a call would be admitted. Holds nothing.
-    pub fn check(&self, ask: &Ask, sender: &str, now: Timestamp) -> Result<Answer, Refused> {
+    fn decide_check(&self, ask: &Ask, sender: &str, now: Timestamp) -> Result<Answer, Refused> {
         let resolved = self.resolve(ask, sender, now)?;
         let mut state = self.state();
         let version = state.version;
@@ -323,8 +332,7 @@ impl Quota {
         })
     }
 
-    /// Holds the estimate of a call under every limit, or under none.
-    pub fn reserve(
+    fn decide_reserve(
         &self,
         id: &str,
         ask: &Ask,
@@ -336,9 +344,7 @@ impl Quota {
         self.hold(id, resolved, Fit::Strict, lease, now)
     }
 
-    /// As [`Quota::reserve`], with less output where the whole does not fit: the answer's
-    /// estimate says how much the call may write.
-    pub fn reserve_capped(
+    fn decide_capped(
         &self,
         id: &str,
         ask: &Ask,
@@ -489,7 +495,7 @@ impl Quota {
                 continue;
             };
             // A better report of the same request later corrects the charge.
-            let _ = book.settle(&id, &booking.usage, now);
+            self.note_settled(book.settle(&id, &booking.usage, now));
             book.post(&known.subject, &booking.usage, booking.at, now);
             let _ = journal.append(&Entry::End(id).line());
         }

@@ -34,9 +34,15 @@ pub(super) const QUOTA_PERIOD: Duration = Duration::from_secs(1);
 /// Ends leases that are over and flushes the journal of reservations.
 pub(super) async fn quota(mut ticks: Ticks, parts: Parts) {
     while let Some(now) = ticks.next().await {
-        if let Err(error) = parts.quota.round(now) {
-            let error = format!("{:#}", anyhow::Error::from(error));
-            error!(error, "the journal of reservations cannot be written");
+        match parts.quota.round(now) {
+            Ok(expired) => {
+                let expired = expired.len() as u128;
+                parts.registry.add(catalogue::QUOTA_EXPIRED, &[], expired);
+            }
+            Err(error) => {
+                let error = format!("{:#}", anyhow::Error::from(error));
+                error!(error, "the journal of reservations cannot be written");
+            }
         }
     }
 }
@@ -52,6 +58,11 @@ pub(super) async fn watch_policy(mut ticks: Ticks, parts: Parts) {
             .and_then(|data| data.modified())
             .ok()
     };
+    let note = |success| {
+        let family = catalogue::QUOTA_POLICY_RELOAD_SUCCESS;
+        parts.registry.set(family, &[], success);
+    };
+    note(1.0);
     let mut known = modified();
     while let Some(now) = ticks.next().await {
         let seen = modified();
@@ -61,14 +72,23 @@ pub(super) async fn watch_policy(mut ticks: Ticks, parts: Parts) {
         known = seen;
         match super::live::policy(&settings) {
             Ok(Some(policy)) => match parts.quota.load(policy, &parts.ledger, now).await {
-                Ok(()) => info!("the policy was read again"),
-                Err(error) => error!(
-                    error = format!("{:#}", anyhow::Error::from(error)),
-                    "the policy cannot be put in force, the old one stays"
-                ),
+                Ok(()) => {
+                    note(1.0);
+                    info!("the policy was read again");
+                }
+                Err(error) => {
+                    note(0.0);
+                    error!(
+                        error = format!("{:#}", anyhow::Error::from(error)),
+                        "the policy cannot be put in force, the old one stays"
+                    );
+                }
             },
             Ok(None) => {}
-            Err(error) => say_faults(&error, "the policy is faulty, the old one stays"),
+            Err(error) => {
+                note(0.0);
+                say_faults(&error, "the policy is faulty, the old one stays");
+            }
         }
     }
 }

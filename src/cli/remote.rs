@@ -50,13 +50,35 @@ impl Remote {
         path: &str,
         parameters: &[(&str, &str)],
     ) -> anyhow::Result<T> {
+        let url = self.address_with(path, parameters)?;
+        self.ask(client()?.get(url)).await
+    }
+
+    /// As [`Remote::get`], for callers that have no time: certificates, which take longer to read
+    /// than an answer takes, are read only where they are needed.
+    pub(super) async fn get_quickly<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        parameters: &[(&str, &str)],
+    ) -> anyhow::Result<T> {
+        let url = self.address_with(path, parameters)?;
+        let client = reqwest::Client::builder();
+        let client = match url.scheme() {
+            "https" => client,
+            _ => client.tls_certs_only([]),
+        };
+        let client = client.build().context("cannot set up the HTTP client")?;
+        self.ask(client.get(url)).await
+    }
+
+    fn address_with(&self, path: &str, parameters: &[(&str, &str)]) -> anyhow::Result<Url> {
         let mut url = self.address(path)?;
         for (name, value) in parameters {
             if !value.is_empty() {
                 url.query_pairs_mut().append_pair(name, value);
             }
         }
-        self.ask(client()?.get(url)).await
+        Ok(url)
     }
 
     /// Posts JSON and gets JSON.
@@ -67,6 +89,19 @@ impl Remote {
     ) -> anyhow::Result<T> {
         self.ask(client()?.post(self.address(path)?).json(body))
             .await
+    }
+
+    /// Posts a text and gets JSON. Empty parameters are left out.
+    pub(super) async fn post_text<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        parameters: &[(&str, &str)],
+        media_type: &str,
+        text: String,
+    ) -> anyhow::Result<T> {
+        let url = self.address_with(path, parameters)?;
+        let request = client()?.post(url).header("content-type", media_type);
+        self.ask(request.body(text)).await
     }
 
     /// Deletes and gets JSON.

@@ -59,7 +59,7 @@ pub use log::{Format, Log};
 pub use metrics::{Metrics, PerUser};
 pub use models::Models;
 pub use notify::{Notify, NotifyKind, TopicArn};
-pub use quota::Quota;
+pub use quota::{Audit, Quota};
 pub use reader::Faults;
 pub use secret::Secret;
 pub use series::Series;

@@ -28,7 +28,9 @@ mod quota;
 mod quota_adjust;
 mod quota_ask;
 mod quota_balances;
+mod quota_list;
 mod quota_policies;
+mod quota_replay;
 mod quota_settle;
 mod range;
 mod receipt;
@@ -131,7 +133,10 @@ fn routes() -> Vec<(&'static str, MethodRouter<Arc<Api>>)> {
         ("/api/v1/usage/control", get(usage_query::control)),
         ("/api/v1/users/{user}/usage", get(usage_query::user_usage)),
         ("/api/v1/quota/check", post(quota_ask::check)),
-        ("/api/v1/quota/reservations", post(quota_ask::reserve)),
+        (
+            "/api/v1/quota/reservations",
+            post(quota_ask::reserve).get(quota_list::list),
+        ),
         ("/api/v1/quota/reservations/{id}", get(quota_settle::show)),
         (
             "/api/v1/quota/reservations/{id}/settle",
@@ -148,6 +153,8 @@ fn routes() -> Vec<(&'static str, MethodRouter<Arc<Api>>)> {
         ("/api/v1/quota/balances", get(quota_balances::get)),
         ("/api/v1/quota/adjustments", post(quota_adjust::post)),
         ("/api/v1/quota/policies", get(quota_policies::get)),
+        ("/api/v1/quota/verify", get(quota_replay::verify)),
+        ("/api/v1/quota/simulate", post(quota_replay::simulate)),
         ("/api/v1/minutes", get(minutes::get)),
         ("/api/v1/sources", get(sources::list)),
         ("/api/v1/alarms", get(alarms::list)),

@@ -9,8 +9,8 @@ use super::quota::QuotaProblemBody;
 use super::usage_record::WireRecord;
 use super::{
     alarms, backup, cloud_event, cloudwatch, health, litellm, metrics, minutes, mutes, notify,
-    quota_adjust, quota_ask, quota_balances, quota_policies, quota_settle, sources, usage_events,
-    usage_query,
+    quota_adjust, quota_ask, quota_balances, quota_list, quota_policies, quota_replay,
+    quota_settle, sources, usage_events, usage_query,
 };
 
 #[derive(OpenApi)]
@@ -38,6 +38,7 @@ use super::{
         usage_query::user_usage,
         quota_ask::check,
         quota_ask::reserve,
+        quota_list::list,
         quota_settle::show,
         quota_settle::settle,
         quota_settle::release,
@@ -45,6 +46,8 @@ use super::{
         quota_balances::get,
         quota_adjust::post,
         quota_policies::get,
+        quota_replay::verify,
+        quota_replay::simulate,
         minutes::get,
         sources::list,
         alarms::list,

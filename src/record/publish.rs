@@ -22,7 +22,9 @@ pub struct Naming {
 }
 
 impl Naming {
-    fn label(&self, user: &str) -> String {
+    /// How a user appears; empty where users are left out.
+    #[must_use]
+    pub fn label(&self, user: &str) -> String {
         match (self.per_user, &self.pseudonyms) {
             (PerUser::On, _) => user.to_owned(),
             (PerUser::Pseudonym, Some(pseudonyms)) if !user.is_empty() => pseudonyms.of(user),

@@ -10,7 +10,7 @@
 mod family;
 mod snapshot;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
 
 use crate::model::catalogue::{self, Desc};
@@ -154,9 +154,10 @@ impl Registry {
             self.set(sample.desc, &labels, sample.value);
         }
         let mut series_of = self.owned.lock().unwrap_or_else(PoisonError::into_inner);
-        let same = |a: &Sample, b: &Sample| a.desc.name == b.desc.name && a.labels == b.labels;
+        let key = |sample: &Sample| (sample.desc.name, sample.labels.clone());
+        let kept: HashSet<_> = samples.iter().map(key).collect();
         for gone in series_of.remove(owner).unwrap_or_default() {
-            if samples.iter().any(|sample| same(sample, &gone)) {
+            if kept.contains(&key(&gone)) {
                 continue;
             }
             if let Some(family) = self.family(gone.desc) {

@@ -29,6 +29,7 @@ mod terms;
 #[cfg(test)]
 mod tests;
 mod upkeep;
+mod warning;
 mod write;
 mod writer;
 
@@ -59,6 +60,7 @@ pub use published::{
     SEPARATOR, UNPRICED, UsageLabels,
 };
 pub use terms::{ControlRule, Terms};
+pub use warning::Warned;
 pub use write::Effects;
 
 use crate::clock::Clock;

@@ -16,7 +16,8 @@ use crate::peer_prometheus::Prometheus;
 const PATIENCE: Duration = Duration::from_secs(150);
 
 /// Panels that are rightly empty on a demo that works.
-const RIGHTLY_EMPTY: [(&str, &str); 8] = [
+const RIGHTLY_EMPTY: [(&str, &str); 9] = [
+    ("quotas: ", "the demo has no policy"),
     ("tallyd: Last backup", "the demo makes no backups"),
     ("tallyd: Refused by reason", "the demo sends nothing bad"),
     ("tallyd: Beyond the bound", "the demo has few series"),
@@ -42,6 +43,7 @@ fn filled_in(query: &str) -> String {
         ("$instance", ".+"),
         ("$team", ".*"),
         ("$model", ".*"),
+        ("$limit", ".*"),
     ];
     let filled = values
         .iter()

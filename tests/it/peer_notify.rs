@@ -12,13 +12,13 @@ use crate::peer_cloudwatch::CloudWatch;
 use crate::peer_proxy::{HOST, Proxy};
 
 /// A server that answers `ok` to every request and keeps their bodies.
-struct Taker {
-    url: String,
-    bodies: Arc<Mutex<Vec<String>>>,
+pub(crate) struct Taker {
+    pub(crate) url: String,
+    pub(crate) bodies: Arc<Mutex<Vec<String>>>,
 }
 
 impl Taker {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let bodies = Arc::new(Mutex::new(Vec::new()));
@@ -48,7 +48,7 @@ impl Taker {
         Self { url, bodies }
     }
 
-    async fn first(&self) -> Value {
+    pub(crate) async fn first(&self) -> Value {
         until("a message", async || {
             let bodies = self.bodies.lock().unwrap();
             serde_json::from_str(bodies.first()?).ok()

@@ -41,6 +41,7 @@ async fn each_route_asks_for_its_scope() {
         ),
         ("POST", "/api/v1/quota/check", &[Scope::Quota]),
         ("POST", "/api/v1/quota/reservations", &[Scope::Quota]),
+        ("GET", "/api/v1/quota/reservations", &[]),
         ("GET", "/api/v1/quota/reservations/1", &[Scope::Quota]),
         (
             "POST",
@@ -63,6 +64,8 @@ async fn each_route_asks_for_its_scope() {
             &[Scope::Read, Scope::Quota],
         ),
         ("POST", "/api/v1/quota/adjustments", &[]),
+        ("GET", "/api/v1/quota/verify", &[]),
+        ("POST", "/api/v1/quota/simulate", &[]),
         (
             "GET",
             "/api/v1/quota/policies",

@@ -6,12 +6,14 @@
 
 mod bedrock;
 mod own;
+mod quota;
 mod usage;
 
 use std::fmt::Write as _;
 
 pub use bedrock::*;
 pub use own::*;
+pub use quota::*;
 pub use usage::*;
 
 /// What a metric's values mean.
@@ -179,6 +181,21 @@ pub const CATALOGUE: &[&Desc] = &[
     NOTIFICATIONS,
     NOTIFICATIONS_WAITING,
     NOTIFICATIONS_OLDEST,
+    QUOTA_DECISIONS,
+    QUOTA_DECISION_SECONDS,
+    QUOTA_LIMIT,
+    QUOTA_USED,
+    QUOTA_RESERVED,
+    QUOTA_COUNTERS,
+    QUOTA_POOL_UTILIZATION,
+    QUOTA_RESERVATIONS,
+    QUOTA_OVERAGE,
+    QUOTA_LATE,
+    QUOTA_EXPIRED,
+    QUOTA_POLICY_VERSION,
+    QUOTA_POLICY_RELOAD_SUCCESS,
+    QUOTA_WARNINGS,
+    QUOTA_AUDIT_LINES,
     HTTP_REQUESTS,
     HTTP_REQUEST_DURATION,
     PROCESS_CPU,
