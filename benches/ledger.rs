@@ -34,9 +34,13 @@ fn open(settings: &Settings) -> anyhow::Result<(Recorder, WriterThread)> {
         pseudonyms: None,
     };
     let registry = Arc::new(Registry::default());
-    let nobody = Box::new(|_: &[tallyd::store::Booked]| {});
     Ok(Recorder::start(
-        opened, registry, terms, naming, nobody, clock,
+        opened,
+        registry,
+        terms,
+        naming,
+        Box::new(|_| {}),
+        clock,
     )?)
 }
 
