@@ -4,13 +4,14 @@
 //! what clients report counts once. Live reservations are in the book and in the journal; a
 //! settlement is a usage record like any other, with the reservation as its id.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 use jiff::{SignedDuration, Timestamp};
 
+use crate::model::adjustment::Adjustment;
 use crate::model::identity::{Identity, Origin};
 use crate::model::names::ModelNames;
 use crate::model::output::max_output;
@@ -19,11 +20,13 @@ use crate::model::quota::{Book, Decision, Grant, QuotaError, Request, Reservatio
 use crate::model::tokens::Tokens;
 use crate::model::usage::{Band, Sku, Tier};
 use crate::store::{Booked, Journal, Ledger, QueryError, StoreError, Terms, reservation_key};
+pub use adjust::{Correction, CorrectionError};
 pub use balance::Balances;
 use cap::Fit;
 use entry::{Entry, Reserved};
 pub use settle::{Settle, SettleError, Settled};
 
+mod adjust;
 pub mod answer;
 mod balance;
 mod cap;
@@ -38,6 +41,10 @@ const MAX_OPEN_PER_USER: usize = 1_000;
 /// The shortest and longest lease.
 const MIN_LEASE: SignedDuration = SignedDuration::from_secs(1);
 const MAX_LEASE: SignedDuration = SignedDuration::from_hours(24);
+
+/// Time between two looks for counters that hold and count nothing: those that a question made,
+/// and those of windows that are over.
+const PRUNE_PERIOD: SignedDuration = SignedDuration::from_mins(10);
 
 /// Who wants to use what, as the caller said it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -127,6 +134,10 @@ struct State {
     by_key: HashMap<i64, Box<str>>,
     /// What a settlement has to say of each reservation, and its line in the journal.
     kept: HashMap<Box<str>, Reserved>,
+    /// Corrections by hand that may concern a window, by id.
+    adjustments: BTreeMap<Box<str>, Adjustment>,
+    /// When empty counters were forgotten last.
+    pruned: Timestamp,
 }
 
 impl Quota {
@@ -143,6 +154,8 @@ impl Quota {
             journal,
             by_key: HashMap::new(),
             kept: HashMap::new(),
+            adjustments: BTreeMap::new(),
+            pruned: Timestamp::MIN,
         };
         let inner = Inner {
             terms,
@@ -179,6 +192,8 @@ impl Quota {
         now: Timestamp,
     ) -> Result<(), QueryError> {
         let from = earliest(&policy, now);
+        let since = now.saturating_sub(adjust::CONCERN).unwrap_or(from);
+        let mut adjustments = Some(ledger.adjustments(since).await?);
         let policy = Arc::new(policy);
         let mut filling = Some(Book::new(policy.clone(), MAX_OPEN_PER_USER));
         let quota = self.clone();
@@ -186,7 +201,7 @@ impl Quota {
             (Some(booked), Some(book)) => quota.post(book, &booked, now),
             (None, filling) => {
                 if let Some(book) = filling.take() {
-                    quota.swap(book, now);
+                    quota.swap(book, adjustments.take().unwrap_or_default(), now);
                 }
             }
             (Some(_), None) => {}
@@ -195,8 +210,20 @@ impl Quota {
     }
 
     /// Replaces the book by one that has all the ledger knows; live holds go with it.
-    fn swap(&self, mut book: Book, now: Timestamp) {
+    fn swap(&self, mut book: Book, adjustments: Vec<Adjustment>, now: Timestamp) {
         let mut state = self.state();
+        let fresh = |adjustment: Adjustment| (adjustment.id.clone(), adjustment);
+        state.adjustments.extend(adjustments.into_iter().map(fresh));
+        let since = now
+            .saturating_sub(adjust::CONCERN)
+            .unwrap_or(Timestamp::MIN);
+        state.adjustments.retain(|_, known| known.at >= since);
+        let policy = book.policy().clone();
+        for adjustment in state.adjustments.values() {
+            if let Some((limit, scope, amount)) = adjustment.under(&policy) {
+                book.adjust(limit, &scope, amount, adjustment.at, now);
+            }
+        }
         if let Some(old) = &state.book {
             for (id, reservation) in old.live() {
                 book.restore(
@@ -338,6 +365,7 @@ impl Quota {
             by_key,
             kept,
             version,
+            ..
         } = &mut *state;
         let book = book.as_mut().ok_or(Refused::NoPolicy)?;
         let asked_output = resolved.estimate.output;
@@ -482,11 +510,16 @@ impl Quota {
             journal,
             by_key,
             kept,
+            pruned,
             ..
         } = &mut *state;
         let mut charges = Vec::new();
         if let Some(book) = book {
             charges = book.expire(now);
+            if now.duration_since(*pruned) >= PRUNE_PERIOD {
+                book.prune(now);
+                *pruned = now;
+            }
             for (id, _, _) in &charges {
                 journal.append(&Entry::End(id.clone()).line())?;
             }
@@ -532,8 +565,10 @@ fn identity(policy: &Policy, claims: &Claims, sender: &str) -> Identity {
     let mut team = claims.team.clone();
     let mut cost_center = claims.cost_center.clone();
     if trusted {
-        let known = |role: &&Box<str>| policy.roles.contains_key(*role);
-        role = claims.roles.iter().find(known).cloned();
+        let mut roles = claims.roles.iter();
+        role = roles
+            .find(|role| policy.roles.contains_key(&***role))
+            .cloned();
         for group in claims.groups.iter().filter_map(|g| policy.groups.get(g)) {
             role = role.or_else(|| group.role.clone());
             team = team.or_else(|| group.team.clone());

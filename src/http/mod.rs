@@ -25,6 +25,7 @@ mod mutes;
 mod notify;
 mod openapi;
 mod quota;
+mod quota_adjust;
 mod quota_ask;
 mod quota_balances;
 mod quota_policies;
@@ -145,6 +146,7 @@ fn routes() -> Vec<(&'static str, MethodRouter<Arc<Api>>)> {
             post(quota_settle::extend),
         ),
         ("/api/v1/quota/balances", get(quota_balances::get)),
+        ("/api/v1/quota/adjustments", post(quota_adjust::post)),
         ("/api/v1/quota/policies", get(quota_policies::get)),
         ("/api/v1/minutes", get(minutes::get)),
         ("/api/v1/sources", get(sources::list)),

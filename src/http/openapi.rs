@@ -9,7 +9,8 @@ use super::quota::QuotaProblemBody;
 use super::usage_record::WireRecord;
 use super::{
     alarms, backup, cloud_event, cloudwatch, health, litellm, metrics, minutes, mutes, notify,
-    quota_ask, quota_balances, quota_policies, quota_settle, sources, usage_events, usage_query,
+    quota_adjust, quota_ask, quota_balances, quota_policies, quota_settle, sources, usage_events,
+    usage_query,
 };
 
 #[derive(OpenApi)]
@@ -42,6 +43,7 @@ use super::{
         quota_settle::release,
         quota_settle::extend,
         quota_balances::get,
+        quota_adjust::post,
         quota_policies::get,
         minutes::get,
         sources::list,
@@ -59,7 +61,7 @@ use super::{
         health::readyz,
     ),
     components(
-        schemas(UsageBody, WireRecord<'static>, cloud_event::WireEvent<'static>, ProblemBody),
+        schemas(UsageBody, WireRecord<'static>, cloud_event::WireEvent<'static>, ProblemBody, QuotaProblemBody),
         responses(
             Invalid, Unauthorized, Forbidden, TooLarge, UnsupportedType, QueryTooLarge,
             Overloaded, Unavailable, QuotaForbidden, QuotaExceeded, QuotaConflict,

@@ -3,6 +3,7 @@
 //! Pure: no I/O, no async, no clock. Everything above may use it.
 
 pub mod access;
+pub mod adjustment;
 pub mod alarm;
 pub mod catalogue;
 pub mod cumulative;

@@ -36,4 +36,5 @@ mod peer_rules;
 mod peers;
 mod privacy;
 mod promql;
+mod quota;
 mod sessions;

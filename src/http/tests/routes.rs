@@ -62,6 +62,7 @@ async fn each_route_asks_for_its_scope() {
             "/api/v1/quota/balances?user=alice",
             &[Scope::Read, Scope::Quota],
         ),
+        ("POST", "/api/v1/quota/adjustments", &[]),
         (
             "GET",
             "/api/v1/quota/policies",

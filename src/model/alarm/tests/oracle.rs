@@ -28,10 +28,10 @@ fn oracle(n: usize, m: usize, missing: MissingData, row: &str, previous: State) 
                 return previous;
             }
             let since = row.trim_start_matches('-').len();
-            match since >= m {
-                true => State::Alarm,
-                false => State::InsufficientData,
+            if since >= m {
+                return State::Alarm;
             }
+            State::InsufficientData
         }
     }
 }
