@@ -7,6 +7,7 @@ use toml::Value;
 use super::reader::{Converted, Problem, Reader, must_be};
 use super::setting::{Section, Setting};
 use super::value::{choice, text};
+use crate::model::usage::source;
 
 /// What descriptors mean.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -155,10 +156,25 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Envoy {
     }
 }
 
+/// As the usage API has it.
+const MAX_SOURCE_CHARS: usize = 64;
+
+/// Sources of what clients report.
+const TELEMETRY: [&str; 4] = [
+    source::EVENTS,
+    source::RETRIES,
+    source::METRICS,
+    source::GENAI,
+];
+
 fn source(value: &Value) -> Converted<String> {
     let source = text(value)?;
-    if source.is_empty() {
-        return must_be("the name of a source", value);
+    let is_fit = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "_.-".contains(c);
+    if !(1..=MAX_SOURCE_CHARS).contains(&source.len()) || !source.chars().all(is_fit) {
+        return must_be("1 to 64 characters of a-z0-9_.-", value);
+    }
+    if TELEMETRY.contains(&&*source) {
+        return must_be("a source that telemetry does not use", value);
     }
     Ok(source)
 }
@@ -189,5 +205,17 @@ fn named<T>(
         Ok(named)
     } else {
         Err(problems)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_source_is_a_name_that_telemetry_does_not_use() {
+        let fits = |name: &str| source(&Value::String(name.to_owned())).is_ok();
+        let seen = ["gateway", "envoy-eu.1", "", "Envoy", "events"].map(fits);
+        assert_eq!(seen, [true, true, false, false, false]);
     }
 }
