@@ -34,7 +34,14 @@ fn open(settings: &Settings) -> anyhow::Result<(Recorder, WriterThread)> {
         pseudonyms: None,
     };
     let registry = Arc::new(Registry::default());
-    Ok(Recorder::start(opened, registry, terms, naming, clock)?)
+    Ok(Recorder::start(
+        opened,
+        registry,
+        terms,
+        naming,
+        Box::new(|_| {}),
+        clock,
+    )?)
 }
 
 fn close((recorder, writer): (Recorder, WriterThread)) {

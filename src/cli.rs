@@ -109,10 +109,10 @@ pub fn execute(command: Command) -> ExitCode {
             Ok(())
         }
         Command::Alarms(command) => alarms::execute(command),
-        Command::CloudWatch(command) => cloudwatch::execute(command),
         Command::Token(TokenCommand::New(wanted)) => {
             token::new_token(&wanted).map(|text| print!("{text}"))
         }
+        Command::CloudWatch(command) => cloudwatch::execute(command),
         Command::Store(command) => store::execute(command),
     };
     match done {

@@ -559,8 +559,8 @@ fn identity(policy: &Policy, claims: &Claims, sender: &str) -> Identity {
     let mut team = claims.team.clone();
     let mut cost_center = claims.cost_center.clone();
     if trusted {
-        let known = |role: &&Box<str>| policy.roles.contains_key(*role);
-        role = claims.roles.iter().find(known).cloned();
+        let roles = &mut claims.roles.iter();
+        role = roles.find(|role| policy.roles.contains_key(*role)).cloned();
         for group in claims.groups.iter().filter_map(|g| policy.groups.get(g)) {
             role = role.or_else(|| group.role.clone());
             team = team.or_else(|| group.team.clone());

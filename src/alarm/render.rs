@@ -1,6 +1,6 @@
 //! Alarms as Prometheus alerting rules.
 //!
-//! A rule is not the same as an alarm: [`promql`] says what a statistic becomes,
+//! A rule is not the same as an alarm: `promql` says what a statistic becomes,
 //! this file what M out of N and missing data become. What Prometheus cannot express is said in the
 //! annotation `cloudwatch_difference` of each rule. The rules work from Prometheus 2.42 on.
 

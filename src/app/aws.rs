@@ -35,7 +35,7 @@ pub(super) fn publish(parts: &Parts) {
 fn detail(aws: &Aws) -> String {
     let problems = aws.problems();
     if !problems.is_empty() {
-        let lines: Vec<_> = problems.into_iter().map(|problem| problem.line).collect();
+        let lines: Vec<_> = problems.into_iter().map(|problem| problem.open).collect();
         return lines.join("\n");
     }
     match aws.state() {

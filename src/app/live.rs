@@ -144,11 +144,13 @@ pub(super) fn policy(quota: &Quota) -> anyhow::Result<Option<Policy>> {
     Ok(Some(policy))
 }
 
-/// Checks the files that the configuration names, as a start would.
-pub fn check_files(config: &Config) -> anyhow::Result<()> {
+/// Checks the files that the configuration names, as a start would. Returns what is allowed and
+/// still worth a look.
+pub fn check_files(config: &Config) -> anyhow::Result<Vec<String>> {
     terms(config)?;
     alarms::load(config)?;
-    policy(&config.quota).map(drop)
+    let policy = policy(&config.quota)?;
+    Ok(policy.map_or_else(Vec::new, |policy| policy.narrow_limits()))
 }
 
 /// Reads the configuration again and applies what can change.

@@ -15,6 +15,7 @@ mod tests;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -84,7 +85,10 @@ pub struct Trouble {
 pub struct Problem {
     /// Such as `cloudwatch:PutMetricData`, or `credentials`.
     pub action: &'static str,
+    /// For the log: what AWS said, with names of accounts and roles.
     pub line: String,
+    /// For everyone who can reach `/readyz`: the code and the mend.
+    pub open: String,
 }
 
 /// The way to AWS. Cheap to clone.
@@ -99,7 +103,9 @@ struct Inner {
     connection: Mutex<Option<Connection>>,
     /// By role and region.
     assumed: Mutex<HashMap<(String, String), SdkConfig>>,
-    problems: Mutex<BTreeMap<&'static str, String>>,
+    problems: Mutex<BTreeMap<&'static str, Problem>>,
+    /// A call was refused for its credentials: others may be where these came from.
+    is_doubtful: AtomicBool,
 }
 
 /// What a successful [`Aws::connect`] has found.
@@ -128,6 +134,7 @@ impl Aws {
             connection: Mutex::default(),
             assumed: Mutex::default(),
             problems: Mutex::default(),
+            is_doubtful: AtomicBool::new(false),
         })))
     }
 
@@ -135,8 +142,10 @@ impl Aws {
     /// start and every few seconds: it does nothing while all is well, and looks once a minute
     /// while it is not.
     pub async fn connect(&self, now: Timestamp) {
+        let is_doubtful = self.0.is_doubtful.load(Ordering::Relaxed);
         let known = lock(&self.0.connection).clone();
         if let Some(connection) = &known
+            && !is_doubtful
             && !connection.held.ends_before(now.as_second() + RENEW_SECONDS)
             && matches!(self.state(), State::Ready { .. })
         {
@@ -147,13 +156,16 @@ impl Aws {
         }
         let look = async {
             match known {
-                Some(connection) => self.renew(&connection).await,
-                None => self.look().await,
+                Some(connection) if !is_doubtful => self.renew(&connection).await,
+                _ => self.look().await,
             }
         };
         let found = tokio::time::timeout(CONNECT_TIMEOUT, look).await;
         let state = match found.unwrap_or_else(|_| Err(too_slow())) {
-            Ok(state) => state,
+            Ok(state) => {
+                self.0.is_doubtful.store(false, Ordering::Relaxed);
+                state
+            }
             // Credentials that still hold are used to their end.
             Err(trouble) if self.holds_credentials(now) => {
                 warn!(error = %trouble, "credentials for AWS cannot be renewed yet");
@@ -241,26 +253,34 @@ impl Aws {
     /// Keeps what became of a call. A set-up problem is told in the log when it is new, and kept
     /// until a call with the same action succeeds; what passes by itself is no problem.
     pub fn note(&self, permission: &Permission, outcome: Result<(), &Failure>) {
-        let line = match outcome {
+        let action = permission.action;
+        let problem = match outcome {
             Ok(()) => None,
-            Err(failure) => match failure.mend(permission) {
-                Some(mend) => Some(format!("{}: {failure}; {mend}", permission.action)),
-                None => return,
-            },
+            Err(failure) => {
+                if failure.kind == Kind::Unaccepted {
+                    self.0.is_doubtful.store(true, Ordering::Relaxed);
+                }
+                let Some(mend) = failure.mend(permission) else {
+                    return;
+                };
+                Some(Problem {
+                    action,
+                    line: format!("{action}: {failure}; {mend}"),
+                    open: format!("{action}: {}; {mend}", failure.kind.name()),
+                })
+            }
         };
         let mut problems = lock(&self.0.problems);
-        let before = match &line {
-            Some(line) => problems.insert(permission.action, line.clone()),
-            None => problems.remove(permission.action),
+        let before = match &problem {
+            Some(problem) => problems.insert(action, problem.clone()),
+            None => problems.remove(action),
         };
         drop(problems);
-        match line {
-            Some(line) if before.as_ref() != Some(&line) => {
-                warn!(problem = line, "a call to AWS does not work");
+        match problem {
+            Some(problem) if before.as_ref() != Some(&problem) => {
+                warn!(problem = problem.line, "a call to AWS does not work");
             }
-            None if before.is_some() => {
-                info!(action = permission.action, "a call to AWS works again");
-            }
+            None if before.is_some() => info!(action, "a call to AWS works again"),
             _ => {}
         }
     }
@@ -272,13 +292,10 @@ impl Aws {
             all.push(Problem {
                 action: "credentials",
                 line: trouble.to_string(),
+                open: trouble.to_string(),
             });
         }
-        let problems = lock(&self.0.problems);
-        all.extend(problems.iter().map(|(action, line)| Problem {
-            action,
-            line: line.clone(),
-        }));
+        all.extend(lock(&self.0.problems).values().cloned());
         all
     }
 

@@ -34,6 +34,9 @@ fn a_problem_stays_until_a_call_succeeds_and_what_passes_is_none() {
             line: "cloudwatch:ListMetrics: AccessDenied: Rate exceeded; allow it with \
                    {\"Effect\":\"Allow\",\"Action\":\"cloudwatch:ListMetrics\",\"Resource\":\"*\"}"
                 .to_owned(),
+            open: "cloudwatch:ListMetrics: denied; allow it with \
+                   {\"Effect\":\"Allow\",\"Action\":\"cloudwatch:ListMetrics\",\"Resource\":\"*\"}"
+                .to_owned(),
         }]
     );
     aws.note(&permission, Ok(()));

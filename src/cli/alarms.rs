@@ -5,20 +5,19 @@
 mod account;
 mod backtest;
 mod check;
-mod chosen;
 mod mute;
 mod notify_test;
 mod render;
 mod test;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
 
-pub(super) use account::Due;
-pub(super) use account::{Apply, Plan};
+pub(super) use account::{Apply, Due, Plan};
 pub(super) use backtest::Backtest;
 pub(super) use check::Check;
 pub(super) use mute::{Mute, Mutes, Unmute};
@@ -27,7 +26,7 @@ pub(super) use render::Render;
 pub(super) use test::Test;
 
 use super::{ConfigFile, block_on};
-use crate::alarm::{self, Fault, Loaded};
+use crate::alarm::{self, BUILT_IN_NAME, Fault, Loaded};
 use crate::config::Faults;
 use crate::model::minute::NAMESPACE;
 
@@ -61,7 +60,7 @@ pub(super) fn execute(command: AlarmsCommand) -> anyhow::Result<()> {
         AlarmsCommand::Check(wanted) => check::execute(&wanted),
         AlarmsCommand::Test(wanted) => test::execute(&wanted),
         AlarmsCommand::Backtest(wanted) => block_on(backtest::execute(wanted))?,
-        AlarmsCommand::Render(wanted) => render::execute(wanted),
+        AlarmsCommand::Render(wanted) => render::execute(&wanted),
         AlarmsCommand::Plan(wanted) => account::plan(wanted),
         AlarmsCommand::Apply(wanted) => account::apply(wanted),
         AlarmsCommand::NotifyTest(wanted) => block_on(notify_test::execute(wanted))?,
@@ -108,6 +107,19 @@ impl Templates {
     /// Reads the templates. Faults end a command with 64.
     fn read(&self, config: &ConfigFile) -> anyhow::Result<Loaded> {
         read(&self.files, &self.values, config)
+    }
+
+    /// The name of the set: that of the first file or folder, without its ending.
+    fn name(&self, config: &ConfigFile) -> anyhow::Result<String> {
+        let mut files = self.files.clone();
+        if files.is_empty() && config.config.is_some() {
+            files = config.clone().source().load()?.alarms.files;
+        }
+        let first = files
+            .first()
+            .map_or(Path::new(BUILT_IN_NAME), PathBuf::as_path);
+        let stem = first.file_stem().map(|stem| stem.to_string_lossy());
+        Ok(stem.map_or_else(|| "alarms".to_owned(), Cow::into_owned))
     }
 }
 

@@ -34,7 +34,9 @@ pub(super) fn check(file: ConfigFile) -> anyhow::Result<()> {
     if let Some(files) = &config.tls {
         Certificate::load(files).map_err(|error| Faults(vec![format!("tls: {error:#}")]))?;
     }
-    app::check_files(&config)?;
+    for warning in app::check_files(&config)? {
+        eprintln!("warning: quota.policy: {warning}");
+    }
     println!(
         "the configuration is good; the ledger is in {}",
         config.store.path.display()

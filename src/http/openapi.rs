@@ -64,7 +64,7 @@ use super::{
         health::readyz,
     ),
     components(
-        schemas(UsageBody, WireRecord<'static>, cloud_event::WireEvent<'static>, ProblemBody),
+        schemas(UsageBody, WireRecord<'static>, cloud_event::WireEvent<'static>, ProblemBody, QuotaProblemBody),
         responses(
             Invalid, Unauthorized, Forbidden, TooLarge, UnsupportedType, QueryTooLarge,
             Overloaded, Unavailable, QuotaForbidden, QuotaExceeded, QuotaConflict,

@@ -152,7 +152,7 @@ pub(super) async fn settle(
         .quota
         .settle(&api.recorder, &id, &settle, &grant.name)
         .await?;
-    Ok(settle_answer(&api, settled, now))
+    Ok(settle_answer(&api, &settled, now))
 }
 
 fn settle_of(wire: WireSettle<'_>, is_upsert: bool, now: Timestamp) -> Result<Settle, Refusal> {
@@ -183,7 +183,7 @@ fn settle_of(wire: WireSettle<'_>, is_upsert: bool, now: Timestamp) -> Result<Se
     })
 }
 
-fn settle_answer(api: &Api, settled: Settled, now: Timestamp) -> Response {
+fn settle_answer(api: &Api, settled: &Settled, now: Timestamp) -> Response {
     let charged = total(&settled.charged);
     let held = settled.held.as_ref().map_or(charged, total);
     let (standings, policy) = match (&settled.subject, api.quota.policy()) {
@@ -338,7 +338,7 @@ pub(super) struct ReservationAnswer {
     id: String,
     /// `live`, `settled`, `released` or `expired`.
     status: &'static str,
-    /// For whom, as resolved: user, role, team, project, cost_center, organization, provider and
+    /// For whom, as resolved: user, role, team, project, `cost_center`, organization, provider and
     /// model, as far as they are known.
     subject: BTreeMap<&'static str, String>,
     held: Held,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, Uri};
+use jiff::Timestamp;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
@@ -16,8 +17,11 @@ use super::error::Problem;
 use super::figures::{TokenSums, Totals, add, cost_of, time_text, zone_name};
 use super::range::{Parameters, Window};
 use crate::model::access::Scope;
+use crate::model::policy::{Field, Span};
 use crate::model::query::{ControlRow, Dimension, UsageQuery, UsageRow};
 use crate::model::tokens::Tokens;
+use crate::quota::answer::{LimitStanding, limits};
+use crate::quota::{Balances, Claims};
 
 /// Usage in a range, grouped.
 #[derive(Debug, Serialize, ToSchema)]
@@ -328,6 +332,8 @@ pub(super) struct UserUsage {
     window: WindowBounds,
     #[serde(flatten)]
     totals: Totals,
+    /// The user's own quota limits with this window, as they stand; empty without a policy.
+    limits: Vec<LimitStanding>,
 }
 
 /// A calendar window, half-open.
@@ -357,7 +363,8 @@ pub(super) struct WindowBounds {
         ("window" = Option<String>, Query, example = "day",
             description = "hour, day, week or month; default: day."),
         ("timezone" = Option<String>, Query, example = "Asia/Tokyo",
-            description = "IANA zone of the window; default: the configured one."),
+            description = "IANA zone of the window; default: the quota policy's, else the \
+                configured one."),
     ),
     responses(
         (status = 200, description = "The figures.", body = UserUsage),
@@ -374,13 +381,22 @@ pub(super) async fn user_usage(
     uri: Uri,
     path: Result<Path<String>, axum::extract::rejection::PathRejection>,
 ) -> Result<Json<UserUsage>, Problem> {
-    auth::grant_any(&api, &headers, &[Scope::Read, Scope::Quota])?;
+    let grant = auth::grant_any(&api, &headers, &[Scope::Read, Scope::Quota])?;
     let Path(user) = path.map_err(|_| Problem::parameter("user: must be UTF-8"))?;
     let user = user.trim().to_lowercase();
     let parameters = Parameters::of(&uri, &["window", "timezone"])?;
-    let zone = parameters.zone(&api.zone)?;
+    let claims = Claims {
+        user: Some(user.as_str().into()),
+        ..Claims::default()
+    };
+    let now = api.clock.now();
+    let balances = api.quota.balances(&claims, None, &grant.name, now);
+    let zone = balances
+        .as_ref()
+        .map_or(&api.zone, |known| &known.policy.zone);
+    let zone = parameters.zone(zone)?;
     let window = Window::parse(parameters.get("window"))?;
-    let range = window.containing(api.clock.now(), &zone)?;
+    let range = window.containing(now, &zone)?;
     let query = UsageQuery {
         from: range.start,
         to: range.end,
@@ -398,5 +414,18 @@ pub(super) async fn user_usage(
             timezone: zone_name(&zone),
         },
         totals: Totals::of(&rows),
+        limits: balances.map_or_else(Vec::new, |known| of_window(&known, window.name(), now)),
     }))
+}
+
+/// The limits that count each user in a calendar window.
+fn of_window(balances: &Balances, window: &str, now: Timestamp) -> Vec<LimitStanding> {
+    let rules = &balances.policy.limits;
+    let mut standings = balances.standings.clone();
+    standings.retain(|standing| {
+        let rule = &rules[standing.limit];
+        let is_same = matches!(rule.span, Span::Calendar(known) if known.name() == window);
+        is_same && rule.per.contains(&Field::User)
+    });
+    limits(&balances.policy, &standings, now)
 }

@@ -12,6 +12,7 @@ use super::glob::Glob;
 use super::tokens::Tokens;
 use super::window::Window;
 
+mod narrow;
 mod read;
 
 /// One thing that is wrong with a policy file.

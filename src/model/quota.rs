@@ -10,12 +10,14 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::policy::{Bound, Field, Limit, Mode, OnExpiry, Policy, Subject, Usage};
+use super::policy::{Bound, Field, Limit, Mode, OnExpiry, Policy, Span, Subject, Usage};
 use counter::Counter;
 use index::Index;
 
 mod counter;
 mod index;
+#[cfg(test)]
+mod oracle;
 #[cfg(test)]
 mod tests;
 
@@ -228,7 +230,8 @@ impl Book {
     /// gets its hold again.
     pub fn reserve(&mut self, request: &Request, now: Timestamp) -> Result<Decision, QuotaError> {
         if let Some(known) = self.reservations.get(&request.id) {
-            return self.again(request, known.clone(), now);
+            let known = known.clone();
+            return self.again(request, &known, now);
         }
         let user = request.subject.get(Field::User);
         if self.open.get(user).copied().unwrap_or(0) >= self.max_open {
@@ -279,7 +282,7 @@ impl Book {
     fn again(
         &mut self,
         request: &Request,
-        known: Reservation,
+        known: &Reservation,
         now: Timestamp,
     ) -> Result<Decision, QuotaError> {
         if known.subject != request.subject || known.estimate != request.estimate {
@@ -307,8 +310,14 @@ impl Book {
         }
         let mut holds = Vec::new();
         for standing in self.standings(&request.subject, reserved_at) {
-            let unit = self.policy.limits[standing.limit].unit;
-            let amount = request.estimate.amount(unit, &self.policy.weights);
+            let rule = &self.policy.limits[standing.limit];
+            // The counter may have gone on: what was held in a window that is over, is over.
+            let is_over =
+                matches!(rule.span, Span::Calendar(_)) && !standing.window.contains(&reserved_at);
+            if is_over {
+                continue;
+            }
+            let amount = request.estimate.amount(rule.unit, &self.policy.weights);
             if let Some(counter) = self.counters[standing.limit].get_mut(&standing.scope) {
                 counter.held += amount;
             }
@@ -343,10 +352,9 @@ impl Book {
 
     /// Live reservations by id.
     pub fn live(&self) -> impl Iterator<Item = (&str, &Reservation)> {
-        let live = |(_, known): &(&Box<str>, &Reservation)| known.phase == Phase::Live;
         self.reservations
             .iter()
-            .filter(live)
+            .filter(|(_, known)| known.phase == Phase::Live)
             .map(|(id, known)| (&**id, known))
     }
 

@@ -455,7 +455,7 @@ fn denied_text(policy: &Policy, denial: &Denial, asked: &Usage, now: Timestamp) 
     } else {
         let (used, _) = said(worst.used + worst.held, Round::Up);
         format!(
-            "Quota reached: {used} of {bound}{of_unit} are used (limit {}) and this request may \
+            "Not enough quota left: {used} of {bound}{of_unit} are used (limit {}) and this request may \
              need {asked}. {}",
             rule.name,
             reset_text(policy, rule.span, worst, now)
@@ -484,7 +484,7 @@ fn reset_text(policy: &Policy, span: Span, standing: &Standing, now: Timestamp) 
 }
 
 /// Rate limit headers of an answer (draft-ietf-httpapi-ratelimit-headers), and those that
-/// programs for OpenAI's API read, which tell the token limit with the least left.
+/// programs for the API of `OpenAI` read, which tell the token limit with the least left.
 #[must_use]
 pub fn headers(policy: &Policy, standings: &[Standing], now: Timestamp) -> Headers {
     let mut policies = Vec::new();

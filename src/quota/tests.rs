@@ -256,3 +256,98 @@ async fn a_new_policy_keeps_what_was_used_and_held() {
         .unwrap();
     assert_eq!(standing(&bench.quota, "ann"), (210, 0));
 }
+
+const THREE: &str = r#"
+[[limits]]
+name = "pool"
+unit = "requests"
+limit = 1_000
+window = "day"
+
+[[limits]]
+name = "user"
+per = ["user"]
+unit = "output_tokens"
+limit = 1_600
+window = "month"
+
+[[limits]]
+name = "model"
+per = ["model"]
+unit = "tokens"
+limit = 10_000
+window = "hour"
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sixty_four_threads_never_get_more_than_three_limits_allow() {
+    for _ in 0..20 {
+        let bench = Bench::new(THREE).await;
+        let threads: Vec<_> = (0..64)
+            .map(|thread| {
+                let quota = bench.quota.clone();
+                std::thread::spawn(move || {
+                    let ask = ask(&format!("u{}", thread % 8), 0, 10);
+                    let admitted = |call: &u32| {
+                        let answer = reserve(&quota, &format!("{thread}-{call}"), &ask);
+                        matches!(answer.unwrap().decision, Decision::Allowed(_))
+                    };
+                    (0..40_u32).filter(admitted).count()
+                })
+            })
+            .collect();
+        let admitted: usize = threads.into_iter().map(|t| t.join().unwrap()).sum();
+        // Ten tokens each: pool, users (8 * 160) and model allow 1,000, 1,280 and 1,000.
+        assert_eq!(admitted, 1_000);
+        let all = bench.quota.all_balances(now()).unwrap();
+        let held = |limit: usize| -> i128 {
+            let of = all.standings.iter().filter(|s| s.limit == limit);
+            of.map(|standing| standing.held).sum()
+        };
+        assert_eq!([held(0), held(1), held(2)], [1_000, 10_000, 10_000]);
+    }
+}
+
+#[tokio::test]
+async fn a_correction_outlives_the_counters() {
+    let bench = Bench::new(POLICY).await;
+    let correction = |amount: &str| Correction {
+        id: "ticket".into(),
+        limit: "role-developer-day".into(),
+        scope: BTreeMap::from([(Field::User, "ann".into())]),
+        amount: amount.into(),
+        reason: "tests".into(),
+        created_by: "ops".into(),
+    };
+    let ledger = bench.recorder().ledger();
+    for replayed in [false, true] {
+        let done = bench.quota.correct(ledger, correction("70"), now()).await;
+        assert_eq!(done.unwrap().0, replayed);
+        assert_eq!(standing(&bench.quota, "ann"), (70, 0));
+    }
+    let other = bench.quota.correct(ledger, correction("71"), now()).await;
+    assert!(matches!(other, Err(CorrectionError::Conflict)));
+    let policy = Policy::parse(POLICY).unwrap();
+    bench.quota.load(policy, ledger, now()).await.unwrap();
+    assert_eq!(standing(&bench.quota, "ann"), (70, 0));
+    assert_eq!(standing(&bench.killed(POLICY).await, "ann"), (70, 0));
+}
+
+#[tokio::test]
+async fn a_capped_hold_is_the_largest_that_fits() {
+    let bench = Bench::new(POLICY).await;
+    reserve(&bench.quota, "a", &ask("ann", 0, 9_000)).unwrap();
+    let lease = SignedDuration::from_mins(2);
+    let capped = |id: &str, input| {
+        let answer = bench
+            .quota
+            .reserve_capped(id, &ask("ann", input, 4_000), lease, "gate", now())
+            .unwrap();
+        let is_allowed = matches!(answer.decision, Decision::Allowed(_));
+        (is_allowed, answer.resolved.estimate.output)
+    };
+    assert_eq!(capped("b", 1_000), (false, 4_000));
+    assert_eq!(capped("c", 700), (true, 300));
+    assert_eq!(capped("c", 700), (true, 300));
+    assert_eq!(standing(&bench.quota, "ann"), (0, 10_000));
+}

@@ -305,7 +305,7 @@ async fn the_outbox_gets_each_minute_once_and_old_minutes_go() {
         oldest_minute: Some(NOON / 60),
     };
     assert_eq!(state, expected);
-    let waiting = house.ledger.outbox_oldest(100).await.unwrap();
+    let waiting = house.ledger.outbox_oldest(100).await.unwrap().waiting;
     let ids = waiting.iter().map(|one| one.id).collect();
     house.ledger.outbox_done(ids).await.unwrap();
     house.jump(2 * 86_400 + 5).await;

@@ -1,13 +1,12 @@
 //! Activities by quarter hour: sessions, lines, commits, active time and events.
 
-use std::collections::HashMap;
-
 use rusqlite::{Connection, params};
 
 use super::StoreError;
+use super::numbers::NumberMap;
 
 /// Quarter hour, identity, metric and label number.
-pub(super) type Sums = HashMap<(i64, i64, &'static str, i64), i64>;
+pub(super) type Sums = NumberMap<(i64, i64, &'static str, i64), i64>;
 
 pub(super) fn apply(connection: &Connection, sums: Sums) -> Result<(), StoreError> {
     let mut upsert = connection

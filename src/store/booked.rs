@@ -186,23 +186,6 @@ pub(super) fn since(
     Ok(())
 }
 
-/// Which of these reservations a report names.
-pub(super) fn settled(connection: &Connection, reservations: &[i64]) -> Result<Vec<i64>> {
-    let mut known = Vec::new();
-    let mut select = connection
-        .prepare_cached("SELECT 1 FROM join_key WHERE hash = ?")
-        .map_err(StoreError::sql("prepare reservations"))?;
-    for reservation in reservations {
-        let found = select
-            .exists([reservation])
-            .map_err(StoreError::sql("look for a reservation"))?;
-        if found {
-            known.push(*reservation);
-        }
-    }
-    Ok(known)
-}
-
 fn booking(row: &Row<'_>) -> rusqlite::Result<(i64, i64, i64, Usage)> {
     let usage = Usage {
         input: row.get(3)?,

@@ -1,13 +1,12 @@
 //! Control totals: what each source reported, and how much of it counted.
 
-use std::collections::HashMap;
-
 use rusqlite::{Connection, params_from_iter};
 
 use super::StoreError;
+use super::numbers::NumberMap;
 
 /// Day, source and SKU; then requests, counted requests, six reported and six counted counts.
-pub(super) type Totals = HashMap<(i64, i64, i64), [i64; 14]>;
+pub(super) type Totals = NumberMap<(i64, i64, i64), [i64; 14]>;
 
 pub(super) fn apply(connection: &Connection, totals: Totals) -> Result<(), StoreError> {
     let mut upsert = connection

@@ -4,12 +4,11 @@
 //! Everyone's day is the scope of counters that name neither session nor device, as gateways
 //! send them: they count where they exceed all else that counted on that day for the model.
 
-use std::collections::{HashMap, HashSet};
-
 use rusqlite::{Connection, params};
 
 use super::StoreError;
 use super::fact::Hash;
+use super::numbers::{NumberMap, NumberSet};
 use super::published::{CLIENT_COST, COST, Difference, REQUESTS, UNPRICED, UsageLabels};
 use super::rollup::{Key, Sums, by_kind};
 use super::span::start_of;
@@ -30,13 +29,15 @@ type Scope = (i64, i64);
 #[derive(Debug, Default)]
 pub(super) struct Scopes {
     /// By scope and quarter hour: the client's events, and counted requests.
-    covers: HashMap<Scope, HashMap<i64, [Amounts; 2]>>,
+    covers: NumberMap<Scope, NumberMap<i64, [Amounts; 2]>>,
     /// By scope, then quarter hour, identity, SKU and source.
-    metered: HashMap<Scope, HashMap<[i64; 4], Amounts>>,
+    metered: NumberMap<Scope, NumberMap<[i64; 4], Amounts>>,
     /// By day and model, then quarter hour.
-    days: HashMap<(i64, i64), HashMap<i64, Amounts>>,
+    days: NumberMap<(i64, i64), NumberMap<i64, Amounts>>,
     /// Session numbers that stand for everyone's day.
-    everyone: HashSet<i64>,
+    everyone: NumberSet<i64>,
+    /// False while no counter ever spoke: then there is nothing to hold against requests.
+    reads_counters: bool,
 }
 
 /// What holding counters against requests came to.
@@ -46,7 +47,7 @@ pub(super) struct Settled {
     pub(super) sums: Vec<(Key, i64, Sums)>,
     pub(super) published: Vec<(i64, Difference)>,
     /// Amounts that counters no longer count, by scope, with the series they were published in.
-    pub(super) released: HashMap<Scope, Vec<(i64, Amounts)>>,
+    pub(super) released: NumberMap<Scope, Vec<(i64, Amounts)>>,
 }
 
 /// A row of `metered`.
@@ -137,6 +138,7 @@ impl Scopes {
         terms: &Terms,
     ) -> Result<Settled> {
         let mut settled = Settled::default();
+        self.reads_counters = !self.metered.is_empty() || has_counters(connection)?;
         let everyone = std::mem::take(&mut self.everyone);
         let mut scopes: Vec<Scope> = self.covers.keys().copied().collect();
         scopes.extend(self.metered.keys());
@@ -178,6 +180,9 @@ impl Scopes {
     ) -> Result<()> {
         let covers = self.covers.remove(&scope).unwrap_or_default();
         write_covers(connection, scope, &covers)?;
+        if !self.reads_counters {
+            return Ok(());
+        }
         let mut rows = read_rows(connection, scope)?;
         for ([quarter, identity, sku, source], added) in
             self.metered.remove(&scope).unwrap_or_default()
@@ -323,7 +328,7 @@ fn order_of(memory: &Memory, row: &Row) -> Result<u64> {
 fn write_covers(
     connection: &Connection,
     (session, model): Scope,
-    covers: &HashMap<i64, [Amounts; 2]>,
+    covers: &NumberMap<i64, [Amounts; 2]>,
 ) -> Result<()> {
     let mut upsert = connection
         .prepare_cached(
@@ -345,6 +350,13 @@ fn write_covers(
             .map_err(StoreError::sql("store a scope"))?;
     }
     Ok(())
+}
+
+fn has_counters(connection: &Connection) -> Result<bool> {
+    connection
+        .prepare_cached("SELECT EXISTS (SELECT 1 FROM metered)")
+        .and_then(|mut select| select.query_row([], |row| row.get(0)))
+        .map_err(StoreError::sql("look for counters"))
 }
 
 fn read_covers(connection: &Connection, (session, model): Scope) -> Result<Vec<Cover>> {

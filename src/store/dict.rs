@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 
 use super::StoreError;
+use super::numbers::NumberMap;
 use crate::model::identity::{Identity, Origin};
 use crate::model::usage::{Band, Sku, Tier};
 
@@ -36,14 +37,14 @@ type Result<T> = std::result::Result<T, StoreError>;
 #[derive(Debug)]
 pub(super) struct Dictionary<T> {
     ids: HashMap<Arc<T>, i64>,
-    by_id: HashMap<i64, Arc<T>>,
+    by_id: NumberMap<i64, Arc<T>>,
 }
 
 impl<T: Eq + Hash> Dictionary<T> {
     fn new() -> Self {
         Self {
             ids: HashMap::new(),
-            by_id: HashMap::new(),
+            by_id: NumberMap::default(),
         }
     }
 
@@ -68,8 +69,8 @@ pub(super) struct Dictionaries {
     pub(super) identities: Dictionary<Identity>,
     pub(super) skus: Dictionary<Sku>,
     /// The canonical model of each SKU.
-    model_of_sku: HashMap<i64, i64>,
-    last_at: HashMap<i64, i64>,
+    model_of_sku: NumberMap<i64, i64>,
+    last_at: NumberMap<i64, i64>,
     sources: HashMap<Box<str>, i64>,
     models: HashMap<Box<str>, i64>,
     labels: HashMap<Box<str>, i64>,
@@ -79,7 +80,7 @@ pub(super) struct Dictionaries {
 impl Dictionaries {
     pub(super) fn load(connection: &Connection) -> Result<Self> {
         let mut identities = Dictionary::new();
-        let mut last_at = HashMap::new();
+        let mut last_at = NumberMap::default();
         each(connection, IDENTITIES_AFTER, [0], |row| {
             let id = row.get(0)?;
             last_at.insert(id, row.get(10)?);

@@ -1,9 +1,12 @@
 //! Reports of requests as rows: identity of a report, what it joins with, reading and writing.
 
+use std::hash::Hasher as _;
+
 use rusqlite::{CachedStatement, Connection, Row, params};
 use sha2::{Digest, Sha256};
 
 use super::StoreError;
+use super::numbers::NumberHasher;
 use crate::model::excess::{Amounts, CLIENT_COST, REQUESTS};
 use crate::model::once::Report;
 use crate::model::tokens::Tokens;
@@ -102,15 +105,22 @@ impl Fact {
         amounts
     }
 
+    /// The key under which a report with this source and id is found.
+    pub(super) fn claim(&self) -> i64 {
+        short_of(&self.key)
+    }
+
     /// The keys under which reports of the same request may be found.
     pub(super) fn joins(&self) -> impl Iterator<Item = i64> + use<> {
         let counts = self.session.map(|session| {
-            let mut hash = Hash::new("counts");
-            hash.number(session).number(self.model);
+            // Not chosen to withstand an attack: it takes the session's number to make two alike.
+            let mut hash = NumberHasher::default();
+            hash.write_i64(session);
+            hash.write_i64(self.model);
             for count in self.counts() {
-                hash.number(signed(count));
+                hash.write_u64(count);
             }
-            hash.short()
+            hash.finish().cast_signed()
         });
         [self.request, self.client_request, self.reservation, counts]
             .into_iter()
@@ -156,28 +166,39 @@ impl Hash {
     }
 
     pub(super) fn short(self) -> i64 {
-        let long = self.long();
-        let mut word = [0; 8];
-        word.copy_from_slice(&long[..8]);
-        i64::from_le_bytes(word)
+        short_of(&self.long())
     }
+}
+
+/// Half a key, where the other half is compared later or not needed.
+pub(super) fn short_of(key: &[u8; 16]) -> i64 {
+    let mut word = [0; 8];
+    word.copy_from_slice(&key[..8]);
+    i64::from_le_bytes(word)
+}
+
+/// The columns of a report, as [`fact_of`] reads them.
+const COLUMNS: &str = "id, key, received, source, rank, flags, at, booked_at, identity, sku, \
+    session, request, client_request, reservation, input, output, cache_read, cache_write_5m, \
+    cache_write_1h, cache_write_unknown, outcome, status_code, duration_ms, ttft_ms, tools, \
+    query_source, entrypoint, client_cost, grp, counted_as, pin, cost, model";
+
+/// Rows that one statement stores.
+const ROWS: usize = 16;
+
+fn insert_of(rows: usize) -> String {
+    let row = format!("({})", vec!["?"; COLUMNS.split(',').count()].join(", "));
+    let rows = vec![row; rows].join(", ");
+    format!("INSERT INTO fact ({COLUMNS}) VALUES {rows}")
 }
 
 /// The statements that read and write reports.
 pub(super) struct Statements<'c> {
-    claim: CachedStatement<'c>,
-    by_key: CachedStatement<'c>,
     select: CachedStatement<'c>,
+    after: CachedStatement<'c>,
     insert: CachedStatement<'c>,
+    insert_rows: CachedStatement<'c>,
     update: CachedStatement<'c>,
-    joined: CachedStatement<'c>,
-    join: CachedStatement<'c>,
-    join_more: CachedStatement<'c>,
-    delete: CachedStatement<'c>,
-    unclaim: CachedStatement<'c>,
-    unjoin: CachedStatement<'c>,
-    unjoin_more: CachedStatement<'c>,
-    promote: CachedStatement<'c>,
 }
 
 impl<'c> Statements<'c> {
@@ -188,56 +209,16 @@ impl<'c> Statements<'c> {
                 .map_err(StoreError::sql("prepare"))
         };
         Ok(Self {
-            claim: prepare("INSERT OR IGNORE INTO fact_key (key, fact) VALUES (?, ?)")?,
-            by_key: prepare("SELECT fact FROM fact_key WHERE key = ?")?,
-            select: prepare(
-                "SELECT id, key, received, source, rank, flags, at, booked_at, identity, sku, \
-                 session, request, client_request, reservation, input, output, cache_read, \
-                 cache_write_5m, cache_write_1h, cache_write_unknown, outcome, status_code, \
-                 duration_ms, ttft_ms, tools, query_source, entrypoint, client_cost, grp, \
-                 counted_as, pin, cost, model FROM fact WHERE id = ?",
-            )?,
-            insert: prepare(
-                "INSERT INTO fact (id, key, received, source, rank, flags, at, booked_at, \
-                 identity, sku, session, request, client_request, reservation, input, output, \
-                 cache_read, cache_write_5m, cache_write_1h, cache_write_unknown, outcome, \
-                 status_code, duration_ms, ttft_ms, tools, query_source, entrypoint, \
-                 client_cost, grp, counted_as, pin, cost, model) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, \
-                 ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            )?,
+            select: prepare(&format!("SELECT {COLUMNS} FROM fact WHERE id = ?"))?,
+            after: prepare(&format!(
+                "SELECT {COLUMNS} FROM fact WHERE id > ? ORDER BY id LIMIT ?"
+            ))?,
+            insert: prepare(&insert_of(1))?,
+            insert_rows: prepare(&insert_of(ROWS))?,
             update: prepare(
                 "UPDATE fact SET grp = ?, counted_as = ?, pin = ?, cost = ? WHERE id = ?",
             )?,
-            joined: prepare(
-                "SELECT fact FROM join_key WHERE hash = ?1 \
-                 UNION ALL SELECT fact FROM join_more WHERE hash = ?1 LIMIT ?2",
-            )?,
-            join: prepare("INSERT OR IGNORE INTO join_key (hash, fact) VALUES (?, ?)")?,
-            join_more: prepare("INSERT OR IGNORE INTO join_more (hash, fact) VALUES (?, ?)")?,
-            delete: prepare("DELETE FROM fact WHERE id = ?")?,
-            unclaim: prepare("DELETE FROM fact_key WHERE key = ?")?,
-            unjoin: prepare("DELETE FROM join_key WHERE hash = ? AND fact = ?")?,
-            unjoin_more: prepare("DELETE FROM join_more WHERE hash = ? AND fact = ?")?,
-            promote: prepare(
-                "INSERT INTO join_key (hash, fact) \
-                 SELECT hash, min(fact) FROM join_more WHERE hash = ? GROUP BY hash \
-                 RETURNING fact",
-            )?,
         })
-    }
-
-    /// Claims a key for a new report. Returns false if the key is taken.
-    pub(super) fn claim(&mut self, key: &[u8; 16], fact: i64) -> Result<bool> {
-        self.claim
-            .execute(params![key, fact])
-            .map(|changed| changed == 1)
-            .map_err(StoreError::sql("claim a key"))
-    }
-
-    pub(super) fn by_key(&mut self, key: &[u8; 16]) -> Result<i64> {
-        self.by_key
-            .query_row([key], |row| row.get(0))
-            .map_err(StoreError::sql("find a key"))
     }
 
     /// Reads a report; `None` if it was pruned.
@@ -252,102 +233,29 @@ impl<'c> Statements<'c> {
             .map_err(StoreError::sql("read a report"))
     }
 
-    /// The reports that share a join key, `limit` at most.
-    pub(super) fn joined(&mut self, hash: i64, limit: usize) -> Result<Vec<i64>> {
-        self.joined
-            .query_map(params![hash, limit], |row| row.get(0))
+    /// Reads the reports after a number, `limit` at most, in order of arrival.
+    pub(super) fn after(&mut self, id: i64, limit: usize) -> Result<Vec<Fact>> {
+        self.after
+            .query_map(params![id, limit], fact_of)
             .and_then(Iterator::collect)
-            .map_err(StoreError::sql("find joined reports"))
+            .map_err(StoreError::sql("read the newest reports"))
     }
 
-    /// Stores a join key. Returns true if other reports have it too.
-    pub(super) fn join(&mut self, hash: i64, fact: i64) -> Result<bool> {
-        let doing = "store a join key";
-        let first = self
-            .join
-            .execute([hash, fact])
-            .map_err(StoreError::sql(doing))?;
-        if first == 1 {
-            return Ok(false);
+    /// Stores new reports, several with each statement.
+    pub(super) fn insert(&mut self, facts: &[Fact]) -> Result<()> {
+        let (chunks, rest) = facts.as_chunks::<ROWS>();
+        let doing = "store a report";
+        for chunk in chunks {
+            bind_rows(&mut self.insert_rows, chunk)
+                .and_then(|()| self.insert_rows.raw_execute())
+                .map_err(StoreError::sql(doing))?;
         }
-        self.join_more
-            .execute([hash, fact])
-            .map_err(StoreError::sql(doing))?;
-        Ok(true)
-    }
-
-    /// Lets go of a join key of one report; the next report with it takes the first place.
-    fn unjoin(&mut self, hash: i64, fact: i64) -> rusqlite::Result<()> {
-        if self.unjoin.execute([hash, fact])? == 0 {
-            self.unjoin_more.execute([hash, fact])?;
-            return Ok(());
-        }
-        let mut promoted = self.promote.query([hash])?;
-        let next: Option<i64> = promoted.next()?.map(|row| row.get(0)).transpose()?;
-        drop(promoted);
-        if let Some(next) = next {
-            self.unjoin_more.execute([hash, next])?;
+        for fact in rest {
+            bind_rows(&mut self.insert, std::slice::from_ref(fact))
+                .and_then(|()| self.insert.raw_execute())
+                .map_err(StoreError::sql(doing))?;
         }
         Ok(())
-    }
-
-    /// Lets go of a report and of the keys under which it is found.
-    pub(super) fn delete(&mut self, fact: &Fact) -> Result<()> {
-        let doing = "prune a report";
-        for hash in fact.joins() {
-            self.unjoin(hash, fact.id).map_err(StoreError::sql(doing))?;
-        }
-        self.unclaim
-            .execute([fact.key])
-            .and_then(|_| self.delete.execute([fact.id]))
-            .map(drop)
-            .map_err(StoreError::sql(doing))
-    }
-
-    pub(super) fn insert(&mut self, fact: &Fact) -> Result<()> {
-        let flags = if fact.control { CONTROL } else { 0 }
-            | if fact.provider_form { PROVIDER_FORM } else { 0 }
-            | if fact.client { CLIENT } else { 0 };
-        let outcome = Outcome::ALL.iter().position(|o| *o == fact.outcome);
-        let tokens = &fact.tokens;
-        self.insert
-            .execute(params![
-                fact.id,
-                fact.key,
-                fact.received,
-                fact.source,
-                fact.rank,
-                flags,
-                fact.at_ms,
-                fact.booked_ms,
-                fact.identity,
-                fact.sku,
-                fact.session,
-                fact.request,
-                fact.client_request,
-                fact.reservation,
-                signed(tokens.input),
-                signed(tokens.output),
-                signed(tokens.cache_read),
-                signed(tokens.cache_write_5m),
-                signed(tokens.cache_write_1h),
-                signed(tokens.cache_write_unknown),
-                outcome,
-                fact.status_code,
-                fact.duration_ms,
-                fact.ttft_ms,
-                fact.tools,
-                fact.query_source,
-                fact.entrypoint,
-                fact.client_cost,
-                fact.state.group,
-                fact.state.counted_as,
-                fact.state.pin,
-                fact.state.cost,
-                fact.model,
-            ])
-            .map(drop)
-            .map_err(StoreError::sql("store a report"))
     }
 
     pub(super) fn update(&mut self, id: i64, state: &State) -> Result<()> {
@@ -362,6 +270,59 @@ impl<'c> Statements<'c> {
             .map(drop)
             .map_err(StoreError::sql("store what counts"))
     }
+}
+
+fn bind_rows(insert: &mut CachedStatement<'_>, facts: &[Fact]) -> rusqlite::Result<()> {
+    let mut place = 0;
+    for fact in facts {
+        let flags = if fact.control { CONTROL } else { 0 }
+            | if fact.provider_form { PROVIDER_FORM } else { 0 }
+            | if fact.client { CLIENT } else { 0 };
+        let outcome = Outcome::ALL.iter().position(|o| *o == fact.outcome);
+        let tokens = &fact.tokens;
+        let state = &fact.state;
+        let columns: [Option<i64>; 31] = [
+            Some(fact.received),
+            Some(fact.source),
+            Some(fact.rank.into()),
+            Some(flags),
+            Some(fact.at_ms),
+            fact.booked_ms,
+            Some(fact.identity),
+            Some(fact.sku),
+            fact.session,
+            fact.request,
+            fact.client_request,
+            fact.reservation,
+            Some(signed(tokens.input)),
+            Some(signed(tokens.output)),
+            Some(signed(tokens.cache_read)),
+            Some(signed(tokens.cache_write_5m)),
+            Some(signed(tokens.cache_write_1h)),
+            Some(signed(tokens.cache_write_unknown)),
+            outcome.and_then(|place| i64::try_from(place).ok()),
+            fact.status_code.map(Into::into),
+            fact.duration_ms.map(Into::into),
+            fact.ttft_ms.map(Into::into),
+            fact.tools.map(Into::into),
+            fact.query_source,
+            fact.entrypoint,
+            fact.client_cost,
+            state.group,
+            state.counted_as,
+            state.pin,
+            state.cost,
+            Some(fact.model),
+        ];
+        insert.raw_bind_parameter(place + 1, fact.id)?;
+        insert.raw_bind_parameter(place + 2, fact.key)?;
+        place += 2;
+        for column in columns {
+            place += 1;
+            insert.raw_bind_parameter(place, column)?;
+        }
+    }
+    Ok(())
 }
 
 fn fact_of(row: &Row<'_>) -> rusqlite::Result<Fact> {

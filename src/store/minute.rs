@@ -21,7 +21,7 @@ pub use clock::{last_due, minute_at};
 pub(super) use keys::Keys;
 pub(super) use moments::{Before, Moment, Moments};
 pub use moments::{LeftOut, MinuteEffects};
-pub use outbox::{OutboxState, Waiting};
+pub use outbox::{Oldest, OutboxState, Waiting};
 pub use seal::{Outbox, Seal};
 
 use super::{Ledger, QueryError, StoreError};
@@ -99,10 +99,7 @@ impl Ledger {
     }
 
     /// Datapoints that wait for an exporter, oldest first.
-    pub async fn outbox_oldest(
-        &self,
-        limit: usize,
-    ) -> std::result::Result<Vec<Waiting>, QueryError> {
+    pub async fn outbox_oldest(&self, limit: usize) -> std::result::Result<Oldest, QueryError> {
         self.read(move |reader| Ok(outbox::oldest(&reader.connection, limit)?))
             .await
     }

@@ -14,9 +14,11 @@ mod cover;
 mod dict;
 mod fact;
 mod journal;
+mod keys;
 mod minute;
 mod mute;
 mod notice;
+mod numbers;
 mod open;
 mod published;
 mod query;
@@ -48,8 +50,8 @@ pub use backup::restore;
 pub use booked::{Booked, reservation_key};
 pub use journal::Journal;
 pub use minute::{
-    Dimensions, LeftOut, MinuteEffects, MinuteQuery, Outbox, OutboxState, Seal, Values, Waiting,
-    last_due, minute_at,
+    Dimensions, LeftOut, MinuteEffects, MinuteQuery, Oldest, Outbox, OutboxState, Seal, Values,
+    Waiting, last_due, minute_at,
 };
 pub use mute::MAX_MUTES;
 pub use notice::{Claim, MAX_NOTICES, NoticeQueue, Queued, Told};
@@ -211,7 +213,7 @@ struct Inner {
 enum Job {
     Append {
         intake: Intake,
-        answer: oneshot::Sender<Result<Receipt, AppendError>>,
+        answer: writer::Answer,
     },
     /// One round of upkeep; the answer tells whether more is due.
     Upkeep {
@@ -227,6 +229,11 @@ enum Job {
         from: Timestamp,
         visit: Rebook,
         answer: oneshot::Sender<Result<(), StoreError>>,
+    },
+    /// Tells which keys of reservations a report has.
+    Settled {
+        reservations: Vec<i64>,
+        answer: oneshot::Sender<Result<Vec<i64>, StoreError>>,
     },
     /// A small change by itself, in the order of the queue.
     Change(Change),
@@ -356,7 +363,8 @@ impl Ledger {
             self.inner.waiting.fetch_sub(items, Ordering::Relaxed);
             return Err(AppendError::Closed);
         }
-        answered.await.map_err(|_| AppendError::Closed)?
+        let (_intake, receipt) = answered.await.map_err(|_| AppendError::Closed)?;
+        receipt
     }
 
     /// Items that wait for the writer.
@@ -404,8 +412,12 @@ impl Ledger {
 
     /// Which of these reservations the ledger has a settlement of.
     pub async fn settled(&self, reservations: Vec<i64>) -> Result<Vec<i64>, QueryError> {
-        self.read(move |reader| Ok(booked::settled(&reader.connection, &reservations)?))
-            .await
+        let (answer, answered) = oneshot::channel();
+        self.send(Job::Settled {
+            reservations,
+            answer,
+        })?;
+        Ok(answered.await.map_err(|_| QueryError::Dropped)??)
     }
 
     /// Usage in a range, grouped and sorted by the group's keys.

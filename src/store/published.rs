@@ -9,6 +9,7 @@ use std::sync::Arc;
 use rusqlite::{Connection, params};
 
 use super::StoreError;
+use super::numbers::NumberMap;
 use crate::model::usage::{ActivityMetric, Outcome};
 
 type Result<T> = std::result::Result<T, StoreError>;
@@ -94,7 +95,7 @@ struct Series {
 #[derive(Debug, Default)]
 pub(super) struct Published {
     ids: HashMap<Arc<UsageLabels>, i64>,
-    series: HashMap<i64, Series>,
+    series: NumberMap<i64, Series>,
     activities: HashMap<Arc<ActivityLabels>, (i64, u64)>,
     durations: HashMap<(String, String), (Durations, u64)>,
 }
@@ -239,7 +240,7 @@ impl Published {
     pub(super) fn apply_usage(
         &mut self,
         connection: &Connection,
-        differences: HashMap<i64, Difference>,
+        differences: NumberMap<i64, Difference>,
     ) -> Result<Vec<(Arc<UsageLabels>, Difference)>> {
         let mut update = connection
             .prepare_cached("UPDATE published_usage SET amounts = ? WHERE id = ?")

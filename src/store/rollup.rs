@@ -1,11 +1,10 @@
 //! Sums of what counts: by quarter hour, and by day and month once those are over.
 
-use std::collections::HashMap;
-
 use rusqlite::{Connection, params};
 
 use super::StoreError;
 use super::fact::signed;
+use super::numbers::NumberMap;
 use crate::model::tokens::Tokens;
 
 type Result<T> = std::result::Result<T, StoreError>;
@@ -51,12 +50,15 @@ pub(super) fn by_kind(tokens: &Tokens) -> [i64; 6] {
 /// Quarter hour, identity, SKU.
 pub(super) type Key = (i64, i64, i64);
 
+/// By how much sums have changed.
+pub(super) type Differences = NumberMap<Key, Sums>;
+
 /// Applies differences to the quarter hours. Days and months that had been rolled up from them
 /// are marked stale.
 pub(super) fn apply(
     connection: &Connection,
     spans: &super::span::Spans,
-    differences: HashMap<Key, Sums>,
+    differences: Differences,
 ) -> Result<()> {
     let mut upsert = connection
         .prepare_cached(

@@ -10,7 +10,8 @@ use super::*;
 use crate::model::query::Dimension;
 use crate::model::tokens::{TokenKind, Tokens};
 use crate::model::usage::{
-    Band, Counted, Outcome, Point, Sku, Temporality, Tier, UsageRecord, Verdict, source,
+    Activity, ActivityMetric, Band, Counted, Outcome, Point, Sku, Temporality, Tier, UsageRecord,
+    Verdict, source,
 };
 
 /// Noon of a Sunday, a month before its end.
@@ -415,8 +416,6 @@ async fn old_reports_are_let_go_and_their_sums_stay() {
             .unwrap()
     };
     assert_eq!(left("SELECT count(*) FROM fact"), 0);
-    assert_eq!(left("SELECT count(*) FROM fact_key"), 0);
-    assert_eq!(left("SELECT count(*) FROM join_key"), 0);
     assert_eq!(left("SELECT count(*) FROM usage_quarter"), 0);
 }
 
@@ -465,4 +464,114 @@ async fn the_same_id_with_other_counts_is_a_conflict() {
     assert_eq!(verdicts[..2], [Verdict::Accepted, Verdict::Duplicate]);
     assert!(matches!(&verdicts[2], Verdict::Rejected(refusal) if refusal.code == "id_conflict"));
     open.close();
+}
+
+#[tokio::test]
+async fn every_report_is_recognised_in_any_run_and_after_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let fact = |id: u8, input| Any::Request {
+        source: "gateway",
+        id,
+        request_id: Some(id % 50),
+        session: Some(1),
+        hour: 1,
+        input,
+    };
+    let open = Open::at(folder.path());
+    for id in 0..200 {
+        open.ledger.append(intake(&fact(id, 7))).await.unwrap();
+    }
+    let before = open.totals(&[Dimension::Model]).await;
+    assert_eq!((before[0].requests, before[0].tokens.input), (50, 350));
+    open.close();
+    let open = Open::at(folder.path());
+    for id in 0..200 {
+        let again = open.ledger.append(intake(&fact(id, 7))).await.unwrap();
+        assert_eq!(again.records, [Verdict::Duplicate], "{id}");
+    }
+    assert_eq!(open.totals(&[Dimension::Model]).await, before);
+    open.close();
+    let connection = open::read_only(&folder.path().join(open::FILE)).unwrap();
+    let runs: Vec<(i64, i64)> = connection
+        .prepare("SELECT level, last FROM key_run ORDER BY last")
+        .unwrap()
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))
+        .unwrap()
+        .collect::<Result<_, _>>()
+        .unwrap();
+    assert_eq!(runs, [(3, 128), (2, 160), (2, 192), (1, 200)]);
+}
+
+#[tokio::test]
+async fn a_ledger_from_before_there_were_runs_of_keys_recognises_its_reports() {
+    let folder = tempfile::tempdir().unwrap();
+    let fact = |id| Any::Request {
+        source: "gateway",
+        id,
+        request_id: None,
+        session: None,
+        hour: 1,
+        input: 7,
+    };
+    let open = Open::at(folder.path());
+    for id in 0..9 {
+        open.ledger.append(intake(&fact(id))).await.unwrap();
+    }
+    open.close();
+    let path = folder.path().join(open::FILE);
+    let older = Connection::open(&path).unwrap();
+    let tables = "DELETE FROM key_run; DELETE FROM key_block;";
+    older.execute_batch(tables).unwrap();
+    drop(older);
+    let open = Open::at(folder.path());
+    for id in 0..9 {
+        let again = open.ledger.append(intake(&fact(id))).await.unwrap();
+        assert_eq!(again.records, [Verdict::Duplicate], "{id}");
+    }
+    open.close();
+}
+
+#[tokio::test]
+async fn an_event_that_tells_of_a_request_is_recognised_with_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let open = Open::at(folder.path());
+    let id = [0xab; 16];
+    let request = Any::Request {
+        source: source::EVENTS,
+        id: 1,
+        request_id: None,
+        session: Some(1),
+        hour: 1,
+        input: 7,
+    };
+    let mut delivery = intake(&request);
+    delivery.records[0].id = "ab".repeat(16).into();
+    delivery.activities.push(Activity {
+        source: source::EVENTS.into(),
+        id,
+        at: at(1),
+        identity: delivery.records[0].identity.clone(),
+        metric: ActivityMetric::Events,
+        labels: ["api_request".into()].into(),
+        amount: 1,
+    });
+    // An event of its own, whose id only begins alike.
+    let mut alone = delivery.activities[0].clone();
+    alone.id[15] = 0;
+    delivery.activities.push(alone);
+    let mut twice = delivery.clone();
+    twice.records.extend(delivery.records.clone());
+    twice.activities.extend(delivery.activities.clone());
+    let first = open.ledger.append(twice).await.unwrap();
+    let (new, known) = (Verdict::Accepted, Verdict::Duplicate);
+    assert_eq!(first.records, [new.clone(), known.clone()]);
+    let expected = [new.clone(), new, known.clone(), known.clone()];
+    assert_eq!(first.activities, expected);
+    let again = open.ledger.append(delivery).await.unwrap();
+    assert_eq!(again.activities, [known.clone(), known]);
+    open.close();
+    let connection = open::read_only(&folder.path().join(open::FILE)).unwrap();
+    let sum = "SELECT amount, (SELECT count(*) FROM seen) FROM activity_quarter";
+    let row = connection.query_row(sum, [], |row| Ok((row.get(0)?, row.get(1)?)));
+    assert_eq!(row.unwrap(), (2_i64, 1_i64));
 }

@@ -5,7 +5,6 @@ use std::time::Duration;
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::fact::Statements;
 use super::span::Spans;
 use super::{StoreError, alarm};
 
@@ -170,27 +169,17 @@ fn prune_sums(connection: &Connection, before_day: i64) -> Result<bool, StoreErr
     Ok(more)
 }
 
-/// Reports lie in order of arrival, so the oldest come first by number.
+/// Reports lie in order of arrival, so the oldest come first by number. Their keys lead nowhere
+/// from then on, and go when a run of keys is next written.
 fn prune_facts(connection: &Connection, before_day: i64) -> Result<usize, StoreError> {
-    let mut statements = Statements::prepare(connection)?;
-    let oldest: Vec<i64> = connection
-        .prepare_cached("SELECT id FROM fact ORDER BY id LIMIT ?")
-        .and_then(|mut select| {
-            select
-                .query_map([FACTS_PER_ROUND], |row| row.get(0))?
-                .collect()
-        })
-        .map_err(StoreError::sql("find old reports"))?;
-    let mut pruned = 0;
-    for id in oldest {
-        let Some(fact) = statements.select(id)? else {
-            continue;
-        };
-        if fact.received >= before_day {
-            break;
-        }
-        statements.delete(&fact)?;
-        pruned += 1;
-    }
-    Ok(pruned)
+    connection
+        .prepare_cached(
+            "DELETE FROM fact WHERE id < coalesce( \
+             (SELECT id FROM (SELECT id, received FROM fact ORDER BY id LIMIT ?1) \
+              WHERE received >= ?2 ORDER BY id LIMIT 1), \
+             (SELECT id FROM fact ORDER BY id LIMIT 1 OFFSET ?1), \
+             9223372036854775807)",
+        )
+        .and_then(|mut delete| delete.execute(params![FACTS_PER_ROUND, before_day]))
+        .map_err(StoreError::sql("prune reports"))
 }

@@ -6,19 +6,25 @@
 
 mod requests;
 mod take;
+mod told;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use rusqlite::{Connection, params};
 
+use self::take::Impersonal;
+use self::told::Told;
 use super::StoreError;
 use super::booked::{Booked, Bookings};
 use super::cover::{QUARTERS_PER_DAY, Scopes};
 use super::dict::Dictionaries;
-use super::fact::{Fact, Hash, State, Statements};
+use super::fact::{Fact, Hash, State, Statements, short_of};
+use super::keys::Keys;
 use super::minute::{self, MinuteEffects, Moment, Moments};
+use super::numbers::{NumberMap, NumberSet};
 use super::published::{
     ActivityLabels, CLIENT_COST, COST, Difference, Growth, Published, SEPARATOR, UNPRICED,
     UsageLabels, requests_of,
@@ -32,8 +38,8 @@ use crate::model::identity::Identity;
 use crate::model::once;
 use crate::model::tokens::{TokenKind, Tokens};
 use crate::model::usage::{
-    Activity, ActivityMetric, Counted, Intake, Outcome, Point, Receipt, Refusal, Sku, Temporality,
-    UsageRecord, Verdict, source,
+    Activity, ActivityMetric, Counted, Intake, Labels, Outcome, Point, Receipt, Refusal, Sku,
+    Temporality, UsageRecord, Verdict, source,
 };
 
 type Result<T> = std::result::Result<T, StoreError>;
@@ -51,6 +57,7 @@ pub(super) struct Memory {
     pub(super) dictionaries: Dictionaries,
     pub(super) published: Published,
     pub(super) minutes: minute::Keys,
+    keys: Keys,
     /// The highest number given to a report.
     pub(super) last_fact: i64,
 }
@@ -62,12 +69,24 @@ impl Memory {
                 row.get(0)
             })
             .map_err(StoreError::sql("find the last report"))?;
+        let keys = Keys::load(connection)?;
         Ok(Self {
             dictionaries: Dictionaries::load(connection)?,
             published: Published::load(connection)?,
             minutes: minute::Keys::default(),
-            last_fact: last,
+            // A number that a run of keys knows is not given again, though its report is gone.
+            last_fact: last.max(keys.stored_to()),
+            keys,
         })
+    }
+}
+
+impl Memory {
+    /// True if some report has a key.
+    pub(super) fn has_report(&mut self, connection: &Connection, key: i64) -> Result<bool> {
+        let mut found = Vec::new();
+        self.keys.find(connection, key, 1, &mut found)?;
+        Ok(!found.is_empty())
     }
 }
 
@@ -93,34 +112,40 @@ pub(super) struct Commit<'a> {
     statements: Statements<'a>,
     now_ms: i64,
     received: i64,
-    facts: HashMap<i64, Fact>,
-    fresh: Vec<i64>,
-    changed: HashSet<i64>,
+    /// Reports of earlier commits, as far as they were needed.
+    facts: NumberMap<i64, Fact>,
+    /// The reports of this commit, numbered from `first_fresh` on.
+    fresh: Vec<Fact>,
+    first_fresh: i64,
+    /// Reports of earlier commits whose state has changed.
+    changed: NumberSet<i64>,
     /// Join keys of fresh reports.
     joins: Vec<(i64, i64)>,
+    /// Reports that a key led to.
+    found: Vec<i64>,
     scopes: Scopes,
-    sums: HashMap<rollup::Key, Sums>,
-    control: HashMap<(i64, i64, i64), [i64; 14]>,
+    sums: rollup::Differences,
+    control: super::control::Totals,
     bookings: Bookings,
-    published: HashMap<i64, Difference>,
-    durations: HashMap<(String, String), (Vec<u32>, u64)>,
+    published: NumberMap<i64, Difference>,
+    /// By SKU: durations, and how many are taken back.
+    durations: NumberMap<i64, (Vec<u32>, u64)>,
     activities: HashMap<ActivityLabels, i64>,
-    activity_sums: HashMap<(i64, i64, &'static str, i64), i64>,
-    active: HashMap<i64, i64>,
+    activity_sums: super::activity::Sums,
+    /// Activities told without persons, by metric and the address of their labels.
+    impersonal: NumberMap<(usize, usize), Impersonal>,
+    active: NumberMap<i64, i64>,
     reports: HashMap<(Arc<str>, &'static str), u64>,
     moments: Moments,
     /// Identities and SKUs of this commit by address: doors share them within a delivery.
-    seen_identities: HashMap<usize, i64>,
-    seen_skus: HashMap<usize, i64>,
+    seen_identities: NumberMap<usize, i64>,
+    seen_skus: NumberMap<usize, i64>,
     /// Published series by identity and SKU, while the directory knows no dates.
-    series: HashMap<(i64, i64), i64>,
-}
-
-/// The number and key of a record, and whether the key was free.
-struct Claim {
-    key: [u8; 16],
-    id: i64,
-    fresh: bool,
+    series: NumberMap<(i64, i64), i64>,
+    /// The scopes of identities that name a device, by identity and day.
+    device_days: NumberMap<(i64, i64), Option<i64>>,
+    /// Where the name of a session is put together.
+    name: String,
 }
 
 impl<'a> Commit<'a> {
@@ -134,105 +159,104 @@ impl<'a> Commit<'a> {
         Ok(Self {
             statements: Statements::prepare(connection)?,
             connection,
+            first_fresh: memory.last_fact + 1,
             memory,
             terms,
             spans,
             now_ms: now.as_millisecond(),
             received: now.as_millisecond().div_euclid(DAY_MS),
-            facts: HashMap::new(),
+            facts: NumberMap::default(),
             fresh: Vec::new(),
-            changed: HashSet::new(),
+            changed: NumberSet::default(),
             joins: Vec::new(),
-            series: HashMap::new(),
+            found: Vec::new(),
+            series: NumberMap::default(),
+            device_days: NumberMap::default(),
+            name: String::new(),
             scopes: Scopes::default(),
-            sums: HashMap::new(),
-            control: HashMap::new(),
+            sums: NumberMap::default(),
+            control: NumberMap::default(),
             bookings: Bookings::default(),
-            published: HashMap::new(),
-            durations: HashMap::new(),
+            published: NumberMap::default(),
+            durations: NumberMap::default(),
             activities: HashMap::new(),
-            activity_sums: HashMap::new(),
-            active: HashMap::new(),
+            activity_sums: NumberMap::default(),
+            impersonal: NumberMap::default(),
+            active: NumberMap::default(),
             reports: HashMap::new(),
             moments: Moments::default(),
-            seen_identities: HashMap::new(),
-            seen_skus: HashMap::new(),
+            seen_identities: NumberMap::default(),
+            seen_skus: NumberMap::default(),
         })
     }
 
     /// Takes deliveries, each with its own receipt.
     pub(super) fn take(&mut self, intakes: &[Intake]) -> Result<Vec<Receipt>> {
-        let mut claims = self.claim(intakes)?.into_iter();
-        let mut receipts = Vec::with_capacity(intakes.len());
-        for intake in intakes {
-            receipts.push(self.take_one(intake, &mut claims)?);
-        }
-        Ok(receipts)
+        let records = intakes.iter().map(|intake| intake.records.len()).sum();
+        self.fresh.reserve(records);
+        intakes.iter().map(|intake| self.take_one(intake)).collect()
     }
 
-    /// Claims the keys of all records. In key order each page of the tree is visited once, which
-    /// halves the time; of equal keys the first record gets it.
-    fn claim(&mut self, intakes: &[Intake]) -> Result<Vec<Claim>> {
-        let records = intakes.iter().flat_map(|intake| &intake.records);
-        let mut claims: Vec<Claim> = records
-            .map(|record| {
-                let mut key = Hash::new("fact");
-                key.text(&record.source).text(&record.id);
-                self.memory.last_fact += 1;
-                Claim {
-                    key: key.long(),
-                    id: self.memory.last_fact,
-                    fresh: false,
-                }
-            })
-            .collect();
-        let mut order: Vec<usize> = (0..claims.len()).collect();
-        order.sort_unstable_by_key(|i| (claims[*i].key, claims[*i].id));
-        for i in order {
-            let claim = &mut claims[i];
-            claim.fresh = self.statements.claim(&claim.key, claim.id)?;
-        }
-        Ok(claims)
-    }
-
-    fn take_one(
-        &mut self,
-        intake: &Intake,
-        claims: &mut impl Iterator<Item = Claim>,
-    ) -> Result<Receipt> {
+    fn take_one(&mut self, intake: &Intake) -> Result<Receipt> {
         self.seen_identities.clear();
         self.seen_skus.clear();
         let mut receipt = Receipt::default();
-        for (record, claim) in intake.records.iter().zip(claims) {
-            let verdict = if claim.fresh {
-                self.take_record(record, &claim)?
-            } else {
-                self.recognise(&claim.key, record)?
-            };
+        // A delivery mostly comes from one source, with one result.
+        let mut alike: Option<(&Arc<str>, &'static str, u64)> = None;
+        for record in &intake.records {
+            let verdict = self.take_record(record)?;
             let result = match &verdict {
                 Verdict::Accepted => "accepted",
                 Verdict::Duplicate => "duplicate",
                 Verdict::Rejected(_) => "conflict",
             };
-            *self
-                .reports
-                .entry((record.source.clone(), result))
-                .or_default() += 1;
             receipt.records.push(verdict);
+            match &mut alike {
+                Some((source, same, count)) if **source == record.source && *same == result => {
+                    *count += 1;
+                }
+                _ => self.tell(alike.replace((&record.source, result, 1))),
+            }
         }
+        self.tell(alike);
         for point in &intake.points {
             receipt.points.push(self.take_point(point)?);
         }
+        let mut told = Told::of(&intake.records, &receipt.records, &intake.activities);
         for activity in &intake.activities {
-            receipt.activities.push(self.take_activity(activity)?);
+            let verdict = self.take_activity(activity, told.take(activity))?;
+            receipt.activities.push(verdict);
         }
         Ok(receipt)
+    }
+
+    fn tell(&mut self, reports: Option<(&Arc<str>, &'static str, u64)>) {
+        if let Some((source, result, count)) = reports {
+            *self.reports.entry((source.clone(), result)).or_default() += count;
+        }
+    }
+
+    /// The report with this key, if there is one.
+    fn known(&mut self, key: &[u8; 16]) -> Result<Option<i64>> {
+        for id in self.find(short_of(key), MAX_NEIGHBOURS)? {
+            if self.fact(id)?.is_some_and(|fact| fact.key == *key) {
+                return Ok(Some(id));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The reports with half a key, or with a join key, `limit` at most.
+    fn find(&mut self, key: i64, limit: usize) -> Result<Vec<i64>> {
+        let keys = &mut self.memory.keys;
+        keys.find(self.connection, key, limit, &mut self.found)?;
+        Ok(self.found.clone())
     }
 
     /// Works out what changed, writes it, and tells the effects. The caller commits.
     pub(super) fn settle(mut self) -> Result<Effects> {
         let mut newcomers = Vec::with_capacity(self.fresh.len());
-        let mut placed: HashSet<i64> = HashSet::new();
+        let mut placed = NumberSet::default();
         for first in self.join()? {
             if placed.contains(&first) {
                 continue;
@@ -240,16 +264,14 @@ impl<'a> Commit<'a> {
             let neighbourhood = self.neighbourhood(first, &mut placed)?;
             self.resolve(&neighbourhood, &mut newcomers)?;
         }
-        for id in self.fresh.clone() {
-            if placed.contains(&id) {
-                continue;
-            }
-            if let Some(alone) = self.facts.remove(&id) {
-                let (counts, pins) = (!alone.control, HashMap::new());
-                let state = self.count_group(&[&alone], counts, &pins, &mut newcomers)?;
-                self.facts.insert(id, Fact { state, ..alone });
+        let mut fresh = std::mem::take(&mut self.fresh);
+        let pins = HashMap::new();
+        for alone in &mut fresh {
+            if placed.is_empty() || !placed.contains(&alone.id) {
+                alone.state = self.count_group(&[alone], !alone.control, &pins, &mut newcomers)?;
             }
         }
+        self.fresh = fresh;
         let excess = self
             .scopes
             .settle(self.connection, self.memory, self.terms)?;
@@ -272,31 +294,30 @@ impl<'a> Commit<'a> {
     /// Stores the join keys and returns the fresh reports that share one with another report.
     fn join(&mut self) -> Result<Vec<i64>> {
         let mut neighbours = Vec::new();
-        let mut joins = std::mem::take(&mut self.joins);
-        joins.sort_unstable();
-        for (hash, fact) in joins {
-            if self.statements.join(hash, fact)? {
-                neighbours.push(fact);
+        for (join, id) in std::mem::take(&mut self.joins) {
+            let keys = &mut self.memory.keys;
+            keys.find(self.connection, join, 1, &mut self.found)?;
+            if !self.found.is_empty() {
+                neighbours.push(id);
             }
+            keys.insert(join, id);
         }
         Ok(neighbours)
     }
 
     fn set_state(&mut self, id: i64, state: State) {
-        if let Some(fact) = self.facts.get_mut(&id)
+        if let Some(fact) = self.fact_mut(id)
             && fact.state != state
         {
             fact.state = state;
-            self.changed.insert(id);
+            if id < self.first_fresh {
+                self.changed.insert(id);
+            }
         }
     }
 
     fn write(mut self) -> Result<Effects> {
-        for id in &self.fresh {
-            let fact = &self.facts[id];
-            self.statements.insert(fact)?;
-            self.changed.remove(id);
-        }
+        self.statements.insert(&self.fresh)?;
         for id in &self.changed {
             self.statements.update(*id, &self.facts[id].state)?;
         }
@@ -306,11 +327,25 @@ impl<'a> Commit<'a> {
             .bookings
             .write(self.connection, &self.memory.dictionaries)?;
         super::activity::apply(self.connection, self.activity_sums)?;
+        self.memory
+            .keys
+            .settle(self.connection, self.memory.last_fact)?;
+        let mut durations: HashMap<_, (Vec<u32>, u64)> = HashMap::new();
+        for (sku, (millis, taken_back)) in self.durations {
+            let sku = self.memory.dictionaries.skus.get(sku)?;
+            let labels = (sku.provider.to_string(), sku.model.to_string());
+            let sum = durations.entry(labels).or_default();
+            sum.0.extend(millis);
+            sum.1 += taken_back;
+        }
+        for told in self.impersonal.into_values() {
+            *self.activities.entry(told.labels).or_default() += told.amount;
+        }
         let published = &mut self.memory.published;
         let growth = Growth {
             usage: published.apply_usage(self.connection, self.published)?,
             activities: published.apply_activities(self.connection, self.activities)?,
-            durations: published.apply_durations(self.connection, self.durations)?,
+            durations: published.apply_durations(self.connection, durations)?,
         };
         let Memory {
             minutes: keys,
@@ -338,13 +373,21 @@ impl<'a> Commit<'a> {
     }
 
     fn fact(&mut self, id: i64) -> Result<Option<&Fact>> {
-        if !self.facts.contains_key(&id) {
+        if id < self.first_fresh && !self.facts.contains_key(&id) {
             let Some(fact) = self.statements.select(id)? else {
                 return Ok(None);
             };
             self.facts.insert(id, fact);
         }
-        Ok(self.facts.get(&id))
+        Ok(self.fact_mut(id).map(|fact| &*fact))
+    }
+
+    /// A report that is in memory.
+    fn fact_mut(&mut self, id: i64) -> Option<&mut Fact> {
+        match usize::try_from(id - self.first_fresh) {
+            Ok(place) => self.fresh.get_mut(place),
+            Err(_) => self.facts.get_mut(&id),
+        }
     }
 
     fn identity(&mut self, identity: &Arc<Identity>) -> Result<i64> {
@@ -370,8 +413,35 @@ impl<'a> Commit<'a> {
         Ok(id)
     }
 
-    fn session(&mut self, name: &str) -> Result<i64> {
-        self.memory.dictionaries.session(self.connection, name)
+    fn session(&mut self, session: &str) -> Result<i64> {
+        self.scope(format_args!("s:{session}"))
+    }
+
+    /// The scope of a device's UTC day.
+    fn device_day(&mut self, device: &str, day: i64) -> Result<i64> {
+        self.scope(format_args!("d:{device}@{day}"))
+    }
+
+    /// The scope of an identity's device on a UTC day, if it names one.
+    fn device_day_of(&mut self, identity: i64, day: i64) -> Result<Option<i64>> {
+        if let Some(scope) = self.device_days.get(&(identity, day)) {
+            return Ok(*scope);
+        }
+        let who = self.memory.dictionaries.identities.get(identity)?.clone();
+        let scope = match &who.device {
+            Some(device) => Some(self.device_day(device, day)?),
+            None => None,
+        };
+        self.device_days.insert((identity, day), scope);
+        Ok(scope)
+    }
+
+    fn scope(&mut self, name: std::fmt::Arguments<'_>) -> Result<i64> {
+        self.name.clear();
+        // Writing to a string never fails.
+        let _ = self.name.write_fmt(name);
+        let dictionaries = &mut self.memory.dictionaries;
+        dictionaries.session(self.connection, &self.name)
     }
 
     fn label(&mut self, text: Option<&str>) -> Result<Option<i64>> {

@@ -18,7 +18,8 @@ use crate::model::usage::{Intake, Receipt};
 /// Items put into one commit at most: some 100 ms of work, so that nobody waits much longer.
 const MAX_ITEMS_PER_COMMIT: usize = 20_000;
 
-type Answer = oneshot::Sender<Result<Receipt, AppendError>>;
+/// Answers a delivery, and gives it back: to free it takes a while that the writer lacks.
+pub(super) type Answer = oneshot::Sender<(Intake, Result<Receipt, AppendError>)>;
 
 /// Everything the writer's thread owns.
 #[derive(Debug)]
@@ -73,6 +74,18 @@ impl Writer {
                     // Whoever asked may have gone; what was told stays told.
                     let _ = answer.send(told);
                 }
+                Job::Settled {
+                    mut reservations,
+                    answer,
+                } => {
+                    let mut fault = None;
+                    reservations.retain(|key| {
+                        let has = self.memory.has_report(&self.file.connection, *key);
+                        has.map_err(|error| fault = Some(error)).unwrap_or(false)
+                    });
+                    // Whoever asked may have gone; nothing depends on the answer.
+                    let _ = answer.send(fault.map_or(Ok(reservations), Err));
+                }
                 Job::Change(Change(work)) => work(&mut self.file.connection),
                 Job::Stop => break,
             }
@@ -107,9 +120,9 @@ impl Writer {
         let (intakes, answers): (Vec<Intake>, Vec<Answer>) = batch.into_iter().unzip();
         let results = self.commit_or_part(&intakes, on_commit);
         self.waiting.fetch_sub(items, Ordering::Relaxed);
-        for (answer, result) in answers.into_iter().zip(results) {
+        for ((answer, intake), result) in answers.into_iter().zip(intakes).zip(results) {
             // A sender that went away finds its records known when it comes again.
-            let _ = answer.send(result);
+            let _ = answer.send((intake, result));
         }
     }
 

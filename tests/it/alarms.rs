@@ -128,7 +128,7 @@ fn the_shipped_alarms_are_good_and_faults_are_told_together() {
 fn place_with_template() -> Arc<Place> {
     let place = Place::new();
     let file = place.write("disk.yaml", TEMPLATE);
-    place.configure(&format!("[alarms]\nfiles = [{file:?}]\n"));
+    place.configure(&format!("[alarms]\nfiles = ['{}']\n", file.display()));
     place
 }
 

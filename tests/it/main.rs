@@ -35,5 +35,6 @@ mod peer_rules;
 mod peers;
 mod privacy;
 mod promql;
+mod quota;
 mod quota_people;
 mod sessions;

@@ -2,12 +2,13 @@
 
 use std::process::{Command, Output};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use aws_sdk_cloudwatch::Client;
 use aws_sdk_cloudwatch::config::{BehaviorVersion, Credentials, Region};
 use aws_sdk_cloudwatch::types::{ComparisonOperator, Statistic};
 use serde_json::json;
+use tallyd::clock::Stopwatch;
 
 use crate::harness::Place;
 use crate::peer_cloudwatch::CloudWatch;
@@ -97,7 +98,7 @@ async fn nothing_is_left_to_do_after_apply() {
     assert!(said.contains("create ClaudeCode-HighErrorRate\n"), "{said}");
     assert_eq!(account.names().await, [""; 0]);
 
-    let begin = Instant::now();
+    let begin = Stopwatch::start();
     let (code, said) = account.alarms(&with("apply"));
     assert_eq!(code, Some(0), "{said}");
     let pace = Duration::from_millis(1_000 / 3) * (u32::try_from(SHIPPED).unwrap() - 1);

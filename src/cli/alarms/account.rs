@@ -4,12 +4,11 @@
 use anyhow::{Context as _, bail};
 use clap::Args;
 
-use super::chosen::Chosen;
-use crate::alarm::AlarmSet;
+use super::Templates;
 use crate::alarm::apply::Account;
 use crate::alarm::plan::{self, Reach, Wanted};
 use crate::aws::Aws;
-use crate::cli::block_on;
+use crate::cli::{ConfigFile, block_on};
 use crate::clock::Clock;
 use crate::config::Faults;
 
@@ -22,7 +21,7 @@ pub(in crate::cli) struct Due;
 #[derive(Args, Debug)]
 pub struct Plan {
     #[command(flatten)]
-    chosen: Chosen,
+    pub templates: Templates,
     /// The name of the set, in the tag `tallyd` of its alarms; without it: that of the first file.
     #[arg(long, value_name = "NAME")]
     pub set: Option<String>,
@@ -35,6 +34,9 @@ pub struct Plan {
     /// Takes over alarms of the same names that do not belong to the set.
     #[arg(long)]
     pub adopt: bool,
+    /// Where the section [aws] is read from.
+    #[command(flatten)]
+    pub config: ConfigFile,
 }
 
 /// As for a plan.
@@ -81,13 +83,16 @@ pub(super) fn apply(wanted: Apply) -> anyhow::Result<()> {
 }
 
 async fn compare(wanted: Plan) -> anyhow::Result<(Account, plan::Plan)> {
-    let (name, read, config) = wanted.chosen.read()?;
-    let set = wanted.set.unwrap_or(name);
-    let alarms = resolve(&read, &set, wanted.topic.as_deref())?;
+    let set = match &wanted.set {
+        Some(set) => set.clone(),
+        None => wanted.templates.name(&wanted.config)?,
+    };
+    let alarms = resolve(&wanted, &set)?;
     let reach = Reach {
         prunes: wanted.prune,
         adopts: wanted.adopt,
     };
+    let config = wanted.config.source().load()?;
     let aws = Aws::new(&config.aws)?;
     aws.connect(Clock::System.now()).await;
     let mut account = Account::new(aws.cloudwatch().context("cannot call AWS")?);
@@ -96,13 +101,14 @@ async fn compare(wanted: Plan) -> anyhow::Result<(Account, plan::Plan)> {
     Ok((account, plan::plan(&set, alarms, &found, reach)))
 }
 
-fn resolve(read: &AlarmSet, set: &str, topic: Option<&str>) -> anyhow::Result<Vec<Wanted>> {
+fn resolve(wanted: &Plan, set: &str) -> anyhow::Result<Vec<Wanted>> {
+    let read = wanted.templates.read(&wanted.config)?.set;
     let mut alarms = Vec::new();
     let mut faults = Vec::new();
     for alarm in &read.alarms {
         let tags = read.origins.get(&alarm.name);
         let tags = tags.map(|origin| origin.tags.clone()).unwrap_or_default();
-        match plan::wanted(alarm, &tags, set, topic) {
+        match plan::wanted(alarm, &tags, set, wanted.topic.as_deref()) {
             Ok(alarm) => alarms.push(alarm),
             Err(fault) => faults.push(fault),
         }

@@ -2,8 +2,9 @@
 
 use clap::{Args, ValueEnum};
 
-use super::chosen::Chosen;
+use super::Templates;
 use crate::alarm::render;
+use crate::cli::ConfigFile;
 
 /// What to render, and for whom.
 #[derive(Args, Debug)]
@@ -12,7 +13,9 @@ pub struct Render {
     #[arg(long, value_enum)]
     pub to: Target,
     #[command(flatten)]
-    chosen: Chosen,
+    pub templates: Templates,
+    #[command(flatten)]
+    pub config: ConfigFile,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -21,10 +24,11 @@ pub enum Target {
     Prometheus,
 }
 
-pub(super) fn execute(wanted: Render) -> anyhow::Result<()> {
+pub(super) fn execute(wanted: &Render) -> anyhow::Result<()> {
+    let set = wanted.templates.read(&wanted.config)?.set;
     let Target::Prometheus = wanted.to;
-    let (name, set, _) = wanted.chosen.read()?;
-    let rendered = render::prometheus(&name, &set.alarms);
+    let group = wanted.templates.name(&wanted.config)?;
+    let rendered = render::prometheus(&group, &set.alarms);
     print!("{}", rendered.rules);
     for (name, reason) in &rendered.left_out {
         eprintln!("left out: {name}: {reason}");

@@ -98,6 +98,19 @@ pub struct Exporter {
     told: HashSet<String>,
 }
 
+/// Leaves the last of several minutes for the next read: a part of its series could only be
+/// joined to a part of a datapoint, and CloudWatch would see two.
+fn leave_last_minute(waiting: &mut Vec<Waiting>) {
+    let minute = |row: &Waiting| row.minute.minute;
+    let (Some(first), Some(last)) = (waiting.first().map(minute), waiting.last().map(minute))
+    else {
+        return;
+    };
+    if first < last {
+        waiting.retain(|row| row.minute.minute < last);
+    }
+}
+
 /// Rounds until `stop`.
 pub async fn run(mut ticks: Ticks, mut exporter: Exporter) {
     while let Some(now) = ticks.next().await {
@@ -168,10 +181,14 @@ impl Exporter {
 
     async fn drain(&mut self, now: Timestamp) -> Result<(), QueryError> {
         loop {
-            let waiting = self.ledger.outbox_oldest(READ).await?;
-            let is_all = waiting.len() < READ;
-            let (datums, gone) = self.sort(waiting, now).await?;
-            let is_stuck = datums.is_empty() && gone == 0;
+            let mut oldest = self.ledger.outbox_oldest(READ).await?;
+            if oldest.is_cut {
+                leave_last_minute(&mut oldest.waiting);
+            }
+            let unknown = oldest.unknown.len();
+            self.leave(oldest.unknown, Fate::Rejected).await?;
+            let (datums, gone) = self.sort(oldest.waiting, now).await?;
+            let is_stuck = datums.is_empty() && gone + unknown == 0;
             let Ok(client) = self.aws.cloudwatch() else {
                 return Ok(());
             };
@@ -183,7 +200,7 @@ impl Exporter {
                     return Ok(());
                 }
             }
-            if is_all || is_stuck {
+            if !oldest.is_cut || is_stuck {
                 return Ok(());
             }
         }
@@ -338,3 +355,32 @@ impl Exporter {
 
 /// A datapoint and the rows that it is made of.
 type Joined = (crate::model::minute::Datapoint, Vec<i64>);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::minute::Datapoint;
+
+    fn row(id: i64, minute: i64) -> Waiting {
+        Waiting {
+            id,
+            minute: Minute {
+                minute,
+                series: SeriesKey::total("error_rate").into(),
+                datapoint: Datapoint::of(0.0),
+            },
+        }
+    }
+
+    #[test]
+    fn a_minute_that_may_lack_series_waits_for_the_next_read() {
+        let cut = |minutes: &[i64]| {
+            let mut rows: Vec<_> = (0..).zip(minutes).map(|(id, at)| row(id, *at)).collect();
+            leave_last_minute(&mut rows);
+            rows.into_iter().map(|row| row.id).collect::<Vec<_>>()
+        };
+        assert_eq!(cut(&[7, 7, 8, 9, 9]), [0, 1, 2]);
+        assert_eq!(cut(&[9, 9]), [0, 1]);
+        assert!(cut(&[]).is_empty());
+    }
+}

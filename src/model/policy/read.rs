@@ -41,7 +41,7 @@ pub(super) fn parse(text: &str) -> Result<Policy, Vec<Fault>> {
     let mut top = reader.fields("", &table);
     let zone = top
         .text("timezone")
-        .map_or(Ok(TimeZone::UTC), |name| TimeZone::get(name));
+        .map_or(Ok(TimeZone::UTC), TimeZone::get);
     let zone = zone.unwrap_or_else(|_| {
         top.fault("timezone", "must be an IANA name such as Asia/Tokyo");
         TimeZone::UTC
@@ -346,12 +346,11 @@ fn raise(mut fields: Fields<'_>, limits: &[Limit], weights: &Weights) -> Option<
         fields.fault("limit", "names a limit that the file does not have");
     }
     let add = limit.and_then(|limit| fields.bound("add", limit.unit, weights));
-    let add = match add {
-        Some(Bound::At(add)) => Some(add),
-        _ => {
-            fields.fault("add", "must be an amount in the limit's unit");
-            None
-        }
+    let add = if let Some(Bound::At(add)) = add {
+        Some(add)
+    } else {
+        fields.fault("add", "must be an amount in the limit's unit");
+        None
     };
     let until = fields
         .text("until")

@@ -70,14 +70,14 @@ fn sums(book: &mut Book, user: &str, now: Timestamp) -> Vec<(i128, i128)> {
     standings.iter().map(|s| (s.used, s.held)).collect()
 }
 
-fn allowed(decision: Result<Decision, QuotaError>) -> bool {
+fn allowed(decision: &Result<Decision, QuotaError>) -> bool {
     matches!(decision, Ok(Decision::Allowed(_)))
 }
 
 #[test]
 fn a_hold_counts_under_every_limit_and_a_denied_one_under_none() {
     let mut book = book();
-    assert!(allowed(book.reserve(&request("a", "ann", 900), noon())));
+    assert!(allowed(&book.reserve(&request("a", "ann", 900), noon())));
     assert_eq!(sums(&mut book, "ann", noon()), [(0, 900), (0, 900), (0, 1)]);
     // Bob has room himself, but the team has not.
     let Ok(Decision::Denied(denial)) = book.reserve(&request("b", "bob", 700), noon()) else {
@@ -99,7 +99,7 @@ fn a_request_larger_than_the_limit_never_fits() {
 #[test]
 fn the_same_reservation_again_is_answered_and_held_once() {
     let mut book = book();
-    assert!(allowed(book.reserve(&request("a", "ann", 900), noon())));
+    assert!(allowed(&book.reserve(&request("a", "ann", 900), noon())));
     let Ok(Decision::Allowed(grant)) = book.reserve(&request("a", "ann", 900), noon()) else {
         panic!("it was allowed before");
     };
@@ -112,7 +112,7 @@ fn the_same_reservation_again_is_answered_and_held_once() {
 #[test]
 fn a_settlement_frees_the_hold_once_and_the_ledger_posts_the_charge() {
     let mut book = book();
-    assert!(allowed(book.reserve(&request("a", "ann", 900), noon())));
+    assert!(allowed(&book.reserve(&request("a", "ann", 900), noon())));
     let first = book.settle("a", &tokens(300), noon()).unwrap();
     book.post(&subject("ann", "ml"), &tokens(300), noon(), noon());
     let second = book.settle("a", &tokens(300), noon()).unwrap();
@@ -127,7 +127,7 @@ fn a_charge_goes_to_the_day_of_its_reservation() {
     let mut book = book();
     let before = at("2026-11-22T14:59:59Z");
     let after = at("2026-11-22T15:00:01Z");
-    assert!(allowed(book.reserve(&request("a", "ann", 900), before)));
+    assert!(allowed(&book.reserve(&request("a", "ann", 900), before)));
     assert_eq!(sums(&mut book, "ann", after)[0], (0, 0));
     book.settle("a", &tokens(900), after).unwrap();
     book.post(&subject("ann", "ml"), &tokens(900), before, after);
@@ -157,7 +157,7 @@ fn a_clock_set_back_opens_no_window_again() {
 #[test]
 fn a_lease_that_ends_frees_its_hold_and_a_late_settlement_is_known() {
     let mut book = book();
-    assert!(allowed(book.reserve(&request("a", "ann", 900), noon())));
+    assert!(allowed(&book.reserve(&request("a", "ann", 900), noon())));
     let later = at("2026-11-22T03:02:00Z");
     let ended = book.expire(later);
     assert_eq!(ended.len(), 1);
@@ -170,7 +170,7 @@ fn a_lease_that_ends_frees_its_hold_and_a_late_settlement_is_known() {
 #[test]
 fn an_extended_lease_goes_on_and_says_when_to_stop() {
     let mut book = book();
-    assert!(allowed(book.reserve(&request("a", "ann", 900), noon())));
+    assert!(allowed(&book.reserve(&request("a", "ann", 900), noon())));
     let now = at("2026-11-22T03:01:00Z");
     let lease = SignedDuration::from_mins(2);
     let (until, goes_on) = book.extend("a", lease, &tokens(950), now).unwrap();
@@ -183,7 +183,7 @@ fn an_extended_lease_goes_on_and_says_when_to_stop() {
 #[test]
 fn a_limit_in_shadow_tells_and_does_not_deny() {
     let mut book = book();
-    assert!(allowed(book.reserve(&request("a", "ann", 1), noon())));
+    assert!(allowed(&book.reserve(&request("a", "ann", 1), noon())));
     let Ok(Decision::Allowed(grant)) = book.reserve(&request("b", "ann", 1), noon()) else {
         panic!("shadow limits deny nothing");
     };
@@ -247,7 +247,7 @@ proptest! {
                     let fits = charged + held + n <= 1_000;
                     let decision = book.reserve(&request(&id.to_string(), "ann", n), now);
                     if fresh {
-                        prop_assert_eq!(allowed(decision), fits);
+                        prop_assert_eq!(allowed(&decision), fits);
                         if fits {
                             live.insert(id, (n, now + SignedDuration::from_mins(2)));
                         }

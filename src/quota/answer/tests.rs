@@ -101,7 +101,7 @@ fn amounts_are_told_in_their_units() {
 fn a_denial_says_what_is_used_when_it_resets_and_whom_to_ask() {
     let answer = answered(&tokens(49_500, 0), &tokens(1_000, 0));
     let explanation = answer.explanation(now()).unwrap();
-    let text = "Quota reached: 49,500 of 50,000 weighted tokens are used (limit user-day) and \
+    let text = "Not enough quota left: 49,500 of 50,000 weighted tokens are used (limit user-day) and \
                 this request may need 1,000. It resets at 00:00 (Asia/Tokyo). For more, ask \
                 ai-platform@example.com.";
     assert_eq!(explanation.text, text);

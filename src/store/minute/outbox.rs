@@ -13,6 +13,16 @@ pub struct Waiting {
     pub minute: Minute,
 }
 
+/// What waits longest, in the order of time.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Oldest {
+    pub waiting: Vec<Waiting>,
+    /// Rows of series that this build does not know: a newer one wrote them.
+    pub unknown: Vec<i64>,
+    /// Whether more waits than was read; the last minute may then lack some of its series.
+    pub is_cut: bool,
+}
+
 /// How much waits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct OutboxState {
@@ -22,18 +32,19 @@ pub struct OutboxState {
     pub oldest_minute: Option<i64>,
 }
 
-pub(super) fn oldest(connection: &Connection, limit: usize) -> Result<Vec<Waiting>> {
+pub(super) fn oldest(connection: &Connection, limit: usize) -> Result<Oldest> {
     let read = |select: &mut rusqlite::CachedStatement<'_>| {
         let mut rows = select.query([limit])?;
-        let mut waiting = Vec::new();
+        let mut oldest = Oldest::default();
         while let Some(row) = rows.next()? {
             let name: String = row.get(2)?;
-            // One of a newer build, which this one cannot export.
+            let id = row.get(0)?;
             let Some(key) = keys::key_of(&name) else {
+                oldest.unknown.push(id);
                 continue;
             };
-            waiting.push(Waiting {
-                id: row.get(0)?,
+            oldest.waiting.push(Waiting {
+                id,
                 minute: Minute {
                     minute: row.get(1)?,
                     series: key.into(),
@@ -41,7 +52,8 @@ pub(super) fn oldest(connection: &Connection, limit: usize) -> Result<Vec<Waitin
                 },
             });
         }
-        Ok(waiting)
+        oldest.is_cut = oldest.waiting.len() + oldest.unknown.len() >= limit;
+        Ok(oldest)
     };
     connection
         .prepare_cached(

@@ -507,7 +507,9 @@ async fn the_outbox_holds_what_is_sealed_until_it_is_done() {
     };
     let seen = || async { open.ledger.outbox_state().await.unwrap() };
     assert_eq!(seen().await, state(8, Some(first())));
-    let oldest = open.ledger.outbox_oldest(5).await.unwrap();
+    let read = open.ledger.outbox_oldest(5).await.unwrap();
+    assert!(read.is_cut && read.unknown.is_empty());
+    let oldest = read.waiting;
     let minutes: Vec<i64> = oldest
         .iter()
         .map(|one| one.minute.minute - first())

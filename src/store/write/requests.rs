@@ -5,9 +5,9 @@ use crate::store::booked::Booking;
 
 use super::minute::Before;
 use super::{
-    Amounts, Arc, CLIENT_COST, COST, Commit, DAY_MS, Difference, Fact, HashMap, HashSet, Identity,
-    MAX_NEIGHBOURS, Moment, Outcome, Result, State, Sums, Tokens, UNPRICED, UsageLabels, add,
-    by_kind, excess, once, quarter_of, requests_of,
+    Amounts, Arc, CLIENT_COST, COST, Commit, DAY_MS, Difference, Fact, HashMap, Identity,
+    MAX_NEIGHBOURS, Moment, NumberMap, NumberSet, Outcome, Result, State, Sums, Tokens, UNPRICED,
+    UsageLabels, add, by_kind, excess, once, quarter_of, requests_of,
 };
 
 /// A request that begins to count and has no published series yet.
@@ -88,7 +88,7 @@ impl Commit<'_> {
     pub(super) fn neighbourhood(
         &mut self,
         first: i64,
-        placed: &mut HashSet<i64>,
+        placed: &mut NumberSet<i64>,
     ) -> Result<Vec<i64>> {
         let mut members = vec![first];
         placed.insert(first);
@@ -100,7 +100,7 @@ impl Commit<'_> {
             };
             for join in fact.joins() {
                 let room = MAX_NEIGHBOURS.saturating_sub(members.len());
-                for neighbour in self.statements.joined(join, room)? {
+                for neighbour in self.find(join, room)? {
                     if placed.insert(neighbour) {
                         members.push(neighbour);
                     }
@@ -144,7 +144,7 @@ impl Commit<'_> {
                 );
                 pins.insert(first.id, pin);
                 if first.duration_ms.is_some() {
-                    self.duration(&old)?.1 += 1;
+                    self.duration(&old).1 += 1;
                 }
             }
         }
@@ -189,7 +189,7 @@ impl Commit<'_> {
             state.cost = cost;
             state.pin = members.iter().find_map(|fact| pins.get(&fact.id)).copied();
             if let Some(millis) = best.duration_ms {
-                self.duration(&contribution)?.0.push(millis);
+                self.duration(&contribution).0.push(millis);
             }
             if let Some(pin) = state.pin {
                 let difference = contribution.difference();
@@ -218,7 +218,7 @@ impl Commit<'_> {
     pub(super) fn publish(
         &mut self,
         newcomer: &Newcomer,
-        released: &mut HashMap<(i64, i64), Vec<(i64, Amounts)>>,
+        released: &mut NumberMap<(i64, i64), Vec<(i64, Amounts)>>,
     ) -> Result<()> {
         let told_before = newcomer
             .scope
@@ -243,9 +243,11 @@ impl Commit<'_> {
             &newcomer.difference,
             1,
         );
-        if let Some(fact) = self.facts.get_mut(&newcomer.fact) {
+        if let Some(fact) = self.fact_mut(newcomer.fact) {
             fact.state.pin = Some(pin);
-            self.changed.insert(newcomer.fact);
+            if newcomer.fact < self.first_fresh {
+                self.changed.insert(newcomer.fact);
+            }
         }
         Ok(())
     }
@@ -283,10 +285,13 @@ impl Commit<'_> {
         let best = members[0];
         // In an order of their own: what is taken back must be what was counted, however the
         // reports were found.
-        let mut members = members.to_vec();
-        members[1..].sort_by_key(|fact| (fact.control, fact.rank, fact.at_ms, fact.key));
+        let mut sorted;
+        let mut members = members;
         let mut identity = best.identity;
         if members.len() > 1 {
+            sorted = members.to_vec();
+            sorted[1..].sort_by_key(|fact| (fact.control, fact.rank, fact.at_ms, fact.key));
+            members = &sorted;
             let dictionaries = &self.memory.dictionaries;
             let mut merged = Identity::clone(dictionaries.identities.get(best.identity)?);
             for other in &members[1..] {
@@ -297,18 +302,8 @@ impl Commit<'_> {
                 .dictionaries
                 .identity(self.connection, &Arc::new(merged))?;
         }
-        let device = self
-            .memory
-            .dictionaries
-            .identities
-            .get(identity)?
-            .device
-            .clone();
         let day = best.at_ms.div_euclid(DAY_MS);
-        let device_day = match device {
-            Some(device) => Some(self.session(&format!("d:{device}@{day}"))?),
-            None => None,
-        };
+        let device_day = self.device_day_of(identity, day)?;
         let mut amounts = best.amounts();
         amounts[excess::CLIENT_COST] = members
             .iter()
@@ -369,10 +364,8 @@ impl Commit<'_> {
         }
     }
 
-    pub(super) fn duration(&mut self, counted: &Contribution) -> Result<&mut (Vec<u32>, u64)> {
-        let sku = self.memory.dictionaries.skus.get(counted.sku)?;
-        let labels = (sku.provider.to_string(), sku.model.to_string());
-        Ok(self.durations.entry(labels).or_default())
+    fn duration(&mut self, counted: &Contribution) -> &mut (Vec<u32>, u64) {
+        self.durations.entry(counted.sku).or_default()
     }
 }
 

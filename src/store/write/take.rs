@@ -1,20 +1,34 @@
 //! Taking what a delivery brought: reports, counter points, activities.
 
 use super::{
-    Activity, ActivityLabels, ActivityMetric, Amounts, Claim, Commit, Counted, CumulativePoint,
-    DAY_MS, Fact, Hash, HashMap, Identity, Point, QUARTERS_PER_DAY, Refusal, Result, Run,
+    Activity, ActivityLabels, ActivityMetric, Amounts, Arc, Commit, Counted, CumulativePoint,
+    DAY_MS, Fact, Hash, HashMap, Identity, Labels, Point, QUARTERS_PER_DAY, Refusal, Result, Run,
     SEPARATOR, State, StoreError, Sums, Temporality, TokenKind, UsageRecord, Verdict, by_kind,
     excess, fact_signed, micros_of, params, quarter_of, rollup, source,
 };
 
+/// An activity that is told without persons.
+pub(super) struct Impersonal {
+    pub(super) label: i64,
+    pub(super) labels: ActivityLabels,
+    pub(super) amount: i64,
+}
+
 impl Commit<'_> {
-    pub(super) fn take_record(&mut self, record: &UsageRecord, claim: &Claim) -> Result<Verdict> {
-        let (id, key) = (claim.id, claim.key);
+    pub(super) fn take_record(&mut self, record: &UsageRecord) -> Result<Verdict> {
+        let mut key = Hash::new("fact");
+        key.text(&record.source).text(&record.id);
+        let key = key.long();
+        if let Some(known) = self.known(&key)? {
+            return self.recognise(known, record);
+        }
+        self.memory.last_fact += 1;
+        let id = self.memory.last_fact;
         let identity = self.identity(&record.identity)?;
         let sku = self.sku(&record.sku)?;
         let at_ms = record.at.as_millisecond();
         let session = match &record.session {
-            Some(session) => Some(self.session(&format!("s:{session}"))?),
+            Some(session) => Some(self.session(session)?),
             None => None,
         };
         let hashed = |domain: &str, id: &Option<Box<str>>| {
@@ -60,19 +74,18 @@ impl Commit<'_> {
             client_cost: record.client_cost.map(micros_of),
             state: State::default(),
         };
+        self.memory.keys.insert(fact.claim(), id);
         self.joins.extend(fact.joins().map(|join| (join, id)));
         self.control_reported(&fact);
         if &*record.source == source::EVENTS {
-            self.cover_event(&fact, &record.identity)?;
+            self.cover_event(&fact)?;
         }
-        self.fresh.push(id);
-        self.facts.insert(id, fact);
+        self.fresh.push(fact);
         Ok(Verdict::Accepted)
     }
 
     /// A known key: the same fact again, or another one under its name.
-    pub(super) fn recognise(&mut self, key: &[u8; 16], record: &UsageRecord) -> Result<Verdict> {
-        let id = self.statements.by_key(key)?;
+    fn recognise(&mut self, id: i64, record: &UsageRecord) -> Result<Verdict> {
         let Some(known) = self.fact(id)? else {
             return Ok(Verdict::Duplicate);
         };
@@ -197,10 +210,10 @@ impl Commit<'_> {
         let sku = self.sku(sku)?;
         let model = self.memory.dictionaries.model_of(sku)?;
         let day = at_ms.div_euclid(DAY_MS);
-        let everyone = self.session(&format!("m:{day}"))?;
+        let everyone = self.scope(format_args!("m:{day}"))?;
         let scope = match (&point.session, &point.identity.device) {
-            (Some(session), _) => self.session(&format!("s:{session}"))?,
-            (None, Some(device)) => self.session(&format!("d:{device}@{day}"))?,
+            (Some(session), _) => self.session(session)?,
+            (None, Some(device)) => self.device_day(device, day)?,
             (None, None) => everyone,
         };
         let quarter = quarter_of(at_ms);
@@ -220,12 +233,22 @@ impl Commit<'_> {
         Ok(())
     }
 
-    pub(super) fn take_activity(&mut self, activity: &Activity) -> Result<Verdict> {
-        let mut key = Hash::new("activity");
-        key.text(&activity.source)
-            .text(activity.metric.name())
-            .bytes(&activity.id);
-        if !self.first_seen(key.long())? {
+    /// Takes an activity; `told` says whether the record it was told with is new, if there is one.
+    pub(super) fn take_activity(
+        &mut self,
+        activity: &Activity,
+        told: Option<bool>,
+    ) -> Result<Verdict> {
+        let is_new = if let Some(is_new) = told {
+            is_new
+        } else {
+            let mut key = Hash::new("activity");
+            key.text(&activity.source)
+                .text(activity.metric.name())
+                .bytes(&activity.id);
+            self.first_seen(key.long())?
+        };
+        if !is_new {
             return Ok(Verdict::Duplicate);
         }
         let identity = self.identity(&activity.identity)?;
@@ -245,15 +268,23 @@ impl Commit<'_> {
     pub(super) fn add_activity(
         &mut self,
         metric: ActivityMetric,
-        labels: &[Box<str>],
+        labels: &Labels,
         identity: i64,
         who: &Identity,
         at_ms: i64,
         amount: i64,
     ) -> Result<()> {
+        let quarter = quarter_of(at_ms);
+        let place = (metric as usize, Arc::as_ptr(labels).cast::<u8>().addr());
+        if let Some(told) = self.impersonal.get_mut(&place) {
+            told.amount += amount;
+            let key = (quarter, identity, metric.name(), told.label);
+            *self.activity_sums.entry(key).or_default() += amount;
+            return Ok(());
+        }
         let text = labels.join(&SEPARATOR.to_string());
         let label = self.memory.dictionaries.label(self.connection, &text)?;
-        let key = (quarter_of(at_ms), identity, metric.name(), label);
+        let key = (quarter, identity, metric.name(), label);
         *self.activity_sums.entry(key).or_default() += amount;
         if metric == ActivityMetric::Lines && labels.first().is_some_and(|kind| &**kind == "added")
         {
@@ -275,6 +306,15 @@ impl Commit<'_> {
             team,
             labels: text,
         };
+        if !personal {
+            let told = Impersonal {
+                label,
+                labels,
+                amount,
+            };
+            self.impersonal.insert(place, told);
+            return Ok(());
+        }
         *self.activities.entry(labels).or_default() += amount;
         Ok(())
     }
@@ -288,15 +328,14 @@ impl Commit<'_> {
     }
 
     /// Holds an event against counters: per session, and per device and day.
-    pub(super) fn cover_event(&mut self, fact: &Fact, identity: &Identity) -> Result<()> {
+    pub(super) fn cover_event(&mut self, fact: &Fact) -> Result<()> {
         let amounts = fact.amounts();
         let quarter = quarter_of(fact.at_ms);
         if let Some(session) = fact.session {
             self.scopes.event(session, fact.model, quarter, &amounts);
         }
-        if let Some(device) = &identity.device {
-            let day = fact.at_ms.div_euclid(DAY_MS);
-            let scope = self.session(&format!("d:{device}@{day}"))?;
+        let day = fact.at_ms.div_euclid(DAY_MS);
+        if let Some(scope) = self.device_day_of(fact.identity, day)? {
             self.scopes.event(scope, fact.model, quarter, &amounts);
         }
         Ok(())
