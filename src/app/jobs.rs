@@ -11,6 +11,7 @@ use super::{Live, Parts, Reloader};
 use crate::config::{Backup, Faults};
 use crate::forward::Forward;
 use crate::model::catalogue;
+use crate::model::policy::Usage;
 use crate::registry::Registry;
 use crate::schedule::{Stop, Ticks};
 use crate::serve::Certificate;
@@ -36,8 +37,20 @@ pub(super) async fn quota(mut ticks: Ticks, parts: Parts) {
     while let Some(now) = ticks.next().await {
         match parts.quota.round(now) {
             Ok(expired) => {
-                let expired = expired.len() as u128;
-                parts.registry.add(catalogue::QUOTA_EXPIRED, &[], expired);
+                let count = expired.len() as u128;
+                parts.registry.add(catalogue::QUOTA_EXPIRED, &[], count);
+                for (id, _, usage) in expired {
+                    if usage == Usage::default() {
+                        continue;
+                    }
+                    let charged = parts
+                        .quota
+                        .charge_expired(&parts.recorder, &id, &usage, now);
+                    if let Err(error) = charged.await {
+                        let error = format!("{:#}", anyhow::Error::from(error));
+                        error!(error, id = &*id, "an expired reservation cannot be charged");
+                    }
+                }
             }
             Err(error) => {
                 let error = format!("{:#}", anyhow::Error::from(error));

@@ -28,7 +28,8 @@ const MAX_AHEAD: SignedDuration = SignedDuration::from_hours(1);
 const MAX_SOURCE_BYTES: usize = 64;
 
 /// The sources that only tallyd's own receivers may use.
-const RESERVED_SOURCES: [&str; 4] = [
+const RESERVED_SOURCES: [&str; 5] = [
+    source::EXPIRED,
     source::EVENTS,
     source::RETRIES,
     source::METRICS,

@@ -54,6 +54,8 @@ impl Outcome {
 pub mod source {
     pub const GATEWAY: &str = "gateway";
     pub const LITELLM: &str = "litellm";
+    /// Estimates that a policy charges for reservations that nobody settled.
+    pub const EXPIRED: &str = "quota_expired";
     /// Claude Code's `api_request`, `api_error` and `api_refusal` events.
     pub const EVENTS: &str = "events";
     /// `api_retries_exhausted`: the same failure told a second time.

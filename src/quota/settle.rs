@@ -152,6 +152,55 @@ impl Quota {
         })
     }
 
+    /// Charges what the policy says for a reservation that nobody settled. A settlement that comes
+    /// late is the better report of the same call and takes its place.
+    pub async fn charge_expired(
+        &self,
+        recorder: &Recorder,
+        id: &str,
+        usage: &Usage,
+        now: Timestamp,
+    ) -> Result<(), RecordError> {
+        let Some((_, reserved)) = self.known(id) else {
+            return Ok(());
+        };
+        let count = |count: i64| u64::try_from(count).unwrap_or(0);
+        let tokens = Tokens {
+            input: count(usage.input),
+            output: count(usage.output),
+            cache_read: count(usage.cache_read),
+            cache_write_unknown: count(usage.cache_write),
+            ..Tokens::default()
+        };
+        let (model, provider) = reserved.model();
+        let record = UsageRecord {
+            source: Arc::from(source::EXPIRED),
+            id: id.into(),
+            request_id: None,
+            client_request_id: None,
+            session: None,
+            reservation: Some(id.into()),
+            at: now,
+            booked_at: reserved.at(),
+            identity: Arc::new(reserved.identity()),
+            sku: Arc::new(self.sku(model, Some(provider), &tokens)),
+            tokens,
+            outcome: Outcome::Unknown,
+            status_code: None,
+            duration_ms: None,
+            ttft_ms: None,
+            tools: None,
+            query_source: None,
+            entrypoint: None,
+            client_cost: None,
+        };
+        let intake = Intake {
+            records: vec![record],
+            ..Intake::default()
+        };
+        recorder.record(intake).await.map(drop)
+    }
+
     /// Tokens with what they cost on a reservation's terms; without a cost if nobody knows it.
     #[must_use]
     pub fn priced(&self, id: &str, tokens: &Tokens) -> Usage {

@@ -352,3 +352,34 @@ async fn a_capped_hold_is_the_largest_that_fits() {
     assert_eq!(capped("c", 700), (true, 300));
     assert_eq!(standing(&bench.quota, "ann"), (0, 10_000));
 }
+
+#[tokio::test]
+async fn an_expired_reservation_is_charged_as_the_limit_says_until_it_is_settled() {
+    let policy = POLICY.to_owned()
+        + "[[limits]]\nname = \"all\"\nunit = \"tokens\"\nlimit = 100000\nwindow = \"day\"\n\
+           on_expiry = \"charge_estimate\"\n";
+    let bench = Bench::new(&policy).await;
+    reserve(&bench.quota, "a", &ask("ann", 100, 900)).unwrap();
+    let used_of_all = || {
+        let resolved = bench.quota.resolve(&ask("ann", 0, 0), "", now()).unwrap();
+        let standings = bench.quota.standings(&resolved.subject, now());
+        let all = standings.iter().find(|standing| standing.limit == 0);
+        all.map(|standing| (standing.used, standing.held))
+    };
+    let later = now() + SignedDuration::from_mins(2);
+    let ended = bench.quota.round(later).unwrap();
+    assert_eq!(ended.len(), 1);
+    let (id, _, usage) = &ended[0];
+    let charged = bench
+        .quota
+        .charge_expired(bench.recorder(), id, usage, now());
+    charged.await.unwrap();
+    assert_eq!(used_of_all(), Some((1_000, 0)));
+    // What was really used takes the place of the estimate.
+    let settled = bench
+        .quota
+        .settle(bench.recorder(), "a", &used(250), "gate")
+        .await;
+    assert!(!settled.unwrap().replayed);
+    assert_eq!(used_of_all(), Some((250, 0)));
+}
