@@ -38,7 +38,7 @@ const UNLISTED: u32 = 1_000;
 impl Terms {
     /// The place of a source in the order of preference.
     pub(super) fn rank(&self, name: &str) -> u32 {
-        if name == source::RETRIES {
+        if name == source::RETRIES || name == source::EXPIRED {
             return u32::MAX;
         }
         if let Some(place) = self.order.iter().position(|listed| listed == name) {
