@@ -102,7 +102,7 @@ async fn start(place: &Arc<Place>, address: &str) -> Daemon {
 async fn spent_by_bob(daemon: &Daemon) {
     let at = Clock::System.now().to_string();
     let record = json!([{"id": "before", "at": at, "user": "bob@example.com",
-        "model": "claude-sonnet-4-5", "tokens": {"input": 9_999_990}}]);
+        "model": "claude-sonnet-4-5", "tokens": {"input": 10_000_000}}]);
     daemon.report(&record).await;
 }
 
