@@ -237,12 +237,11 @@ fn id(given: Option<&str>) -> anyhow::Result<String> {
     if let Some(id) = given {
         return Ok(id.to_owned());
     }
-    let mut bytes = [0; 12];
+    let mut bytes = [0; 16];
     let source = aws_lc_rs::default_provider().secure_random;
     let filled = source.fill(&mut bytes);
     filled.map_err(|_| anyhow::anyhow!("the system gives no random numbers"))?;
-    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    Ok(format!("cli-{hex}"))
+    Ok(format!("cli-{:032x}", u128::from_be_bytes(bytes)))
 }
 
 #[cfg(test)]

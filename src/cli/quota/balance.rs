@@ -10,7 +10,7 @@ use crate::cli::table::usd;
 use crate::model::label::grouped;
 
 /// Places in a bar.
-const BAR: u64 = 10;
+const BAR: usize = 10;
 
 /// The daemon's answer.
 #[derive(Debug, Deserialize)]
@@ -138,8 +138,9 @@ impl Standing {
 
 /// `[######----]`
 pub(super) fn bar(percent: u64) -> String {
-    let full = (percent.min(100) * BAR / 100) as usize;
-    format!("[{}{}]", "#".repeat(full), "-".repeat(BAR as usize - full))
+    let percent = usize::try_from(percent).unwrap_or(100).min(100);
+    let full = percent * BAR / 100;
+    format!("[{}{}]", "#".repeat(full), "-".repeat(BAR - full))
 }
 
 #[cfg(test)]

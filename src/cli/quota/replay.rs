@@ -1,6 +1,7 @@
 //! `tallyd quota simulate` and `tallyd verify`: what the ledger says of limits.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, bail};
@@ -104,7 +105,8 @@ fn written(simulated: &Simulated, zone: &TimeZone) -> String {
     }
     for one in &simulated.refused {
         let (user, requests, code) = (&one.user, one.requests, &one.code);
-        text += &format!("{user}: {requests} requests refused, {code}\n");
+        // A text takes all that is written to it.
+        let _ = writeln!(text, "{user}: {requests} requests refused, {code}");
     }
     if !simulated.complete {
         text += "There were more than can be shown.\n";
