@@ -3,10 +3,11 @@
 use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use reqwest::{Client, Response};
 use serde_json::{Value, json};
+use tallyd::clock::Stopwatch;
 
 use crate::harness::{Daemon, Owned, Place, answer, until};
 use crate::peers::python;
@@ -159,7 +160,8 @@ async fn start() -> Daemon {
         )
     };
     let settings = format!(
-        "[quota]\npolicy = {policy:?}\n{}{}",
+        "[quota]\npolicy = '{}'\n{}{}",
+        policy.display(),
         token("gateway", SECRET, "quota"),
         token("reader", "r", "read"),
     );
@@ -271,7 +273,7 @@ async fn without_the_daemon_envoy_refuses_or_lets_pass_at_once_as_it_is_set() {
         assert_eq!(response.status(), 200);
     }
     daemon.kill();
-    let began = Instant::now();
+    let began = Stopwatch::start();
     let refused = closed.message("alice", "claude-sonnet-4-6", false).await;
     assert_eq!(refused.status(), 503);
     assert_eq!(header(&refused, "x-should-retry"), "false");

@@ -31,8 +31,10 @@ fn place() -> Arc<Place> {
     let policy = place.write("policy.toml", POLICY);
     let audit = place.path("audit.jsonl");
     place.configure(&format!(
-        "[quota]\npolicy = {policy:?}\naudit_log = {audit:?}\n\
-         [notify.hook]\nkind = \"webhook\"\nalarms = [\"quota:*\"]\ngroup_wait = \"0s\"\n"
+        "[quota]\npolicy = '{}'\naudit_log = '{}'\n\
+         [notify.hook]\nkind = \"webhook\"\nalarms = [\"quota:*\"]\ngroup_wait = \"0s\"\n",
+        policy.display(),
+        audit.display(),
     ));
     place
 }
