@@ -53,9 +53,12 @@ fi
 # LiteLLM wants a Python that is not the newest, and packages that the other peers do not share.
 litellm=$peers/litellm
 if ! cmp -s tests/peers/litellm.txt "$litellm/litellm.txt"; then
-    python=$(command -v python3.12 || ls "$HOME"/.pyenv/versions/3.12.*/bin/python 2>/dev/null | tail -n 1)
+    # A name on the path may be a stand-in for a version that is not chosen.
+    for python in python3.12 "$HOME"/.pyenv/versions/3.12.*/bin/python python3; do
+        if "$python" -c '' 2>/dev/null; then break; fi
+    done
     rm -rf "$litellm"
-    run "${python:-python3}" -m venv "$litellm"
+    run "$python" -m venv "$litellm"
     run "$litellm/bin/python" -m pip install -q --disable-pip-version-check -r tests/peers/litellm.txt
     cp tests/peers/litellm.txt "$litellm/"
 fi
