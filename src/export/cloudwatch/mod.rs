@@ -195,7 +195,12 @@ impl Exporter {
             if !datums.is_empty() && !self.is_answered(&client).await {
                 return Ok(());
             }
-            for batch in batch::pack(datums) {
+            let mut batches = batch::pack(datums);
+            if oldest.is_cut && batches.len() > 1 {
+                // Not full: the next read fills it.
+                batches.pop();
+            }
+            for batch in batches {
                 if self.stop.is_stopped() || !self.deliver(&client, batch).await? {
                     return Ok(());
                 }
