@@ -6,7 +6,8 @@
 const OTHERS: u64 = 128_000;
 
 /// By the beginning of the canonical name; the first that fits counts.
-/// Anthropic: models overview, maximum output.
+/// Upper bounds, on the high side where it is not sure: a bound that is too high only leaves a
+/// hold larger than it has to be, one too low would let a call past its limit.
 const FAMILIES: [(&str, u64); 13] = [
     ("claude-3-5-", 8_192),
     ("claude-3-7-", 128_000),
