@@ -663,7 +663,7 @@ fn standing(
         bound: raised(rule, scope, policy, now),
         used: counter.posted().max(0),
         held: counter.held,
-        window: counter.window(now),
+        window: counter.window(),
     }
 }
 

@@ -95,7 +95,7 @@ impl Counter {
         self.posted
     }
 
-    pub(super) fn window(&self, _now: Timestamp) -> Range<Timestamp> {
+    pub(super) fn window(&self) -> Range<Timestamp> {
         self.window.clone()
     }
 
