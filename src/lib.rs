@@ -12,7 +12,7 @@
 //! | 0 words | [`model`], [`clock`] |
 //! | 1 setting | [`config`] |
 //! | 2 tools | [`registry`], [`series`], [`schedule`], [`store`], [`record`], [`notify`], [`aws`], [`heard`], [`ready`] |
-//! | 3 jobs | [`alarm`], [`collect`], [`export`], [`forward`], [`quota`] |
+//! | 3 jobs | [`alarm`], [`collect`], [`export`], [`forward`], [`quota`], [`report`] |
 //! | 4 doors | [`http`], [`grpc`], [`otlp`], [`web`] |
 //! | 5 house | [`app`], [`serve`], [`cli`], [`telemetry`], [`demo`] |
 
@@ -36,6 +36,7 @@ pub mod quota;
 pub mod ready;
 pub mod record;
 pub mod registry;
+pub mod report;
 pub mod schedule;
 pub mod series;
 pub mod serve;

@@ -59,7 +59,7 @@ fn filled_in(query: &str) -> String {
 async fn every_panel_shows_data_of_the_demo() {
     let place = Place::new();
     let said = place.path("said");
-    let mut command = place.command(&["demo", "--free-ports", "--users", "40", "--days", "5"]);
+    let mut command = place.command(&["demo", "--free-ports", "--users", "150", "--days", "2"]);
     command.stdout(File::create(&said).unwrap());
     let _demo = Owned(command.spawn().unwrap());
     let metrics = until("the history of the demo", async || {

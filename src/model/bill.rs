@@ -1,0 +1,232 @@
+//! What a provider billed: lines of invoices and of cost explorers, as they came.
+//!
+//! A bill is kept beside the estimate and never mixed with it. Amounts are exact; whatever is not
+//! understood stays as [`Charge::Unclassified`].
+#![deny(clippy::float_arithmetic)]
+
+use jiff::Timestamp;
+use jiff::civil::Date;
+
+use super::money::PicoUsd;
+use super::usage::Tier;
+
+/// Which amount of a bill counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Basis {
+    /// What the invoice says, before credits of other lines.
+    #[default]
+    Unblended,
+    /// After discounts.
+    Net,
+    /// The average over an organisation's accounts.
+    Blended,
+}
+
+impl Basis {
+    pub const ALL: [Self; 3] = [Self::Unblended, Self::Net, Self::Blended];
+
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Unblended => "unblended",
+            Self::Net => "net",
+            Self::Blended => "blended",
+        }
+    }
+
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|basis| basis.name() == name)
+    }
+}
+
+/// What a line of a bill is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Charge {
+    /// Tokens of a model.
+    Tokens,
+    /// Use of Claude that is not billed by token: web searches, provisioned throughput.
+    OtherUsage,
+    Credit,
+    Refund,
+    Tax,
+    /// Support, subscriptions, rounding of a marketplace.
+    Fee,
+    /// It looks like Claude, but the line is not understood.
+    Unclassified,
+}
+
+impl Charge {
+    pub const ALL: [Self; 7] = [
+        Self::Tokens,
+        Self::OtherUsage,
+        Self::Credit,
+        Self::Refund,
+        Self::Tax,
+        Self::Fee,
+        Self::Unclassified,
+    ];
+
+    /// The name in the ledger and in reports. It never changes.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Tokens => "tokens",
+            Self::OtherUsage => "other_usage",
+            Self::Credit => "credit",
+            Self::Refund => "refund",
+            Self::Tax => "tax",
+            Self::Fee => "fee",
+            Self::Unclassified => "unclassified",
+        }
+    }
+
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|charge| charge.name() == name)
+    }
+}
+
+/// Kinds of tokens that have prices of their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum PricedKind {
+    Input,
+    Output,
+    CacheRead,
+    CacheWrite5m,
+    CacheWrite1h,
+    /// A cache write whose lifetime is not told. No bill has it, telemetry does.
+    CacheWriteUnknown,
+}
+
+impl PricedKind {
+    /// In the order of [`Tokens`](super::tokens::Tokens).
+    pub const ALL: [Self; 6] = [
+        Self::Input,
+        Self::Output,
+        Self::CacheRead,
+        Self::CacheWrite5m,
+        Self::CacheWrite1h,
+        Self::CacheWriteUnknown,
+    ];
+
+    /// The name in the ledger and in reports. It never changes.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Input => "input",
+            Self::Output => "output",
+            Self::CacheRead => "cache_read",
+            Self::CacheWrite5m => "cache_write_5m",
+            Self::CacheWrite1h => "cache_write_1h",
+            Self::CacheWriteUnknown => "cache_write_unknown",
+        }
+    }
+
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+}
+
+/// What tokens of a line were of. Only what the line tells.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct BilledSku {
+    /// The canonical name: `claude-sonnet-4-6`.
+    pub model: Option<Box<str>>,
+    pub kind: Option<PricedKind>,
+    /// As [`Sku::scope`](super::usage::Sku): `global`, `us`, `in_region`, ...
+    pub scope: Option<Box<str>>,
+    /// `us-east-1`.
+    pub region: Option<Box<str>>,
+    pub tier: Tier,
+    /// True if the line is at the price of long contexts.
+    pub long_context: bool,
+}
+
+/// Amounts of one line in its currency, in 1e-12 of a unit; `None` where the provider gave none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Amounts {
+    pub unblended: Option<PicoUsd>,
+    pub net: Option<PicoUsd>,
+    pub blended: Option<PicoUsd>,
+}
+
+impl Amounts {
+    /// The amount on a basis; where the provider gave none for it, the unblended one.
+    #[must_use]
+    pub fn on(&self, basis: Basis) -> PicoUsd {
+        let wanted = match basis {
+            Basis::Unblended => self.unblended,
+            Basis::Net => self.net,
+            Basis::Blended => self.blended,
+        };
+        let given = [wanted, self.unblended, self.net, self.blended];
+        given.into_iter().flatten().next().unwrap_or_default()
+    }
+}
+
+/// One line of a bill: one service and usage type on one UTC day, perhaps of one person.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BillLine {
+    /// As in usage: `bedrock`, `vertex`, `anthropic`, or what an imported file says.
+    pub provider: Box<str>,
+    /// Account, project or organisation that pays; empty if not told.
+    pub account: Box<str>,
+    /// UTC.
+    pub day: Date,
+    pub charge: Charge,
+    pub sku: BilledSku,
+    /// As billed, for whoever looks a line up.
+    pub service: Box<str>,
+    pub usage_type: Box<str>,
+    /// Who used it, raw, if the bill tells it for this line.
+    pub user: Option<Box<str>>,
+    /// Decimal text and its unit, as billed.
+    pub quantity: Box<str>,
+    pub unit: Box<str>,
+    /// The quantity in tokens, if the unit is understood.
+    pub tokens: Option<u64>,
+    /// ISO 4217. Amounts of different currencies are never added.
+    pub currency: Box<str>,
+    pub amounts: Amounts,
+}
+
+/// How sure a billed day is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Standing {
+    /// The provider calls it an estimate, or it is too young.
+    Provisional,
+    /// The provider calls it final, and the time for corrections is over.
+    Final,
+    /// The month was closed with it; what changes now is an adjustment.
+    Closed,
+}
+
+impl Standing {
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Provisional => "provisional",
+            Self::Final => "final",
+            Self::Closed => "closed",
+        }
+    }
+}
+
+/// All lines of one day of one bill. A day is replaced as a whole: what it no longer says is zero.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BillDay {
+    /// Where it was read: `cost_explorer`, `import:aws`, ...
+    pub source: Box<str>,
+    pub provider: Box<str>,
+    pub account: Box<str>,
+    /// UTC.
+    pub day: Date,
+    /// The provider calls it an estimate.
+    pub estimated: bool,
+    /// Counted from 1; grows each time the lines change.
+    pub revision: u32,
+    pub pulled_at: Timestamp,
+    pub lines: Vec<BillLine>,
+}

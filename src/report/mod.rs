@@ -1,0 +1,88 @@
+//! Reports: numbers first, then a form for them.
+//!
+//! A report is worked out as exact cells in tables; how it is rounded and written is decided
+//! after that, so that every format tells the same.
+
+pub mod table;
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+pub use table::{Cell, Column, Kind, Rows, Table};
+
+use crate::config::Config;
+use crate::model::bill::{Basis, Standing};
+use crate::store::{Ledger, QueryError, Terms};
+
+/// What reports are made from.
+#[derive(Clone, Debug)]
+pub struct Reports {
+    pub ledger: Ledger,
+    /// Replaced when the configuration is read again.
+    pub config: Arc<ArcSwap<Config>>,
+    /// Prices and the directory.
+    pub terms: Arc<ArcSwap<Terms>>,
+}
+
+/// Why there is no report.
+#[derive(Debug, thiserror::Error)]
+pub enum ReportError {
+    /// The message begins with the name of the parameter and says what would be right.
+    #[error("{0}")]
+    Parameter(String),
+    /// The message names the setting that is missing.
+    #[error("{0}")]
+    NotConfigured(String),
+    #[error(transparent)]
+    Query(#[from] QueryError),
+}
+
+/// What is asked of every report.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// Half-open.
+    pub from: Timestamp,
+    pub to: Timestamp,
+    /// Of days and months, and of the times shown.
+    pub zone: TimeZone,
+    /// Columns that split lines, in the order asked; empty: those of the report.
+    pub group_by: Vec<Arc<str>>,
+    pub basis: Basis,
+    /// Decimal places of money shown, 2 to 6.
+    pub decimals: u32,
+    /// ISO 4217 code in which money is shown; the ledger is in USD.
+    pub currency: Arc<str>,
+}
+
+/// A report that was worked out.
+#[derive(Debug)]
+pub struct Report {
+    /// `chargeback`, ... as in the address.
+    pub name: &'static str,
+    /// One sentence for whoever reads it.
+    pub title: String,
+    /// The first one is the report, the others explain it.
+    pub tables: Vec<Table>,
+    pub manifest: Manifest,
+}
+
+/// What a report was made of, so that it can be checked and made again.
+#[derive(Clone, Debug)]
+pub struct Manifest {
+    pub report: &'static str,
+    pub made_at: Timestamp,
+    pub request: Request,
+    /// How sure the least sure number is.
+    pub standing: Standing,
+    /// Version and SHA-256 of the price table.
+    pub prices: (String, String),
+    /// The exchange rate from USD as decimal text with its day and source; `None` for USD.
+    pub rate: Option<(String, String)>,
+    /// How far each source was read, by its name.
+    pub watermarks: Vec<(String, Timestamp)>,
+    /// What a reader must know before using the numbers.
+    pub notes: Vec<String>,
+}

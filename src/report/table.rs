@@ -1,0 +1,87 @@
+//! Tables of exact cells.
+
+use std::fmt;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use jiff::civil::Date;
+
+use crate::model::money::PicoUsd;
+
+/// What a column holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Text,
+    /// A whole number.
+    Count,
+    /// An amount; rounded where it is written, so that lines add up to their total.
+    Money,
+    /// An amount for one token, shown for a million, never rounded.
+    UnitPrice,
+    /// A ratio in millionths; 1,000,000 is 100 %.
+    Ratio,
+    /// A measure in thousandths: minutes, hours, days.
+    Decimal,
+    Date,
+    Time,
+}
+
+/// A column of a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Column {
+    /// The name in CSV and JSON; it never changes.
+    pub name: &'static str,
+    pub kind: Kind,
+    /// True if the sum of the column means something: it is a control total then.
+    pub sums: bool,
+    /// What it is, with unit and source.
+    pub help: &'static str,
+}
+
+/// One value. Its variant fits its column's kind, or it is [`Cell::Empty`].
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Cell {
+    /// Not known, or not applicable. Never zero.
+    #[default]
+    Empty,
+    Text(Arc<str>),
+    Count(i128),
+    Money(PicoUsd),
+    UnitPrice(PicoUsd),
+    Ratio(i64),
+    Decimal(i64),
+    Date(Date),
+    Time(Timestamp),
+}
+
+/// Rows that are made when they are read, so that a long report needs little memory.
+pub trait Rows: fmt::Debug + Send + Sync {
+    fn len(&self) -> usize;
+
+    /// Puts the cells of a row in place of what `cells` held.
+    fn row(&self, index: usize, cells: &mut Vec<Cell>);
+
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl Rows for Vec<Vec<Cell>> {
+    fn len(&self) -> usize {
+        self.len()
+    }
+
+    fn row(&self, index: usize, cells: &mut Vec<Cell>) {
+        cells.clear();
+        cells.extend_from_slice(&self[index]);
+    }
+}
+
+/// Columns and rows.
+#[derive(Debug)]
+pub struct Table {
+    /// Of the sheet or section.
+    pub name: &'static str,
+    pub columns: Vec<Column>,
+    pub rows: Box<dyn Rows>,
+}

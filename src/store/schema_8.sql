@@ -1,0 +1,1 @@
+-- Cost: bills, what was closed, business figures.
