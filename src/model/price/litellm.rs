@@ -1,0 +1,1 @@
+//! Reads the price map of LiteLLM.
