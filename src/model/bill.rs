@@ -4,8 +4,9 @@
 //! understood stays as [`Charge::Unclassified`].
 #![deny(clippy::float_arithmetic)]
 
-use jiff::Timestamp;
 use jiff::civil::Date;
+use jiff::tz::TimeZone;
+use jiff::{Span, Timestamp};
 
 use super::money::PicoUsd;
 use super::usage::Tier;
@@ -214,6 +215,18 @@ impl Standing {
     }
 }
 
+/// When a billed day is no longer corrected: the invoice of a month closes between the 3rd and the
+/// 7th of the next one, so the 10th of it.
+#[must_use]
+pub fn settles_at(day: Date) -> Timestamp {
+    let tenth = day
+        .first_of_month()
+        .checked_add(Span::new().months(1).days(9))
+        .unwrap_or(Date::MAX);
+    let zoned = tenth.to_zoned(TimeZone::UTC);
+    zoned.map_or(Timestamp::MAX, |zoned| zoned.timestamp())
+}
+
 /// All lines of one day of one bill. A day is replaced as a whole: what it no longer says is zero.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BillDay {
@@ -229,4 +242,52 @@ pub struct BillDay {
     pub revision: u32,
     pub pulled_at: Timestamp,
     pub lines: Vec<BillLine>,
+}
+
+impl BillDay {
+    /// How sure the day is by itself; whether its month was closed is told elsewhere. Never
+    /// [`Standing::Closed`].
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        if self.estimated || self.pulled_at < settles_at(self.day) {
+            Standing::Provisional
+        } else {
+            Standing::Final
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_day_is_final_when_it_was_read_after_the_tenth_of_the_next_month() {
+        let day = |day: &str, pulled_at: &str, estimated| BillDay {
+            source: "cost_explorer".into(),
+            provider: "bedrock".into(),
+            account: "111122223333".into(),
+            day: day.parse().unwrap(),
+            estimated,
+            revision: 1,
+            pulled_at: pulled_at.parse().unwrap(),
+            lines: Vec::new(),
+        };
+        let standing = [
+            day("2026-01-31", "2026-02-09T23:59:59Z", false),
+            day("2026-01-31", "2026-02-10T00:00:00Z", true),
+            day("2026-01-31", "2026-02-10T00:00:00Z", false),
+            day("2026-12-01", "2027-01-10T00:00:00Z", false),
+        ]
+        .map(|day| day.standing());
+        assert_eq!(
+            standing,
+            [
+                Standing::Provisional,
+                Standing::Provisional,
+                Standing::Final,
+                Standing::Final
+            ]
+        );
+    }
 }
