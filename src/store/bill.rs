@@ -6,7 +6,9 @@ use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, params};
 
 use super::alarm::time;
 use super::{Ledger, QueryError, StoreError};
-use crate::model::bill::{Amounts, BillDay, BillLine, BilledSku, Charge, PricedKind, settles_at};
+use crate::model::bill::{
+    Amounts, BillDay, BillLine, BilledSku, Charge, PricedKind, counted, settles_at,
+};
 use crate::model::money::PicoUsd;
 use crate::model::usage::Tier;
 
@@ -49,7 +51,9 @@ impl Ledger {
         .await
     }
 
-    /// The current revisions of the UTC days in `[from, to)`, by day, source and account.
+    /// The current revisions of the UTC days in `[from, to)`, by day, source and account. Where two
+    /// sources tell of one day of one account, only the one that counts is there
+    /// ([`counted`]), so that all lines may be added.
     ///
     /// Errors: [`QueryError::TooLarge`] if there are too many lines.
     pub async fn bill(&self, from: Date, to: Date) -> Result<Vec<BillDay>, QueryError> {
@@ -69,7 +73,10 @@ impl Ledger {
                     )));
                 }
             }
-            Ok(days.into_iter().map(|(_, day)| day).collect())
+            let mut days: Vec<BillDay> = days.into_iter().map(|(_, day)| day).collect();
+            let mut counts = counted(&days).into_iter();
+            days.retain(|_| counts.next().unwrap_or(true));
+            Ok(days)
         })
         .await
     }
@@ -123,8 +130,9 @@ fn replace(transaction: &Transaction<'_>, mut new: BillDay) -> rusqlite::Result<
 
 /// Lines have no order of their own, so that equal days are equal in whatever order they came.
 fn order(line: &BillLine) -> impl Ord + '_ {
-    let what = (&line.account, line.charge, &line.service, &line.usage_type);
-    let which = (&line.user, &line.sku, &line.currency, &line.unit);
+    let who = (&line.provider, &line.account, &line.user);
+    let what = (line.charge, &line.service, &line.usage_type);
+    let which = (&line.sku, &line.currency, &line.unit);
     let amounts = &line.amounts;
     let much = (
         amounts.unblended,
@@ -133,7 +141,7 @@ fn order(line: &BillLine) -> impl Ord + '_ {
         &line.quantity,
         line.tokens,
     );
-    (what, which, much)
+    (who, what, which, much)
 }
 
 /// The day as it is known, without its lines.
@@ -175,10 +183,10 @@ fn insert_lines(
 ) -> rusqlite::Result<()> {
     let mut insert = connection.prepare_cached(
         "INSERT INTO bill_line \
-         (bill, revision, position, account, charge, model, kind, scope, region, tier, \
-          long_context, service, usage_type, user, quantity, unit, tokens, currency, \
+         (bill, revision, position, provider, account, charge, model, kind, scope, region, \
+          tier, long_context, service, usage_type, user, quantity, unit, tokens, currency, \
           unblended, net, blended) \
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )?;
     let text = |amount: Option<PicoUsd>| amount.map(|amount| amount.0.to_string());
     for (position, line) in lines.iter().enumerate() {
@@ -186,6 +194,7 @@ fn insert_lines(
             id,
             revision,
             position,
+            line.provider,
             line.account,
             line.charge.name(),
             line.sku.model,
@@ -239,8 +248,8 @@ fn bill_day(row: &Row<'_>) -> rusqlite::Result<(i64, BillDay)> {
 fn read_lines(connection: &Connection, id: i64, day: &BillDay) -> rusqlite::Result<Vec<BillLine>> {
     connection
         .prepare_cached(
-            "SELECT account, charge, model, kind, scope, region, tier, long_context, service, \
-             usage_type, user, quantity, unit, tokens, currency, unblended, net, blended \
+            "SELECT provider, account, charge, model, kind, scope, region, tier, long_context, \
+             service, usage_type, user, quantity, unit, tokens, currency, unblended, net, blended \
              FROM bill_line WHERE bill = ? AND revision = ? ORDER BY position",
         )?
         .query_map(params![id, day.revision], |row| line(row, day))?
@@ -256,7 +265,7 @@ fn line(row: &Row<'_>, day: &BillDay) -> rusqlite::Result<BillLine> {
     let kind: Option<String> = row.get("kind")?;
     let tokens: Option<i64> = row.get("tokens")?;
     Ok(BillLine {
-        provider: day.provider.clone(),
+        provider: row.get("provider")?,
         account: row.get("account")?,
         day: day.day,
         charge: Charge::parse(&row.get::<_, String>("charge")?).unwrap_or(Charge::Unclassified),

@@ -21,7 +21,7 @@ CREATE TABLE bill_revision (
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE bill_line (
     bill INTEGER NOT NULL, revision INTEGER NOT NULL, position INTEGER NOT NULL,
-    account TEXT NOT NULL, charge TEXT NOT NULL,
+    provider TEXT NOT NULL, account TEXT NOT NULL, charge TEXT NOT NULL,
     model TEXT, kind TEXT, scope TEXT, region TEXT, tier TEXT NOT NULL,
     long_context INTEGER NOT NULL,
     service TEXT NOT NULL, usage_type TEXT NOT NULL, user TEXT,
