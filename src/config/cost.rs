@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use toml::Value;
 
+use super::budgets::{self, Plans};
 use super::reader::{Converted, Reader, must_be};
 use super::setting::{Section, Setting};
 use super::value::{choice, readable_file};
@@ -20,6 +21,8 @@ pub struct Cost {
     pub cache_write_unknown: WriteLifetime,
     /// The same for single providers.
     pub cache_write_unknown_of: Vec<(Box<str>, WriteLifetime)>,
+    /// Budgets, fixed cost, exchange rates.
+    pub plans: Plans,
 }
 
 pub(super) const SECTION: Section = Section {
@@ -51,6 +54,12 @@ pub(super) const SECTION: Section = Section {
         )
         .at_once()
         .example("[cost.cache_write_unknown_of]\nbedrock = \"1h\""),
+        budgets::BUDGETS,
+        budgets::FIXED,
+        budgets::CURRENCY_RATES,
+        budgets::ANOMALY_BY,
+        budgets::ANOMALY_THRESHOLD,
+        budgets::ANOMALY_LEAST,
     ],
 };
 
@@ -61,6 +70,7 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Cost {
         contract: section.get("contract", readable_file),
         cache_write_unknown: section.get("cache_write_unknown", lifetime),
         cache_write_unknown_of: section.get("cache_write_unknown_of", lifetimes),
+        plans: budgets::read(&mut section),
     }
 }
 
