@@ -10,6 +10,7 @@ mod alarm;
 mod backup;
 mod booked;
 mod control;
+mod cost;
 mod cover;
 mod dict;
 mod fact;
