@@ -3,7 +3,9 @@
 //! A report is worked out as exact cells in tables; how it is rounded and written is decided
 //! after that, so that every format tells the same.
 
+pub mod baseline;
 pub mod chargeback;
+pub mod forecast;
 mod name;
 pub mod period;
 pub mod table;
