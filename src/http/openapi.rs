@@ -9,7 +9,7 @@ use super::quota::QuotaProblemBody;
 use super::usage_record::WireRecord;
 use super::{
     alarms, backup, cloud_event, cloudwatch, health, litellm, metrics, minutes, mutes, notify,
-    quota_adjust, quota_ask, quota_balances, quota_list, quota_policies, quota_replay,
+    prices, quota_adjust, quota_ask, quota_balances, quota_list, quota_policies, quota_replay,
     quota_settle, reports, sources, usage_events, usage_query,
 };
 
@@ -29,6 +29,7 @@ use super::{
         (name = "quota", description = "Ask before a model call, settle after it."),
         (name = "reports", description = "Money, for finance."),
         (name = "alarms", description = "How alarms stand, and how they would have stood."),
+        (name = "prices", description = "What prices are lacking, and pricing anew."),
         (name = "operation", description = "Run tallyd."),
     ),
     paths(
@@ -51,6 +52,9 @@ use super::{
         quota_replay::simulate,
         minutes::get,
         reports::get,
+        prices::missing,
+        prices::reprice,
+        prices::adjustments,
         sources::list,
         alarms::list,
         alarms::backtest,
