@@ -8,6 +8,7 @@ mod client_config;
 mod cloudwatch;
 mod demo;
 mod doctor;
+mod identity;
 mod prices;
 mod quota;
 mod remote;
@@ -29,6 +30,7 @@ pub use client_config::ClientConfig;
 pub use cloudwatch::CloudWatchCommand;
 pub use demo::Demo;
 pub use doctor::Doctor;
+pub use identity::IdentityCommand;
 pub use prices::PricesCommand;
 pub use quota::{QuotaCommand, StatusLine, Verify};
 pub use remote::Remote;
@@ -71,6 +73,9 @@ pub enum Command {
     Usage(Usage),
     /// Makes a report for finance, or writes it to a file.
     Report(ReportCommand),
+    /// Lists who is not known, maps identities to persons, forgets persons.
+    #[command(subcommand)]
+    Identity(IdentityCommand),
     /// Lists and checks prices, imports them, and prices past days anew.
     #[command(subcommand)]
     Prices(PricesCommand),
@@ -108,6 +113,7 @@ pub fn execute(command: Command) -> ExitCode {
         Command::Doctor(wanted) => doctor::execute(&wanted),
         Command::Usage(wanted) => usage::execute(&wanted),
         Command::Report(wanted) => report::execute(&wanted),
+        Command::Identity(command) => identity::execute(command),
         Command::Prices(command) => prices::execute(command),
         Command::Quota(command) => quota::execute(command),
         Command::Verify(wanted) => quota::verify(&wanted),

@@ -14,6 +14,7 @@ pub mod elements;
 pub mod error;
 mod figures;
 mod health;
+mod identities;
 mod intake;
 mod lenient;
 pub mod litellm;
@@ -161,6 +162,8 @@ fn routes() -> Vec<(&'static str, MethodRouter<Arc<Api>>)> {
         ("/api/v1/quota/simulate", post(quota_replay::simulate)),
         ("/api/v1/minutes", get(minutes::get)),
         ("/api/v1/reports/{name}", get(reports::get)),
+        ("/api/v1/identities/unknown", get(identities::unknown)),
+        ("/api/v1/identities/forget", post(identities::forget)),
         ("/api/v1/prices/missing", get(prices::missing)),
         ("/api/v1/prices/reprice", post(prices::reprice)),
         ("/api/v1/prices/adjustments", get(prices::adjustments)),

@@ -8,7 +8,7 @@ use super::error::ProblemBody;
 use super::quota::QuotaProblemBody;
 use super::usage_record::WireRecord;
 use super::{
-    alarms, backup, cloud_event, cloudwatch, health, litellm, metrics, minutes, mutes, notify,
+    alarms, backup, cloud_event, cloudwatch, health, identities, litellm, metrics, minutes, mutes, notify,
     prices, quota_adjust, quota_ask, quota_balances, quota_list, quota_policies, quota_replay,
     quota_settle, reports, sources, usage_events, usage_query,
 };
@@ -29,6 +29,7 @@ use super::{
         (name = "quota", description = "Ask before a model call, settle after it."),
         (name = "reports", description = "Money, for finance."),
         (name = "alarms", description = "How alarms stand, and how they would have stood."),
+        (name = "identities", description = "Who is not known, and who is to be forgotten."),
         (name = "prices", description = "What prices are lacking, and pricing anew."),
         (name = "operation", description = "Run tallyd."),
     ),
@@ -52,6 +53,8 @@ use super::{
         quota_replay::simulate,
         minutes::get,
         reports::get,
+        identities::unknown,
+        identities::forget,
         prices::missing,
         prices::reprice,
         prices::adjustments,

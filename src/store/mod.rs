@@ -15,6 +15,7 @@ mod cost;
 mod cover;
 mod dict;
 mod fact;
+mod forget;
 mod journal;
 mod keys;
 mod minute;
@@ -22,10 +23,13 @@ mod mute;
 mod notice;
 mod numbers;
 mod open;
+mod people;
 mod prices;
 mod published;
 mod query;
 mod reprice;
+#[cfg(test)]
+mod reprice_tests;
 mod rollup;
 mod schema;
 mod span;
@@ -53,6 +57,7 @@ pub use alarm::{AlarmChange, AlarmStatus, MAX_HISTORY_ANSWER};
 pub use backup::restore;
 pub use bill::Replaced;
 pub use booked::{Booked, reservation_key};
+pub use forget::Forgotten;
 pub use journal::Journal;
 pub use minute::{
     Dimensions, LeftOut, MinuteEffects, MinuteQuery, Oldest, Outbox, OutboxState, Seal, Values,
@@ -60,6 +65,7 @@ pub use minute::{
 };
 pub use mute::MAX_MUTES;
 pub use notice::{Claim, MAX_NOTICES, NoticeQueue, Queued, Told};
+pub use people::{UnknownIdentity, Unplaced};
 pub use prices::{MAX_PRICE_ADJUSTMENTS, MissingPrice, PriceAdjustment};
 pub use published::{
     ActivityLabels, CLIENT_COST, COST, DURATION_BOUNDS_MS, Difference, Durations, Growth, REQUESTS,
@@ -211,9 +217,20 @@ struct Inner {
     jobs: mpsc::UnboundedSender<Job>,
     waiting: Arc<AtomicUsize>,
     readers: Mutex<Vec<Reader>>,
+    /// Grows when what readers have in memory is no longer true.
+    era: AtomicUsize,
     terms: Arc<ArcSwap<Terms>>,
     spans: Spans,
     retain_raw: Duration,
+}
+
+impl Inner {
+    /// Lets go of what readers have in memory, those at work included.
+    fn forget_readers(&self) {
+        self.era.fetch_add(1, Ordering::AcqRel);
+        let mut idle = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
+        idle.clear();
+    }
 }
 
 /// Work for the writer.
@@ -242,6 +259,11 @@ enum Job {
     Settled {
         reservations: Vec<i64>,
         answer: oneshot::Sender<Result<Vec<i64>, StoreError>>,
+    },
+    /// Replaces the names of a person.
+    Forget {
+        person: Box<str>,
+        answer: oneshot::Sender<Result<Option<Forgotten>, StoreError>>,
     },
     /// A small change by itself, in the order of the queue.
     Change(Change),
@@ -328,6 +350,7 @@ impl Ledger {
             jobs,
             waiting: waiting.clone(),
             readers: Mutex::new(Vec::new()),
+            era: AtomicUsize::new(0),
             terms: terms.clone(),
             spans: spans.clone(),
             retain_raw: settings.retain_raw,
@@ -486,6 +509,7 @@ impl Ledger {
         let inner = self.inner.clone();
         tokio::task::spawn_blocking(move || {
             let idle = || inner.readers.lock().unwrap_or_else(PoisonError::into_inner);
+            let era = inner.era.load(Ordering::Acquire);
             let free = idle().pop();
             let mut reader = match free {
                 Some(reader) => reader,
@@ -493,7 +517,7 @@ impl Ledger {
             };
             let answer = ask(&mut reader);
             let mut idle = idle();
-            if idle.len() < MAX_READERS {
+            if idle.len() < MAX_READERS && era == inner.era.load(Ordering::Acquire) {
                 idle.push(reader);
             }
             answer
