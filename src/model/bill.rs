@@ -4,6 +4,10 @@
 //! understood stays as [`Charge::Unclassified`].
 #![deny(clippy::float_arithmetic)]
 
+pub mod classify;
+mod region;
+mod words;
+
 use std::collections::HashMap;
 
 use jiff::civil::Date;
