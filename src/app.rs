@@ -8,6 +8,7 @@ mod doors;
 mod jobs;
 mod live;
 mod notify;
+mod prices;
 mod quota;
 #[cfg(test)]
 mod tests;
@@ -36,12 +37,14 @@ use crate::quota::{Quota, Watch};
 use crate::ready::Readiness;
 use crate::record::{Naming, Recorder};
 use crate::registry::Registry;
+use crate::report::Reports;
 use crate::schedule::{Stop, Ticks};
 use crate::series::{self, Series};
 use crate::serve::{Addresses, Certificate, Listeners};
 use crate::store::{Ledger, Outbox, Settings, WriterThread};
 use crate::telemetry::LevelSwitch;
 pub use live::{Live, Reloader, check_files};
+pub use prices::table as price_table;
 
 /// What doors and jobs share. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -61,6 +64,17 @@ pub struct Parts {
     pub notify: Arc<Notify>,
     /// False while `/metrics` has nothing true to show yet.
     pub exposing: Arc<AtomicBool>,
+}
+
+impl Parts {
+    /// What reports are made from.
+    pub fn reports(&self) -> Reports {
+        Reports {
+            ledger: self.ledger.clone(),
+            config: self.live.config.clone(),
+            terms: self.live.terms.clone(),
+        }
+    }
 }
 
 /// The daemon, built and with open sockets, not yet answering.

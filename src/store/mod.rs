@@ -11,6 +11,7 @@ mod backup;
 mod bill;
 mod booked;
 mod control;
+mod cost;
 mod cover;
 mod dict;
 mod fact;
