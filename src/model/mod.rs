@@ -25,6 +25,7 @@ pub mod price;
 pub mod pseudonym;
 pub mod query;
 pub mod quota;
+pub mod saving;
 pub mod tokens;
 pub mod usage;
 pub mod window;

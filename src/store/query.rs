@@ -30,8 +30,8 @@ const MAX_ROWS: usize = 200_000;
 #[derive(Debug)]
 pub(super) struct Reader {
     pub(super) connection: Connection,
-    identities: HashMap<i64, Arc<Identity>>,
-    skus: HashMap<i64, Arc<Sku>>,
+    pub(super) identities: HashMap<i64, Arc<Identity>>,
+    pub(super) skus: HashMap<i64, Arc<Sku>>,
     last: [i64; 2],
 }
 
@@ -65,7 +65,7 @@ impl Reader {
     }
 
     /// Reads what the dictionaries have gained. Numbers only grow.
-    fn refresh(&mut self) -> Result<()> {
+    pub(super) fn refresh(&mut self) -> Result<()> {
         let [identities, skus] = &mut self.last;
         grow(&self.connection, IDENTITIES_AFTER, identities, |id, row| {
             self.identities.insert(id, Arc::new(identity_of(row)?));
