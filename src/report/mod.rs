@@ -3,12 +3,12 @@
 //! A report is worked out as exact cells in tables; how it is rounded and written is decided
 //! after that, so that every format tells the same.
 
-pub mod savings;
 pub mod baseline;
 pub mod chargeback;
 pub mod forecast;
 mod name;
 pub mod period;
+pub mod savings;
 pub mod table;
 pub mod write;
 
@@ -48,6 +48,7 @@ impl Reports {
     ) -> Result<Report, ReportError> {
         match name {
             Name::Chargeback => chargeback::report(self, request, now).await,
+            Name::Savings => savings::report(self, request, now).await,
         }
     }
 

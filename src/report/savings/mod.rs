@@ -4,6 +4,7 @@
 //! Achieved and potential are columns of their own and are never added. Potentials of different
 //! opportunities may be of the same requests, so only `any_one` adds over them.
 
+pub mod advice;
 mod session;
 mod tables;
 mod tally;
@@ -15,7 +16,6 @@ use jiff::Timestamp;
 use self::tally::{GroupBy, Outcomes, Tally};
 use super::{Manifest, Report, ReportError, Reports, Request};
 use crate::config::Config;
-use crate::model::bill::Standing;
 use crate::model::money::PicoUsd;
 use crate::model::policy::Policy;
 use crate::model::query::UsageQuery;
@@ -42,14 +42,8 @@ pub async fn report(
         title: "What was saved, and what could be".to_owned(),
         tables: tables::of(&found, &group_by),
         manifest: Manifest {
-            report: NAME,
-            made_at: now,
-            request: request.clone(),
-            standing: Standing::Provisional,
-            prices: (String::new(), String::new()),
-            rate: None,
-            watermarks: Vec::new(),
             notes,
+            ..reports.manifest(NAME, request, now)
         },
     })
 }
