@@ -27,6 +27,7 @@ mod models;
 mod notify;
 mod quota;
 mod reader;
+mod savings;
 mod secret;
 mod series;
 mod setting;
@@ -65,6 +66,7 @@ pub use models::Models;
 pub use notify::{Notify, NotifyKind, TopicArn};
 pub use quota::{Audit, Quota};
 pub use reader::Faults;
+pub use savings::Savings;
 pub use secret::Secret;
 pub use series::Series;
 pub use setting::Applies;
@@ -91,6 +93,7 @@ const SECTIONS: &[&Section] = &[
     &metrics::SECTION,
     &collect::SECTION,
     &cost::SECTION,
+    &savings::SECTION,
     &quota::SECTION,
     &envoy::SECTION,
     &aws::SECTION,
@@ -121,6 +124,7 @@ pub struct Config {
     pub metrics: Metrics,
     pub collect: Collect,
     pub cost: Cost,
+    pub savings: Savings,
     pub quota: Quota,
     pub envoy: Envoy,
     pub aws: Aws,
@@ -172,6 +176,7 @@ impl Config {
             metrics: metrics::read(&mut reader),
             collect: collect::read(&mut reader),
             cost: cost::read(&mut reader),
+            savings: savings::read(&mut reader),
             quota: quota::read(&mut reader),
             envoy: envoy::read(&mut reader),
             aws: aws::read(&mut reader),
