@@ -15,7 +15,7 @@ use crate::model::identify::IdentityRules;
 use crate::model::names::ModelNames;
 use crate::model::policy::Policy;
 use crate::model::price::PriceTable;
-use crate::store::{ControlRule, Terms};
+use crate::store::{BusinessTerms, ControlRule, Terms};
 use crate::telemetry::LevelSwitch;
 
 /// The price table that ships with tallyd.
@@ -97,6 +97,10 @@ fn terms(config: &Config) -> anyhow::Result<Terms> {
         dimensions: dimensions
             .map(|set| set.iter().copied().collect())
             .collect(),
+        business: BusinessTerms {
+            tells_bugs: config.business.tells_bugs(),
+            assumptions: Some(Arc::new(config.business.assumptions.clone())),
+        },
     })
 }
 

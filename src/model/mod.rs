@@ -6,6 +6,7 @@ pub mod access;
 pub mod adjustment;
 pub mod alarm;
 pub mod bill;
+pub mod business;
 pub mod catalogue;
 pub mod cumulative;
 pub mod directory;

@@ -9,6 +9,7 @@ mod adjust;
 mod alarm;
 mod backup;
 mod booked;
+mod business;
 mod control;
 mod cover;
 mod dict;
@@ -48,6 +49,7 @@ use tokio::sync::{mpsc, oneshot};
 pub use alarm::{AlarmChange, AlarmStatus, MAX_HISTORY_ANSWER};
 pub use backup::restore;
 pub use booked::{Booked, reservation_key};
+pub use business::{ActivitySum, BugsPublished, BusinessEffect, Delivery, Taken};
 pub use journal::Journal;
 pub use minute::{
     Dimensions, LeftOut, MinuteEffects, MinuteQuery, Oldest, Outbox, OutboxState, Seal, Values,
@@ -59,7 +61,7 @@ pub use published::{
     ActivityLabels, CLIENT_COST, COST, DURATION_BOUNDS_MS, Difference, Durations, Growth, REQUESTS,
     SEPARATOR, UNPRICED, UsageLabels,
 };
-pub use terms::{ControlRule, Terms};
+pub use terms::{BusinessTerms, ControlRule, Terms};
 pub use warning::Warned;
 pub use write::Effects;
 

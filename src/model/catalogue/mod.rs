@@ -5,6 +5,7 @@
 //! `docs/metrics.md` is [`markdown`]; a test holds the two equal.
 
 mod bedrock;
+mod business;
 mod own;
 mod quota;
 mod usage;
@@ -12,6 +13,7 @@ mod usage;
 use std::fmt::Write as _;
 
 pub use bedrock::*;
+pub use business::*;
 pub use own::*;
 pub use quota::*;
 pub use usage::*;
@@ -120,6 +122,11 @@ pub const CATALOGUE: &[&Desc] = &[
     EVENTS,
     TOOL_RESULTS,
     UNKNOWN_METRICS,
+    BUGS_FIXED,
+    TIME_SAVED,
+    COST_SAVINGS,
+    WEBHOOK_DELIVERIES,
+    BUSINESS_EVENTS,
     CPU_UTILIZATION,
     MEMORY_UTILIZATION,
     DISK_UTILIZATION,
