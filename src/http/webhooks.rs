@@ -154,7 +154,7 @@ fn commits<'a>(
         ("X-GitHub-Event" = String, Header, description = "The event."),
         ("X-GitHub-Delivery" = String, Header, description = "The same for each attempt."),
     ),
-    request_body(content(serde_json::Value), description = "The event, as JSON."),
+    request_body(content = serde_json::Value, description = "The event, as JSON."),
     responses(
         (status = 200, description = "It is on disk.", body = Receipt),
         (status = 202, description = "It tells nothing that counts.", body = Receipt),
@@ -190,7 +190,7 @@ pub(super) async fn github(
         ("X-Gitlab-Token" = String, Header, description = "The secret token."),
         ("X-Gitlab-Event" = String, Header, description = "The event."),
     ),
-    request_body(content(serde_json::Value), description = "The event, as JSON."),
+    request_body(content = serde_json::Value, description = "The event, as JSON."),
     responses(
         (status = 200, description = "It is on disk.", body = Receipt),
         (status = 202, description = "It tells nothing that counts.", body = Receipt),
@@ -214,7 +214,7 @@ pub(super) async fn gitlab(
 }
 
 async fn take_github(api: &Api, headers: &HeaderMap, body: Body) -> Answer {
-    let config = api.config.load_full();
+    let config = api.reports.config.load_full();
     let business = &config.business;
     let secret = open(business.github_secret.as_ref(), github::SOURCE)?;
     let body = body::read(headers, body, api.body_limits).await?;
@@ -233,7 +233,7 @@ async fn take_github(api: &Api, headers: &HeaderMap, body: Body) -> Answer {
 }
 
 async fn take_gitlab(api: &Api, headers: &HeaderMap, body: Body) -> Answer {
-    let config = api.config.load_full();
+    let config = api.reports.config.load_full();
     let business = &config.business;
     let token = open(business.gitlab_token.as_ref(), gitlab::SOURCE)?;
     // The token is all there is: without it the body is not even read.
@@ -391,5 +391,3 @@ fn broken(error: &serde_json::Error) -> Problem {
     Problem::body(format!("the event cannot be read: {error}"))
 }
 
-#[cfg(test)]
-mod tests;

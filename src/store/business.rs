@@ -285,7 +285,21 @@ impl<'a> Book<'a> {
             return Ok(Some(Taken::Conflict));
         }
         if event.updated < known.updated {
-            return Ok(Some(Taken::Unchanged));
+            // Of what came before it only this is news: GitLab tells it at the merge alone.
+            event = BusinessEvent {
+                at: event.at.min(known.at),
+                user: known.user.clone().or(event.user),
+                ..known.clone()
+            };
+            if event == known {
+                return Ok(Some(Taken::Unchanged));
+            }
+        } else {
+            event.at = event.at.min(known.at);
+            event.user = event.user.or_else(|| known.user.clone());
+            if event.claude != Some(true) && event.commit.is_none() {
+                event.commit.clone_from(&known.commit);
+            }
         }
         self.write(&event)?;
         self.publish(Some(&known), &event)?;

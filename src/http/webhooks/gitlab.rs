@@ -15,7 +15,6 @@ struct MergeRequestEvent {
     object_attributes: Attributes,
     #[serde(default)]
     labels: Vec<Label>,
-    user: Option<User>,
 }
 
 #[derive(Deserialize)]
@@ -48,8 +47,8 @@ struct Label {
 }
 
 #[derive(Deserialize)]
-struct User {
-    username: Option<String>,
+struct Author {
+    email: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -64,6 +63,7 @@ struct Commit {
     id: String,
     #[serde(default)]
     message: String,
+    author: Option<Author>,
 }
 
 /// Reads an event of this name.
@@ -112,12 +112,12 @@ fn merge_request(event: &MergeRequestEvent, business: &Business) -> Result<Told,
         title: &change.title,
         texts: change.description.as_deref().into_iter().chain(last).collect(),
         labels: labels.iter().map(|label| &*label.title).collect(),
-        // The event names who acted; at a merge that is not the author, whom it does not name.
-        author: event
-            .user
+        // The event names who merged; the last commit tells who wrote it.
+        author: change
+            .last_commit
             .as_ref()
-            .and_then(|user| user.username.as_deref())
-            .filter(|_| is_merge),
+            .and_then(|commit| commit.author.as_ref()?.email.as_deref())
+            .filter(|email| email.contains('@')),
         by_claude: false,
         commit: change
             .merge_commit_sha
