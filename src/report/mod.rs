@@ -53,13 +53,14 @@ impl Reports {
     /// The manifest of a report that is made now.
     #[must_use]
     pub fn manifest(&self, report: &'static str, request: &Request, now: Timestamp) -> Manifest {
-        let text = crate::model::price::EMBEDDED;
+        let terms = self.terms.load();
+        let (version, sha256) = (terms.prices.version(), terms.prices.sha256());
         Manifest {
             report,
             made_at: now,
             request: request.clone(),
             standing: Standing::Provisional,
-            prices: ("embedded".to_owned(), write::sha256(text.as_bytes())),
+            prices: (version.to_owned(), sha256.to_owned()),
             rate: None,
             watermarks: Vec::new(),
             notes: Vec::new(),

@@ -77,7 +77,10 @@ impl Reader {
     ) -> Result<CostLines, QueryError> {
         self.refresh()?;
         let spans = spans.reload(&self.connection)?;
-        let edges = terms.directory.edges();
+        let mut edges = terms.directory.edges();
+        edges.extend(terms.prices.edges());
+        edges.sort_unstable();
+        edges.dedup();
         let mut groups = Groups::new(query, terms, &edges);
         let usage = usage_query(query);
         each_sum(&self.connection, &usage, &spans, &edges, |place, sums| {
@@ -128,7 +131,7 @@ impl Names {
 struct Groups<'q> {
     query: &'q CostQuery,
     terms: &'q Terms,
-    /// The times at which the directory changes.
+    /// The times at which the directory or a price changes.
     edges: &'q [Timestamp],
     names: Names,
     /// The parts of keys, at their places in `by`: by time, by identity and the number of edges
@@ -207,7 +210,7 @@ impl<'q> Groups<'q> {
                 self.groups.len() - 1
             }
         };
-        self.groups[group].add(sums, &split(sums, what, self.terms));
+        self.groups[group].add(sums, &split(sums, what, at, self.terms));
         Ok(())
     }
 
@@ -296,17 +299,24 @@ struct Split {
 
 /// Splits the money of a row by kind with the price table; what the table does not explain any
 /// more is split in proportion.
-fn split(sums: &Sums, sku: &Sku, terms: &Terms) -> Split {
-    let prices = by_kind(terms.prices.unit(sku).unwrap_or_default(), terms);
+fn split(sums: &Sums, sku: &Sku, at: Timestamp, terms: &Terms) -> Split {
+    let write = terms.write_lifetime(&sku.provider);
+    let by_kind = |prices: Option<UnitPrices>| {
+        let prices = prices.unwrap_or_default();
+        PricedKind::ALL.map(|kind| prices.of(kind, write))
+    };
+    let prices = by_kind(terms.prices.unit(sku, at));
+    let list = by_kind(terms.prices.list_unit(sku, at));
     let mut split = Split::default();
-    for (kind, price) in prices.iter().enumerate() {
+    for (kind, (price, list)) in prices.iter().zip(&list).enumerate() {
         let tokens = sums.tokens[kind];
+        let money = |price: &u64| i128::from(*price) * i128::from(tokens);
         match price {
-            Some(price) => split.estimate[kind] = i128::from(*price) * i128::from(tokens),
+            Some(price) => split.estimate[kind] = money(price),
             None => split.unpriced[kind] = tokens,
         }
+        split.list[kind] = list.as_ref().map_or(0, money);
     }
-    split.list = split.estimate;
     let tokens = sums.tokens.map(i128::from);
     let stored = i128::from(sums.cost);
     if split.estimate.iter().sum::<i128>() != stored {
@@ -331,22 +341,6 @@ fn shared(amount: i128, weights: &[[i128; KINDS]]) -> [i128; KINDS] {
     }
     parts[0] = amount;
     parts
-}
-
-/// The prices in the order of the kinds.
-fn by_kind(prices: UnitPrices, terms: &Terms) -> [Option<u64>; KINDS] {
-    use crate::model::price::WriteLifetime::{FiveMinutes, OneHour};
-    [
-        prices.input,
-        prices.output,
-        prices.cache_read,
-        prices.cache_write_5m,
-        prices.cache_write_1h,
-        match terms.unknown_write {
-            FiveMinutes => prices.cache_write_5m,
-            OneHour => prices.cache_write_1h,
-        },
-    ]
 }
 
 impl Group {
