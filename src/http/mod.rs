@@ -26,6 +26,7 @@ mod mutes;
 mod notify;
 mod openapi;
 mod optimize;
+mod prices;
 mod quota;
 mod quota_adjust;
 mod quota_ask;
@@ -168,6 +169,9 @@ fn routes() -> Vec<(&'static str, MethodRouter<Arc<Api>>)> {
         ("/api/v1/webhooks/github", post(webhooks::github)),
         ("/api/v1/webhooks/gitlab", post(webhooks::gitlab)),
         ("/api/v1/business/events", post(business_events::post)),
+        ("/api/v1/prices/missing", get(prices::missing)),
+        ("/api/v1/prices/reprice", post(prices::reprice)),
+        ("/api/v1/prices/adjustments", get(prices::adjustments)),
         ("/api/v1/sources", get(sources::list)),
         ("/api/v1/alarms", get(alarms::list)),
         ("/api/v1/alarms/backtest", post(alarms::backtest)),

@@ -26,8 +26,8 @@ mod open;
 mod prices;
 mod published;
 mod query;
-mod request;
 mod reprice;
+mod request;
 mod rollup;
 mod schema;
 mod span;
@@ -68,10 +68,9 @@ pub use published::{
     ActivityLabels, CLIENT_COST, COST, DURATION_BOUNDS_MS, Difference, Durations, Growth, REQUESTS,
     SEPARATOR, UNPRICED, UsageLabels,
 };
+pub use reprice::{RepriceMode, RepriceOrder, Repriced, RepricedLine};
 pub use request::Counted;
 pub use terms::{BusinessTerms, ControlRule, Terms};
-pub use reprice::{RepriceMode, RepriceOrder, Repriced, RepricedLine};
-pub use terms::{ControlRule, Terms};
 pub use warning::Warned;
 pub use write::Effects;
 
