@@ -25,6 +25,7 @@ use crate::alarm::Alarms;
 use crate::aws::Aws;
 use crate::clock::Clock;
 use crate::collect::bedrock::{self, BedrockCollector};
+use crate::collect::cost::{self, CostCollector};
 use crate::collect::{self, system::SystemCollector};
 use crate::config::{Config, Source};
 use crate::export::cloudwatch::{self, Exporter};
@@ -340,6 +341,24 @@ fn collectors(config: &Config, parts: &Parts) -> Vec<collect::run::Job> {
             period: config.bedrock.period,
             // Each account has its own time-out within.
             timeout: config.bedrock.period,
+        });
+    }
+    if config.cost.bill.collect {
+        let collector = CostCollector::new(
+            config,
+            cost::Shared {
+                aws: parts.aws.clone(),
+                ledger: parts.ledger.clone(),
+                names: parts.live.names.clone(),
+                terms: parts.live.terms.clone(),
+                registry: parts.registry.clone(),
+                readiness: parts.readiness.clone(),
+            },
+        );
+        jobs.push(collect::run::Job {
+            timeout: collector.longest_round(),
+            collector: Box::new(collector),
+            period: cost::LOOK,
         });
     }
     jobs

@@ -137,7 +137,9 @@ pub fn check_files(config: &Config) -> anyhow::Result<Vec<String>> {
     alarms::load(config)?;
     let policy = policy(&config.quota)?;
     let narrow = policy.map_or_else(Vec::new, |policy| policy.narrow_limits());
-    let narrow = narrow.into_iter().map(|text| format!("quota.policy: {text}"));
+    let narrow = narrow
+        .into_iter()
+        .map(|text| format!("quota.policy: {text}"));
     let mut warnings: Vec<String> = narrow.collect();
     warnings.extend(prices::warnings(&config.cost)?);
     Ok(warnings)

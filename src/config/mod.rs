@@ -9,6 +9,7 @@ mod alarms;
 mod auth;
 mod aws;
 mod bedrock;
+mod bill;
 mod budgets;
 mod cloudwatch;
 mod collect;
@@ -48,6 +49,7 @@ pub use alarms::{Alarms, Evaluate};
 pub use auth::{Auth, Token};
 pub use aws::{Account, Authorities, Aws};
 pub use bedrock::Bedrock;
+pub use bill::Bill;
 pub use budgets::{Allocate, Anomalies, Budget, By, Fixed, Period, Plans, Scope};
 pub use cloudwatch::{Ambiguous, CloudWatch, Prices, Tier};
 pub use collect::Collect;
@@ -208,6 +210,15 @@ impl Config {
             reader
                 .fault("metrics.per_user: pseudonym needs identity.pseudonym_key_file".to_owned());
         }
+        for (place, id) in self.cost.bill.accounts.iter().enumerate() {
+            let is_named = self.aws.accounts.iter().any(|account| account.id == *id);
+            if id != "own" && !is_named {
+                reader.fault(format!(
+                    "cost.accounts[{place}]: {id} is not in aws.accounts; name it there, or write \
+                     own for the account of tallyd's credentials"
+                ));
+            }
+        }
     }
 
     /// Whether anything that is configured needs AWS.
@@ -216,6 +227,7 @@ impl Config {
         let is_topic = |target: &Notify| matches!(target.kind, NotifyKind::Sns { .. });
         self.cloudwatch.enabled
             || self.bedrock.enabled
+            || self.cost.bill.collect
             || !self.aws.accounts.is_empty()
             || self.notify.iter().any(is_topic)
     }
