@@ -10,6 +10,7 @@ mod alarm;
 mod backup;
 mod bill;
 mod booked;
+mod caching;
 mod control;
 mod cost;
 mod cover;
@@ -53,6 +54,7 @@ pub use backup::restore;
 pub use bill::Replaced;
 pub use booked::{Booked, reservation_key};
 pub use journal::Journal;
+pub use caching::{CacheUse, CacheUses};
 pub use minute::{
     Dimensions, LeftOut, MinuteEffects, MinuteQuery, Oldest, Outbox, OutboxState, Seal, Values,
     Waiting, last_due, minute_at,

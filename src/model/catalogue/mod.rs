@@ -8,6 +8,7 @@ mod bedrock;
 mod bill;
 mod own;
 mod quota;
+mod savings;
 mod usage;
 
 use std::fmt::Write as _;
@@ -16,6 +17,7 @@ pub use bedrock::*;
 pub use bill::*;
 pub use own::*;
 pub use quota::*;
+pub use savings::*;
 pub use usage::*;
 
 /// What a metric's values mean.
@@ -153,6 +155,8 @@ pub const CATALOGUE: &[&Desc] = &[
     BILL_ROUNDED,
     BILL_CALLS,
     BILL_MAX_CALLS,
+    CACHE_SAVED,
+    CACHE_HITS,
     BUILD_INFO,
     LEDGER_RECORDS,
     LEDGER_COMMIT_SECONDS,
