@@ -11,6 +11,7 @@ mod aws;
 mod bedrock;
 mod bill;
 mod budgets;
+mod business;
 mod cloudwatch;
 mod collect;
 mod cost;
@@ -51,6 +52,7 @@ pub use aws::{Account, Authorities, Aws};
 pub use bedrock::Bedrock;
 pub use bill::Bill;
 pub use budgets::{Allocate, Anomalies, Budget, By, Fixed, Period, Plans, Scope};
+pub use business::Business;
 pub use cloudwatch::{Ambiguous, CloudWatch, Prices, Tier};
 pub use collect::Collect;
 pub use cost::Cost;
@@ -94,6 +96,7 @@ const SECTIONS: &[&Section] = &[
     &collect::SECTION,
     &cost::SECTION,
     &savings::SECTION,
+    &business::SECTION,
     &quota::SECTION,
     &envoy::SECTION,
     &aws::SECTION,
@@ -125,6 +128,7 @@ pub struct Config {
     pub collect: Collect,
     pub cost: Cost,
     pub savings: Savings,
+    pub business: Business,
     pub quota: Quota,
     pub envoy: Envoy,
     pub aws: Aws,
@@ -177,6 +181,7 @@ impl Config {
             collect: collect::read(&mut reader),
             cost: cost::read(&mut reader),
             savings: savings::read(&mut reader),
+            business: business::read(&mut reader),
             quota: quota::read(&mut reader),
             envoy: envoy::read(&mut reader),
             aws: aws::read(&mut reader),

@@ -282,6 +282,8 @@ pub fn batch_limits(provider: &str) -> Option<BatchLimits> {
 mod tests {
     use super::super::price::{EMBEDDED, PriceTable};
     use super::super::usage::Band;
+    use jiff::Timestamp;
+
     use super::*;
 
     fn rules() -> ModelRules {
@@ -434,7 +436,7 @@ mod tests {
         let global = at_global_endpoint(&regional).unwrap();
         let input = |sku: &Sku| {
             table
-                .unit(sku, jiff::Timestamp::UNIX_EPOCH)
+                .unit(sku, Timestamp::UNIX_EPOCH)
                 .unwrap()
                 .input
                 .unwrap()
@@ -443,7 +445,7 @@ mod tests {
         let vertex = sku("vertex", "base", Some("europe-west1"));
         let input = |sku: &Sku| {
             table
-                .unit(sku, jiff::Timestamp::UNIX_EPOCH)
+                .unit(sku, Timestamp::UNIX_EPOCH)
                 .unwrap()
                 .input
                 .unwrap()

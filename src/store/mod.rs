@@ -11,6 +11,7 @@ mod backup;
 mod bill;
 mod booked;
 mod caching;
+mod business;
 mod control;
 mod cost;
 mod cover;
@@ -53,6 +54,7 @@ pub use alarm::{AlarmChange, AlarmStatus, MAX_HISTORY_ANSWER};
 pub use backup::restore;
 pub use bill::Replaced;
 pub use booked::{Booked, reservation_key};
+pub use business::{ActivitySum, BugsPublished, BusinessEffect, Delivery, Taken};
 pub use journal::Journal;
 pub use caching::{CacheUse, CacheUses};
 pub use minute::{
@@ -66,7 +68,7 @@ pub use published::{
     SEPARATOR, UNPRICED, UsageLabels,
 };
 pub use request::Counted;
-pub use terms::{ControlRule, Terms};
+pub use terms::{BusinessTerms, ControlRule, Terms};
 pub use warning::Warned;
 pub use write::Effects;
 

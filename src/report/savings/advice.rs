@@ -134,7 +134,10 @@ fn offer(wanted: &Wanted<'_>, model: &str, terms: &Terms, at: Timestamp) -> Offe
             .prices
             .unit(&sku, at)
             .filter(|unit| unit.input.is_some()),
-        cost: tokens.and_then(|tokens| cost(&tokens, &sku, terms, at)),
+        cost: tokens.and_then(|tokens| {
+            let write = terms.write_lifetime(&sku.provider);
+            terms.prices.cost(&tokens, &sku, at, write).cost
+        }),
     }
 }
 
@@ -250,16 +253,10 @@ fn costs(request: &Waiting, terms: &Terms, at: Timestamp) -> (Option<PicoUsd>, O
     let Some(tokens) = &request.tokens else {
         return (None, None);
     };
+    let write = terms.write_lifetime(&request.sku.provider);
+    let cost = |sku: &Sku| terms.prices.cost(tokens, sku, at, write).cost;
     let batch = in_batch(&request.sku);
-    (
-        cost(tokens, &request.sku, terms, at),
-        batch.and_then(|sku| cost(tokens, &sku, terms, at)),
-    )
-}
-
-fn cost(tokens: &Tokens, sku: &Sku, terms: &Terms, at: Timestamp) -> Option<PicoUsd> {
-    let cost = terms.cost(tokens, sku, at)?;
-    Some(PicoUsd(cost.into()))
+    (cost(&request.sku), batch.and_then(|sku| cost(&sku)))
 }
 
 #[cfg(test)]

@@ -328,8 +328,9 @@ impl Tally {
     }
 
     fn cost(&self, tokens: &Tokens, sku: &Sku, at: Timestamp) -> Option<PicoUsd> {
-        let cost = self.terms.cost(tokens, sku, at)?;
-        Some(PicoUsd(cost.into()))
+        let terms = &self.terms;
+        let write = terms.write_lifetime(&sku.provider);
+        terms.prices.cost(tokens, sku, at, write).cost
     }
 
     /// Adds a request to a potential if it would have cost less. Returns what it would have saved.
@@ -512,9 +513,12 @@ impl Tally {
             names.into_iter().flatten().map(|name| &**name),
             &self.settings,
         );
-        let (terms, sku) = (&self.terms, &request.sku);
-        let prices = terms.prices.unit(sku, request.at).unwrap_or_default();
-        let write = terms.write_lifetime(&sku.provider);
+        let prices = self
+            .terms
+            .prices
+            .unit(&request.sku, request.at)
+            .unwrap_or_default();
+        let write = self.terms.write_lifetime(&request.sku.provider);
         let cached = caching(&request.tokens, &prices, write);
         let mut written = None;
         match cached {
