@@ -10,6 +10,7 @@ mod live;
 mod notify;
 mod prices;
 mod quota;
+mod savings;
 #[cfg(test)]
 mod tests;
 
@@ -189,6 +190,8 @@ impl App {
         jobs.spawn(quota::survey(survey, parts.clone(), naming(&config)));
         let gauges = ticks("gauges", jobs::GAUGE_PERIOD).starting_now();
         jobs.spawn(jobs::gauges(gauges, parts.clone()));
+        let saved = ticks("savings", savings::PERIOD).starting_now();
+        jobs.spawn(savings::watch(saved, parts.clone(), config.time.zone.clone()));
         let series = ticks("series", jobs::SERIES_PERIOD).starting_now();
         jobs.spawn(jobs::series(series, parts.clone()));
         let evaluation = ticks("alarms", alarms::PERIOD).starting_now();

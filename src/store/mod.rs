@@ -10,6 +10,7 @@ mod alarm;
 mod backup;
 mod bill;
 mod booked;
+mod caching;
 mod business;
 mod control;
 mod cost;
@@ -57,6 +58,7 @@ pub use bill::Replaced;
 pub use booked::{Booked, reservation_key};
 pub use business::{ActivitySum, BugsPublished, BusinessEffect, Delivery, Taken};
 pub use journal::Journal;
+pub use caching::{CacheUse, CacheUses};
 pub use minute::{
     Dimensions, LeftOut, MinuteEffects, MinuteQuery, Oldest, Outbox, OutboxState, Seal, Values,
     Waiting, last_due, minute_at,

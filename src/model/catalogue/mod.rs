@@ -9,6 +9,7 @@ mod bill;
 mod business;
 mod own;
 mod quota;
+mod savings;
 mod usage;
 
 use std::fmt::Write as _;
@@ -18,6 +19,7 @@ pub use bill::*;
 pub use business::*;
 pub use own::*;
 pub use quota::*;
+pub use savings::*;
 pub use usage::*;
 
 /// What a metric's values mean.
@@ -160,6 +162,8 @@ pub const CATALOGUE: &[&Desc] = &[
     BILL_ROUNDED,
     BILL_CALLS,
     BILL_MAX_CALLS,
+    CACHE_SAVED,
+    CACHE_HITS,
     BUILD_INFO,
     LEDGER_RECORDS,
     LEDGER_COMMIT_SECONDS,
