@@ -321,7 +321,10 @@ mod tests {
             .map(|line| line.split_whitespace().collect())
             .collect();
         let figures = ["1", "0.00", "1.50", "1,000", "0"];
-        assert_eq!(lines[2], [&["2026-11-20", "bedrock", "claude-next"], &figures[..]].concat());
+        assert_eq!(
+            lines[2],
+            [&["2026-11-20", "bedrock", "claude-next"], &figures[..]].concat()
+        );
         assert_eq!(lines[4], [&["total"], &figures[..]].concat());
         assert!(shown.ends_with(
             "run 7; price table ours 2\n5 tokens of old days stay as they are: not all of their \

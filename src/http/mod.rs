@@ -7,6 +7,7 @@ mod alarms;
 mod auth;
 mod backup;
 mod body;
+mod business_events;
 mod cloud_event;
 mod cloudwatch;
 pub mod delivery;
@@ -25,6 +26,7 @@ mod minutes;
 mod mutes;
 mod notify;
 mod openapi;
+mod optimize;
 mod prices;
 mod quota;
 mod quota_adjust;
@@ -44,6 +46,7 @@ pub mod usage_events;
 mod usage_query;
 mod usage_record;
 mod watch;
+mod webhooks;
 
 use std::fmt;
 use std::sync::Arc;
@@ -164,6 +167,11 @@ fn routes() -> Vec<(&'static str, MethodRouter<Arc<Api>>)> {
         ("/api/v1/reports/{name}", get(reports::get)),
         ("/api/v1/identities/unknown", get(identities::unknown)),
         ("/api/v1/identities/forget", post(identities::forget)),
+        ("/api/v1/optimize/model", post(optimize::model)),
+        ("/api/v1/optimize/batch", post(optimize::batch)),
+        ("/api/v1/webhooks/github", post(webhooks::github)),
+        ("/api/v1/webhooks/gitlab", post(webhooks::gitlab)),
+        ("/api/v1/business/events", post(business_events::post)),
         ("/api/v1/prices/missing", get(prices::missing)),
         ("/api/v1/prices/reprice", post(prices::reprice)),
         ("/api/v1/prices/adjustments", get(prices::adjustments)),

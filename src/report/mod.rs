@@ -3,11 +3,16 @@
 //! A report is worked out as exact cells in tables; how it is rounded and written is decided
 //! after that, so that every format tells the same.
 
+pub mod allocate;
 pub mod baseline;
 pub mod chargeback;
+pub mod cost_detail;
+pub mod costs;
 pub mod forecast;
 mod name;
 pub mod period;
+pub mod savings;
+pub mod sheet;
 pub mod table;
 pub mod write;
 
@@ -47,6 +52,8 @@ impl Reports {
     ) -> Result<Report, ReportError> {
         match name {
             Name::Chargeback => chargeback::report(self, request, now).await,
+            Name::Savings => savings::report(self, request, now).await,
+            Name::CostDetail => cost_detail::report(self, request, now).await,
         }
     }
 

@@ -10,6 +10,8 @@ mod alarm;
 mod backup;
 mod bill;
 mod booked;
+mod caching;
+mod business;
 mod control;
 mod cost;
 mod cover;
@@ -30,6 +32,7 @@ mod query;
 mod reprice;
 #[cfg(test)]
 mod reprice_tests;
+mod request;
 mod rollup;
 mod schema;
 mod span;
@@ -58,7 +61,9 @@ pub use backup::restore;
 pub use bill::Replaced;
 pub use booked::{Booked, reservation_key};
 pub use forget::Forgotten;
+pub use business::{ActivitySum, BugsPublished, BusinessEffect, Delivery, Taken};
 pub use journal::Journal;
+pub use caching::{CacheUse, CacheUses};
 pub use minute::{
     Dimensions, LeftOut, MinuteEffects, MinuteQuery, Oldest, Outbox, OutboxState, Seal, Values,
     Waiting, last_due, minute_at,
@@ -72,7 +77,8 @@ pub use published::{
     SEPARATOR, UNPRICED, UsageLabels,
 };
 pub use reprice::{RepriceMode, RepriceOrder, Repriced, RepricedLine};
-pub use terms::{ControlRule, Terms};
+pub use request::Counted;
+pub use terms::{BusinessTerms, ControlRule, Terms};
 pub use warning::Warned;
 pub use write::Effects;
 
