@@ -7,6 +7,7 @@ pub mod adjustment;
 pub mod alarm;
 pub mod bill;
 pub mod catalogue;
+pub mod closing;
 pub mod cumulative;
 pub mod directory;
 pub mod excess;

@@ -4,7 +4,9 @@
 //! after that, so that every format tells the same.
 
 pub mod baseline;
+pub mod fixed;
 pub mod forecast;
+pub mod grid;
 pub mod table;
 
 use std::sync::Arc;

@@ -9,6 +9,7 @@ mod adjust;
 mod alarm;
 mod backup;
 mod booked;
+mod closing;
 mod control;
 mod cover;
 mod dict;
