@@ -2,7 +2,7 @@
 
 use jiff::{Timestamp, ToSpan as _};
 
-use super::table::{Cell, Column, Kind, Rows, Table};
+use super::table::{Cell, Column, Kind, Rows};
 use super::{Report, ReportError, Reports, Request};
 use crate::model::rates::{Rate, Rates, USD};
 
@@ -109,9 +109,9 @@ impl Rows for Converted {
     }
 }
 
-/// What tests and other modules need of a table with money.
 #[cfg(test)]
 mod tests {
+    use super::super::table::Table;
     use super::*;
     use crate::model::money::PicoUsd;
 

@@ -17,11 +17,11 @@ use crate::model::money::PicoUsd;
 use crate::model::window::{day_start, hour_key};
 
 /// What stands for the provider and the kind of token in a line of fixed cost.
-pub const PROVIDER: &str = "fixed";
-pub const TOKEN_TYPE: &str = "fixed_cost";
+const PROVIDER: &str = "fixed";
+const TOKEN_TYPE: &str = "fixed_cost";
 
 /// The column that fixed cost is in: it is no estimate.
-pub const COLUMN: &str = "actual_cost_usd";
+const COLUMN: &str = "actual_cost_usd";
 
 /// How sure fixed cost is: it is what was agreed.
 const STATUS: &str = "final";
@@ -56,14 +56,7 @@ pub(super) async fn append(
     if fixed.is_empty() || days.is_empty() {
         return Ok(());
     }
-    let mut grid = Grid {
-        lines: BTreeMap::new(),
-        ..Grid::read(&Table {
-            name: table.name,
-            columns: table.columns.clone(),
-            rows: Box::new(Vec::new()),
-        })
-    };
+    let mut grid = Grid::of(&table.columns);
     let Some(place) = grid.amount(COLUMN) else {
         return Ok(());
     };
@@ -80,10 +73,7 @@ pub(super) async fn append(
             }
         }
     }
-    let lines = grid.lines.iter();
-    let cells: Vec<Vec<Cell>> = lines
-        .map(|(keys, line)| grid.cells(&table.columns, keys, line, STATUS))
-        .collect();
+    let cells = grid.rows(&table.columns, STATUS);
     let before = std::mem::replace(&mut table.rows, Box::new(Vec::new()));
     table.rows = Box::new(Chained(before, Box::new(cells)));
     Ok(())

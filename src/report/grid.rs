@@ -41,10 +41,13 @@ impl Grid {
         let columns = || table.columns.iter().enumerate();
         let keys: Vec<usize> = columns().filter(|(_, c)| is_key(c)).map(|(i, _)| i).collect();
         let amounts: Vec<usize> = columns().filter(|(_, c)| c.sums).map(|(i, _)| i).collect();
-        let names = |places: &[usize]| places.iter().map(|i| table.columns[*i].name.into());
+        let names = |places: &[usize]| {
+            let name = |i: &usize| Arc::from(table.columns[*i].name);
+            places.iter().map(name).collect()
+        };
         let mut grid = Self {
-            keys: names(&keys).collect(),
-            amounts: names(&amounts).collect(),
+            keys: names(&keys),
+            amounts: names(&amounts),
             lines: BTreeMap::new(),
         };
         let mut cells = Vec::new();
@@ -55,6 +58,38 @@ impl Grid {
             grid.add(key, &amounts);
         }
         grid
+    }
+
+    /// A grid of the columns of a table, without lines.
+    #[must_use]
+    pub fn of(columns: &[Column]) -> Self {
+        Self::read(&Table {
+            name: "",
+            columns: columns.to_vec(),
+            rows: Box::new(Vec::new()),
+        })
+    }
+
+    /// Adds the lines of another grid under the columns of this one.
+    pub fn merge(&mut self, other: &Self) {
+        for (keys, line) in other.regroup(&self.keys, &self.amounts).lines {
+            self.add(keys, &line);
+        }
+    }
+
+    /// Leaves out lines whose amounts are all zero or unknown.
+    pub fn drop_zeros(&mut self) {
+        self.lines
+            .retain(|_, line| line.iter().any(|amount| amount.unwrap_or(0) != 0));
+    }
+
+    /// The lines as rows of a table, with a status.
+    #[must_use]
+    pub fn rows(&self, columns: &[Column], status: &str) -> Vec<Vec<Cell>> {
+        let lines = self.lines.iter();
+        lines
+            .map(|(keys, line)| self.cells(columns, keys, line, status))
+            .collect()
     }
 
     /// Adds amounts to the line of a key.
@@ -118,15 +153,11 @@ impl Grid {
             let negative: Amounts = line.into_iter().map(|amount| Some(-amount?)).collect();
             difference.add(keys, &negative);
         }
-        difference
-            .lines
-            .retain(|_, line| line.iter().any(|amount| amount.unwrap_or(0) != 0));
+        difference.drop_zeros();
         difference
     }
 
-    /// The cells of a line under the columns of a table, with a status.
-    #[must_use]
-    pub fn cells(&self, columns: &[Column], keys: &Keys, line: &Amounts, status: &str) -> Vec<Cell> {
+    fn cells(&self, columns: &[Column], keys: &Keys, line: &Amounts, status: &str) -> Vec<Cell> {
         let cell = |column: &Column| {
             if column.name == STATUS {
                 return Cell::Text(status.into());

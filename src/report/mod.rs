@@ -3,11 +3,23 @@
 //! A report is worked out as exact cells in tables; how it is rounded and written is decided
 //! after that, so that every format tells the same.
 
+pub mod anomalies;
 pub mod baseline;
+pub mod budget;
+pub mod chargeback;
+pub mod closing;
+mod currency;
+pub mod data_quality;
 pub mod fixed;
+mod fixed_lines;
 pub mod forecast;
 pub mod grid;
+pub mod month_close;
+mod name;
+pub mod period;
 pub mod table;
+pub mod trend;
+pub mod write;
 
 use std::sync::Arc;
 
@@ -15,9 +27,11 @@ use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
+pub use name::Name;
 pub use table::{Cell, Column, Kind, Rows, Table};
 
 use crate::config::Config;
+use crate::heard::Heard;
 use crate::model::bill::{Basis, Standing};
 use crate::store::{Ledger, QueryError, Terms};
 
@@ -29,6 +43,52 @@ pub struct Reports {
     pub config: Arc<ArcSwap<Config>>,
     /// Prices and the directory.
     pub terms: Arc<ArcSwap<Terms>>,
+    /// Who reported, and what was refused at the doors.
+    pub heard: Arc<Heard>,
+}
+
+impl Reports {
+    /// Works a report out.
+    ///
+    /// Errors: a parameter or a setting that does not fit the report, or a ledger that cannot
+    /// answer.
+    pub async fn run(
+        &self,
+        name: Name,
+        request: &Request,
+        now: Timestamp,
+    ) -> Result<Report, ReportError> {
+        // Before the work: a currency without a rate costs no more than this.
+        let rate = currency::rate(self, request, now)?;
+        let mut report = match name {
+            Name::Chargeback => closing::chargeback(self, request, now).await,
+            Name::Budget => budget::report(self, request, now).await,
+            Name::MonthClose => month_close::report(self, request, now).await,
+            Name::Trend => trend::report(self, request, now).await,
+            Name::Anomalies => anomalies::report(self, request, now).await,
+            Name::DataQuality => data_quality::report(self, request, now).await,
+        }?;
+        if let Some(rate) = rate {
+            currency::convert(&mut report, &rate);
+        }
+        Ok(report)
+    }
+
+    /// The manifest of a report that is made now.
+    #[must_use]
+    pub fn manifest(&self, report: &'static str, request: &Request, now: Timestamp) -> Manifest {
+        let text = crate::model::price::EMBEDDED;
+        Manifest {
+            report,
+            made_at: now,
+            request: request.clone(),
+            standing: Standing::Provisional,
+            prices: ("embedded".to_owned(), write::sha256(text.as_bytes())),
+            rate: None,
+            watermarks: Vec::new(),
+            notes: Vec::new(),
+        }
+    }
 }
 
 /// Why there is no report.

@@ -12,6 +12,7 @@ mod bill;
 mod booked;
 mod closing;
 mod control;
+mod cost;
 mod cover;
 mod dict;
 mod fact;
