@@ -8,6 +8,7 @@ mod doors;
 mod jobs;
 mod live;
 mod notify;
+mod prices;
 mod quota;
 #[cfg(test)]
 mod tests;
@@ -43,6 +44,7 @@ use crate::serve::{Addresses, Certificate, Listeners};
 use crate::store::{Ledger, Outbox, Settings, WriterThread};
 use crate::telemetry::LevelSwitch;
 pub use live::{Live, Reloader, check_files};
+pub use prices::table as price_table;
 
 /// What doors and jobs share. Cheap to clone.
 #[derive(Clone, Debug)]

@@ -36,4 +36,6 @@ pub struct ClosedLine {
     pub keys: Vec<Arc<str>>,
     /// In the order of the month's amounts, money in pico-USD; `None` where nothing was known.
     pub amounts: Vec<Option<i128>>,
+    /// How its amount came to it.
+    pub method: Arc<str>,
 }

@@ -230,7 +230,7 @@ impl Frozen {
         let mut opening = empty(month);
         for line in reports.ledger.closed_lines(&month.month).await? {
             if *line.corrects == *month.month {
-                opening.add(line.keys, &line.amounts);
+                opening.add(line.keys, &line.amounts, &line.method);
             }
         }
         let mut booked: Vec<(Arc<str>, Grid)> = Vec::new();
@@ -240,7 +240,7 @@ impl Frozen {
                 booked.push((by, empty(columns.unwrap_or(month))));
             }
             if let Some((_, grid)) = booked.last_mut() {
-                grid.add(line.keys, &line.amounts);
+                grid.add(line.keys, &line.amounts, &line.method);
             }
         }
         Ok(Self {
@@ -295,7 +295,7 @@ async fn present(
     }
     let width = all.amounts.len();
     for line in all.lines.values_mut() {
-        line.resize(width, None);
+        line.amounts.resize(width, None);
     }
     for basis in Basis::ALL {
         let table;
@@ -371,10 +371,11 @@ fn lines_of(corrects: &str, grid: &Grid) -> Vec<ClosedLine> {
     let corrects: Arc<str> = corrects.into();
     let lines = grid.lines.iter();
     lines
-        .map(|(keys, amounts)| ClosedLine {
+        .map(|(keys, line)| ClosedLine {
             corrects: corrects.clone(),
             keys: keys.clone(),
-            amounts: amounts.clone(),
+            amounts: line.amounts.clone(),
+            method: line.method.clone(),
         })
         .collect()
 }
@@ -392,6 +393,7 @@ fn hash(lines: &[ClosedLine]) -> String {
         for amount in &line.amounts {
             cell(&amount.map_or_else(String::new, |amount| amount.to_string()));
         }
+        cell(&line.method);
     }
     write::sha256(&bytes)
 }

@@ -16,9 +16,10 @@ use crate::model::cost::{By, CostQuery};
 use crate::model::money::PicoUsd;
 use crate::model::window::{day_start, hour_key};
 
-/// What stands for the provider and the kind of token in a line of fixed cost.
+/// What stands for the provider, the kind of token and the charge in a line of fixed cost.
 const PROVIDER: &str = "fixed";
 const TOKEN_TYPE: &str = "fixed_cost";
+const CHARGE: &str = "Fixed";
 
 /// The column that fixed cost is in: it is no estimate.
 const COLUMN: &str = "actual_cost_usd";
@@ -66,10 +67,10 @@ pub(super) async fn append(
             let shares = Shares::of(&one.allocate, &used);
             for ((day, owner), part) in parts(one, &shares, days, &grid) {
                 let keys = grid.keys.iter();
-                let keys = keys.map(|name| key(name, one, &shares, &owner, day, &request.zone));
+                let keys = keys.map(|name| key(name, one, &owner, day, &request.zone));
                 let mut amounts = vec![None; grid.amounts.len()];
                 amounts[place] = Some(part.0);
-                grid.add(keys.collect(), &amounts);
+                grid.add(keys.collect(), &amounts, &shares.method.into());
             }
         }
     }
@@ -148,14 +149,7 @@ fn parts(
     parts
 }
 
-fn key(
-    column: &str,
-    fixed: &Fixed,
-    shares: &Shares,
-    owner: &Owner,
-    day: Date,
-    zone: &TimeZone,
-) -> Arc<str> {
+fn key(column: &str, fixed: &Fixed, owner: &Owner, day: Date, zone: &TimeZone) -> Arc<str> {
     match column {
         "period" | "month" => format!("{:04}-{:02}", day.year(), day.month()).into(),
         "day" => day.to_string().into(),
@@ -167,7 +161,7 @@ fn key(
         "provider" => PROVIDER.into(),
         "model" => fixed.name.as_str().into(),
         "token_type" => TOKEN_TYPE.into(),
-        "allocation_method" => shares.method.into(),
+        "charge" => CHARGE.into(),
         _ => "".into(),
     }
 }

@@ -7,8 +7,13 @@ use std::sync::Arc;
 use super::table::{Cell, Column, Kind, Table};
 use crate::model::money::PicoUsd;
 
-/// Tells how sure a line is; it changes without its amounts, so it is no key.
+/// How sure a line is, and how its amount came to it: both can change without its amounts, so
+/// neither is a key.
 const STATUS: &str = "status";
+const METHOD: &str = "allocation_method";
+
+/// The method of lines that were added up and had several.
+const MIXED: &str = "mixed";
 
 /// The keys of a line, in the order of the grid's key columns.
 pub type Keys = Vec<Arc<str>>;
@@ -16,12 +21,20 @@ pub type Keys = Vec<Arc<str>>;
 /// Amounts of a line, in the order of the grid's amount columns; `None` where nothing is known.
 pub type Amounts = Vec<Option<i128>>;
 
+/// One line.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Line {
+    pub amounts: Amounts,
+    /// How its amount came to it; empty where nothing is known.
+    pub method: Arc<str>,
+}
+
 /// Lines by key. Lines of equal keys are added up.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Grid {
     pub keys: Vec<Arc<str>>,
     pub amounts: Vec<Arc<str>>,
-    pub lines: BTreeMap<Keys, Amounts>,
+    pub lines: BTreeMap<Keys, Line>,
 }
 
 impl Grid {
@@ -50,12 +63,14 @@ impl Grid {
             amounts: names(&amounts),
             lines: BTreeMap::new(),
         };
+        let method = columns().find(|(_, c)| c.name == METHOD).map(|(i, _)| i);
         let mut cells = Vec::new();
         for index in 0..table.rows.len() {
             table.rows.row(index, &mut cells);
             let key = keys.iter().map(|i| text_of(&cells[*i])).collect();
             let amounts: Amounts = amounts.iter().map(|i| amount_of(&cells[*i])).collect();
-            grid.add(key, &amounts);
+            let method = method.map(|i| text_of(&cells[i])).unwrap_or_default();
+            grid.add(key, &amounts, &method);
         }
         grid
     }
@@ -73,14 +88,14 @@ impl Grid {
     /// Adds the lines of another grid under the columns of this one.
     pub fn merge(&mut self, other: &Self) {
         for (keys, line) in other.regroup(&self.keys, &self.amounts).lines {
-            self.add(keys, &line);
+            self.add(keys, &line.amounts, &line.method);
         }
     }
 
     /// Leaves out lines whose amounts are all zero or unknown.
     pub fn drop_zeros(&mut self) {
         self.lines
-            .retain(|_, line| line.iter().any(|amount| amount.unwrap_or(0) != 0));
+            .retain(|_, line| line.amounts.iter().any(|amount| amount.unwrap_or(0) != 0));
     }
 
     /// The lines as rows of a table, with a status.
@@ -93,10 +108,18 @@ impl Grid {
     }
 
     /// Adds amounts to the line of a key.
-    pub fn add(&mut self, keys: Keys, amounts: &[Option<i128>]) {
+    pub fn add(&mut self, keys: Keys, amounts: &[Option<i128>], method: &Arc<str>) {
         let width = self.amounts.len();
-        let line = self.lines.entry(keys).or_insert_with(|| vec![None; width]);
-        for (sum, amount) in line.iter_mut().zip(amounts) {
+        let line = self.lines.entry(keys).or_insert_with(|| Line {
+            amounts: vec![None; width],
+            method: method.clone(),
+        });
+        if line.method.is_empty() {
+            line.method.clone_from(method);
+        } else if !method.is_empty() && line.method != *method {
+            line.method = MIXED.into();
+        }
+        for (sum, amount) in line.amounts.iter_mut().zip(amounts) {
             if let Some(amount) = amount {
                 *sum = Some(sum.unwrap_or(0).saturating_add(*amount));
             }
@@ -119,7 +142,7 @@ impl Grid {
     #[must_use]
     pub fn total(&self, name: &str) -> Option<i128> {
         let place = self.amount(name)?;
-        let known = self.lines.values().filter_map(|line| line[place]);
+        let known = self.lines.values().filter_map(|line| line.amounts[place]);
         known.reduce(i128::saturating_add)
     }
 
@@ -137,8 +160,9 @@ impl Grid {
         let empty: Arc<str> = "".into();
         for (key, line) in &self.lines {
             let pick = |place: &Option<usize>| place.map_or(&empty, |i| &key[i]).clone();
-            let amounts: Amounts = places.iter().map(|place| line[(*place)?]).collect();
-            grid.add(key_places.iter().map(pick).collect(), &amounts);
+            let amounts: Amounts = places.iter().map(|place| line.amounts[(*place)?]).collect();
+            let keys = key_places.iter().map(pick).collect();
+            grid.add(keys, &amounts, &line.method);
         }
         grid
     }
@@ -150,23 +174,29 @@ impl Grid {
         let other = other.regroup(&self.keys, &self.amounts);
         let mut difference = self.clone();
         for (keys, line) in other.lines {
-            let negative: Amounts = line.into_iter().map(|amount| Some(-amount?)).collect();
-            difference.add(keys, &negative);
+            let negative = line.amounts.into_iter().map(|amount| Some(-amount?));
+            let negative: Amounts = negative.collect();
+            // The method of what is there now is told, not that of what was.
+            let here = difference.lines.get(&keys).map(|line| line.method.clone());
+            difference.add(keys, &negative, &here.unwrap_or(line.method));
         }
         difference.drop_zeros();
         difference
     }
 
-    fn cells(&self, columns: &[Column], keys: &Keys, line: &Amounts, status: &str) -> Vec<Cell> {
+    fn cells(&self, columns: &[Column], keys: &Keys, line: &Line, status: &str) -> Vec<Cell> {
         let cell = |column: &Column| {
             if column.name == STATUS {
                 return Cell::Text(status.into());
+            }
+            if column.name == METHOD {
+                return Cell::Text(line.method.clone());
             }
             if is_key(column) {
                 let key = self.key(column.name).map(|place| &keys[place]);
                 return key.map_or(Cell::Empty, |key| cell_of_key(column.kind, key));
             }
-            let amount = self.amount(column.name).and_then(|place| line[place]);
+            let amount = self.amount(column.name).and_then(|place| line.amounts[place]);
             match (amount, column.kind) {
                 (Some(amount), Kind::Money) => Cell::Money(PicoUsd(amount)),
                 (Some(amount), Kind::Count) => Cell::Count(amount),
@@ -181,7 +211,7 @@ impl Grid {
 }
 
 fn is_key(column: &Column) -> bool {
-    matches!(column.kind, Kind::Text | Kind::Date | Kind::Time) && column.name != STATUS
+    matches!(column.kind, Kind::Text | Kind::Date | Kind::Time) && ![STATUS, METHOD].contains(&column.name)
 }
 
 fn cell_of_key(kind: Kind, key: &Arc<str>) -> Cell {
@@ -266,11 +296,7 @@ mod tests {
             ("d", "2026-10-02", 5, Some(1)),
         ]));
         let change = after.minus(&before);
-        let rows: Vec<_> = change
-            .lines
-            .iter()
-            .map(|(keys, line)| change.cells(&columns(), keys, line, "adjustment"))
-            .collect();
+        let rows = change.rows(&columns(), "adjustment");
         let row = |team: &str, day: &str, tokens: i128, cost: Option<i128>| {
             vec![
                 Cell::Text(team.into()),

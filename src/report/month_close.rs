@@ -209,7 +209,7 @@ impl Changes {
             for (mut keys, line) in grid.lines {
                 keys[7] = (&*month.month).into();
                 keys[8] = by.clone();
-                told.add(keys, &line);
+                told.add(keys, &line.amounts, &line.method);
             }
             all.merge(&told);
         }

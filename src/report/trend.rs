@@ -200,7 +200,7 @@ impl<F: Fn(Date) -> bool> Steps<F> {
             // Credits and the like of a bill may lie on no day.
             let Some(day) = day else { continue };
             let sums = sums.entry((keys, self.step.first(day))).or_default();
-            for (sum, amount) in sums.iter_mut().zip(line) {
+            for (sum, amount) in sums.iter_mut().zip(line.amounts) {
                 if let Some(amount) = amount {
                     *sum = Some(sum.unwrap_or(0).saturating_add(amount));
                 }

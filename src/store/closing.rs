@@ -33,7 +33,7 @@ impl Ledger {
 
     /// The lines that were frozen with a month.
     pub async fn closed_lines(&self, month: &str) -> Result<Vec<ClosedLine>, QueryError> {
-        self.lines("SELECT corrects, keys, amounts FROM closed_line WHERE month = ? ORDER BY position", month)
+        self.lines("SELECT corrects, keys, amounts, method FROM closed_line WHERE month = ? ORDER BY position", month)
             .await
     }
 
@@ -48,7 +48,7 @@ impl Ledger {
             let found = reader
                 .connection
                 .prepare_cached(
-                    "SELECT corrects, keys, amounts, closed_line.month AS booked \
+                    "SELECT corrects, keys, amounts, method, closed_line.month AS booked \
                      FROM closed_line JOIN closed_month ON closed_month.month = closed_line.month \
                      WHERE corrects = ?1 AND closed_line.month <> ?1 \
                      ORDER BY closed_at, closed_line.month, position",
@@ -113,7 +113,8 @@ fn close(
             month.manifest,
         ])?;
     let mut insert = transaction.prepare_cached(
-        "INSERT INTO closed_line (month, position, corrects, keys, amounts) VALUES (?, ?, ?, ?, ?)",
+        "INSERT INTO closed_line (month, position, corrects, keys, amounts, method) \
+         VALUES (?, ?, ?, ?, ?, ?)",
     )?;
     for (position, line) in (0_i64..).zip(lines) {
         let keys = serde_json::to_string(&texts(&line.keys)).unwrap_or_default();
@@ -123,6 +124,7 @@ fn close(
             line.corrects,
             keys,
             amounts_text(&line.amounts),
+            line.method,
         ])?;
     }
     Ok(None)
@@ -181,5 +183,6 @@ fn line(row: &Row<'_>) -> rusqlite::Result<ClosedLine> {
         corrects: row.get("corrects")?,
         keys: keys.map(|key| key.unwrap_or_default().into()).collect(),
         amounts: amounts.map(|amount| amount?.parse().ok()).collect(),
+        method: row.get("method")?,
     })
 }

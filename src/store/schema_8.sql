@@ -17,6 +17,7 @@ CREATE TABLE closed_line (
     corrects TEXT NOT NULL,                 -- the month itself, or an earlier closed one
     keys TEXT NOT NULL,                     -- JSON list of texts
     amounts TEXT NOT NULL,                  -- JSON list of integers as text, or null
+    method TEXT NOT NULL,                   -- how the amount came to the line
     PRIMARY KEY (month, position)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX closed_line_corrects ON closed_line (corrects);
