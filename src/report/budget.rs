@@ -235,7 +235,8 @@ async fn spent(
     basis: Basis,
     now: Timestamp,
 ) -> Result<(Vec<Spent>, Standing), ReportError> {
-    let by = ["day", "team", "cost_center", "project"];
+    // By provider too: the bill of one may be there while that of another is not.
+    let by = ["day", "team", "cost_center", "project", "provider"];
     let wanted = Request {
         from: day_start(from, zone),
         to: day_start(to, zone),

@@ -3,11 +3,14 @@
 //! A report is worked out as exact cells in tables; how it is rounded and written is decided
 //! after that, so that every format tells the same.
 
+pub mod allocate;
 pub mod anomalies;
 pub mod baseline;
 pub mod budget;
 pub mod chargeback;
 pub mod closing;
+pub mod cost_detail;
+pub mod costs;
 mod currency;
 pub mod data_quality;
 pub mod fixed;
@@ -17,6 +20,7 @@ pub mod grid;
 pub mod month_close;
 mod name;
 pub mod period;
+pub mod sheet;
 pub mod table;
 pub mod trend;
 pub mod write;
@@ -62,6 +66,7 @@ impl Reports {
         let rate = currency::rate(self, request, now)?;
         let mut report = match name {
             Name::Chargeback => closing::chargeback(self, request, now).await,
+            Name::CostDetail => cost_detail::report(self, request, now).await,
             Name::Budget => budget::report(self, request, now).await,
             Name::MonthClose => month_close::report(self, request, now).await,
             Name::Trend => trend::report(self, request, now).await,
@@ -77,13 +82,14 @@ impl Reports {
     /// The manifest of a report that is made now.
     #[must_use]
     pub fn manifest(&self, report: &'static str, request: &Request, now: Timestamp) -> Manifest {
-        let text = crate::model::price::EMBEDDED;
+        let terms = self.terms.load();
+        let (version, sha256) = (terms.prices.version(), terms.prices.sha256());
         Manifest {
             report,
             made_at: now,
             request: request.clone(),
             standing: Standing::Provisional,
-            prices: ("embedded".to_owned(), write::sha256(text.as_bytes())),
+            prices: (version.to_owned(), sha256.to_owned()),
             rate: None,
             watermarks: Vec::new(),
             notes: Vec::new(),

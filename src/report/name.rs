@@ -4,6 +4,7 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Name {
     Chargeback,
+    CostDetail,
     Budget,
     MonthClose,
     Trend,
@@ -12,8 +13,9 @@ pub enum Name {
 }
 
 impl Name {
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Chargeback,
+        Self::CostDetail,
         Self::Budget,
         Self::MonthClose,
         Self::Trend,
@@ -26,6 +28,7 @@ impl Name {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Chargeback => "chargeback",
+            Self::CostDetail => "cost_detail",
             Self::Budget => "budget",
             Self::MonthClose => "month-close",
             Self::Trend => "trend",

@@ -186,7 +186,7 @@ impl<F: Fn(Date) -> bool> Steps<F> {
 
     /// Sums by series and first day of the step.
     fn sums(&self, grid: &Grid, others: &[By]) -> BTreeMap<(Keys, Date), Sums> {
-        let time = if self.step == Step::Month { "month" } else { "day" };
+        let time = if self.step == Step::Month { "period" } else { "day" };
         let mut keys: Vec<Arc<str>> = vec![time.into()];
         keys.extend(others.iter().map(|by| Arc::from(by.name())));
         let grid = grid.regroup(&keys, &AMOUNTS.map(Arc::from));
