@@ -21,6 +21,7 @@ mod litellm_call;
 mod litellm_fields;
 mod metrics;
 mod minutes;
+mod month_close;
 mod mutes;
 mod notify;
 mod openapi;
@@ -159,7 +160,10 @@ fn routes() -> Vec<(&'static str, MethodRouter<Arc<Api>>)> {
         ("/api/v1/quota/verify", get(quota_replay::verify)),
         ("/api/v1/quota/simulate", post(quota_replay::simulate)),
         ("/api/v1/minutes", get(minutes::get)),
-        ("/api/v1/reports/{name}", get(reports::get)),
+        (
+            "/api/v1/reports/{name}",
+            get(reports::get).post(month_close::post),
+        ),
         ("/api/v1/sources", get(sources::list)),
         ("/api/v1/alarms", get(alarms::list)),
         ("/api/v1/alarms/backtest", post(alarms::backtest)),

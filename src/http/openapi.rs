@@ -8,7 +8,7 @@ use super::error::ProblemBody;
 use super::quota::QuotaProblemBody;
 use super::usage_record::WireRecord;
 use super::{
-    alarms, backup, cloud_event, cloudwatch, health, litellm, metrics, minutes, mutes, notify,
+    alarms, backup, cloud_event, cloudwatch, health, litellm, metrics, minutes, month_close, mutes, notify,
     quota_adjust, quota_ask, quota_balances, quota_list, quota_policies, quota_replay,
     quota_settle, reports, sources, usage_events, usage_query,
 };
@@ -51,6 +51,7 @@ use super::{
         quota_replay::simulate,
         minutes::get,
         reports::get,
+        month_close::post,
         sources::list,
         alarms::list,
         alarms::backtest,
