@@ -101,6 +101,12 @@ pub const MINUTE_METRICS: &[MinuteMetric] = &[
         "Tokens of all kinds.",
     ),
     metric(
+        "unpriced_tokens",
+        Unit::Count,
+        Shape::Total,
+        "Tokens of requests that the price table has no price for.",
+    ),
+    metric(
         "active_users",
         Unit::Count,
         Shape::Sample,
