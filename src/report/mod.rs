@@ -4,6 +4,7 @@
 //! after that, so that every format tells the same.
 
 pub mod table;
+pub mod write;
 
 use std::sync::Arc;
 
@@ -38,6 +39,8 @@ pub enum ReportError {
     NotConfigured(String),
     #[error(transparent)]
     Query(#[from] QueryError),
+    #[error("cannot write the report")]
+    Write(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
 /// What is asked of every report.
