@@ -36,6 +36,7 @@ use crate::quota::{Quota, Watch};
 use crate::ready::Readiness;
 use crate::record::{Naming, Recorder};
 use crate::registry::Registry;
+use crate::report::Reports;
 use crate::schedule::{Stop, Ticks};
 use crate::series::{self, Series};
 use crate::serve::{Addresses, Certificate, Listeners};
@@ -61,6 +62,17 @@ pub struct Parts {
     pub notify: Arc<Notify>,
     /// False while `/metrics` has nothing true to show yet.
     pub exposing: Arc<AtomicBool>,
+}
+
+impl Parts {
+    /// What reports are made from.
+    pub fn reports(&self) -> Reports {
+        Reports {
+            ledger: self.ledger.clone(),
+            config: self.live.config.clone(),
+            terms: self.live.terms.clone(),
+        }
+    }
 }
 
 /// The daemon, built and with open sockets, not yet answering.

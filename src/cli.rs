@@ -10,6 +10,7 @@ mod demo;
 mod doctor;
 mod quota;
 mod remote;
+mod report;
 mod run;
 mod store;
 mod table;
@@ -29,6 +30,7 @@ pub use demo::Demo;
 pub use doctor::Doctor;
 pub use quota::{QuotaCommand, StatusLine, Verify};
 pub use remote::Remote;
+pub use report::ReportCommand;
 pub use run::ConfigFile;
 pub use store::StoreCommand;
 pub use token::TokenCommand;
@@ -65,6 +67,8 @@ pub enum Command {
     Doctor(Doctor),
     /// Prints usage and cost as a table.
     Usage(Usage),
+    /// Makes a report for finance, or writes it to a file.
+    Report(ReportCommand),
     /// Shows how limits stand, and corrects them.
     #[command(subcommand)]
     Quota(QuotaCommand),
@@ -98,6 +102,7 @@ pub fn execute(command: Command) -> ExitCode {
         Command::ClientConfig(wanted) => client_config::execute(&wanted),
         Command::Doctor(wanted) => doctor::execute(&wanted),
         Command::Usage(wanted) => usage::execute(&wanted),
+        Command::Report(wanted) => report::execute(&wanted),
         Command::Quota(command) => quota::execute(command),
         Command::Verify(wanted) => quota::verify(&wanted),
         Command::StatusLine(wanted) => {

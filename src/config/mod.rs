@@ -9,6 +9,7 @@ mod alarms;
 mod auth;
 mod aws;
 mod bedrock;
+mod budgets;
 mod cloudwatch;
 mod collect;
 mod cost;
@@ -25,6 +26,7 @@ mod models;
 mod notify;
 mod quota;
 mod reader;
+mod report;
 mod secret;
 mod series;
 mod setting;
@@ -46,6 +48,7 @@ pub use alarms::{Alarms, Evaluate};
 pub use auth::{Auth, Token};
 pub use aws::{Account, Authorities, Aws};
 pub use bedrock::Bedrock;
+pub use budgets::{Allocate, Anomalies, Budget, By, Fixed, Period, Plans, Scope};
 pub use cloudwatch::{Ambiguous, CloudWatch, Prices, Tier};
 pub use collect::Collect;
 pub use cost::Cost;
@@ -61,6 +64,7 @@ pub use models::Models;
 pub use notify::{Notify, NotifyKind, TopicArn};
 pub use quota::{Audit, Quota};
 pub use reader::Faults;
+pub use report::{Close, Destination, Every, Report, Schedule};
 pub use secret::Secret;
 pub use series::Series;
 pub use setting::Applies;
@@ -87,6 +91,7 @@ const SECTIONS: &[&Section] = &[
     &metrics::SECTION,
     &collect::SECTION,
     &cost::SECTION,
+    &report::SECTION,
     &quota::SECTION,
     &envoy::SECTION,
     &aws::SECTION,
@@ -117,6 +122,7 @@ pub struct Config {
     pub metrics: Metrics,
     pub collect: Collect,
     pub cost: Cost,
+    pub report: Report,
     pub quota: Quota,
     pub envoy: Envoy,
     pub aws: Aws,
@@ -168,6 +174,7 @@ impl Config {
             metrics: metrics::read(&mut reader),
             collect: collect::read(&mut reader),
             cost: cost::read(&mut reader),
+            report: report::read(&mut reader),
             quota: quota::read(&mut reader),
             envoy: envoy::read(&mut reader),
             aws: aws::read(&mut reader),

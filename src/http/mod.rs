@@ -34,6 +34,7 @@ mod quota_replay;
 mod quota_settle;
 mod range;
 mod receipt;
+mod reports;
 mod sources;
 #[cfg(test)]
 mod tests;
@@ -67,6 +68,7 @@ use crate::quota::Quota;
 use crate::ready::Readiness;
 use crate::record::Recorder;
 use crate::registry::Registry;
+use crate::report::Reports;
 use crate::store::Ledger;
 
 /// The metric families of this door.
@@ -93,6 +95,7 @@ pub struct Api {
     pub registry: Arc<Registry>,
     pub notify: Arc<Notify>,
     pub quota: Quota,
+    pub reports: Reports,
     pub families: Families,
     pub expose: Expose,
     /// The zone of days and months where a query names none.
@@ -156,6 +159,7 @@ fn routes() -> Vec<(&'static str, MethodRouter<Arc<Api>>)> {
         ("/api/v1/quota/verify", get(quota_replay::verify)),
         ("/api/v1/quota/simulate", post(quota_replay::simulate)),
         ("/api/v1/minutes", get(minutes::get)),
+        ("/api/v1/reports/{name}", get(reports::get)),
         ("/api/v1/sources", get(sources::list)),
         ("/api/v1/alarms", get(alarms::list)),
         ("/api/v1/alarms/backtest", post(alarms::backtest)),

@@ -10,7 +10,7 @@ use super::usage_record::WireRecord;
 use super::{
     alarms, backup, cloud_event, cloudwatch, health, litellm, metrics, minutes, mutes, notify,
     quota_adjust, quota_ask, quota_balances, quota_list, quota_policies, quota_replay,
-    quota_settle, sources, usage_events, usage_query,
+    quota_settle, reports, sources, usage_events, usage_query,
 };
 
 #[derive(OpenApi)]
@@ -27,6 +27,7 @@ use super::{
     tags(
         (name = "usage", description = "Report and ask for usage."),
         (name = "quota", description = "Ask before a model call, settle after it."),
+        (name = "reports", description = "Money, for finance."),
         (name = "alarms", description = "How alarms stand, and how they would have stood."),
         (name = "operation", description = "Run tallyd."),
     ),
@@ -49,6 +50,7 @@ use super::{
         quota_replay::verify,
         quota_replay::simulate,
         minutes::get,
+        reports::get,
         sources::list,
         alarms::list,
         alarms::backtest,

@@ -4,7 +4,11 @@
 //! exact. Rounding happens only where figures are shown.
 #![deny(clippy::float_arithmetic)]
 
+mod share;
+
 use std::fmt;
+
+pub use share::share_out;
 
 /// Decimal places of one pico-USD.
 pub const PICO_DIGITS: u32 = 12;

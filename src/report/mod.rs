@@ -3,6 +3,11 @@
 //! A report is worked out as exact cells in tables; how it is rounded and written is decided
 //! after that, so that every format tells the same.
 
+pub mod baseline;
+pub mod chargeback;
+pub mod forecast;
+mod name;
+pub mod period;
 pub mod table;
 pub mod write;
 
@@ -12,6 +17,7 @@ use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
+pub use name::Name;
 pub use table::{Cell, Column, Kind, Rows, Table};
 
 use crate::config::Config;
@@ -28,6 +34,39 @@ pub struct Reports {
     pub terms: Arc<ArcSwap<Terms>>,
 }
 
+impl Reports {
+    /// Works a report out.
+    ///
+    /// Errors: a parameter or a setting that does not fit the report, or a ledger that cannot
+    /// answer.
+    pub async fn run(
+        &self,
+        name: Name,
+        request: &Request,
+        now: Timestamp,
+    ) -> Result<Report, ReportError> {
+        match name {
+            Name::Chargeback => chargeback::report(self, request, now).await,
+        }
+    }
+
+    /// The manifest of a report that is made now.
+    #[must_use]
+    pub fn manifest(&self, report: &'static str, request: &Request, now: Timestamp) -> Manifest {
+        let text = crate::model::price::EMBEDDED;
+        Manifest {
+            report,
+            made_at: now,
+            request: request.clone(),
+            standing: Standing::Provisional,
+            prices: ("embedded".to_owned(), write::sha256(text.as_bytes())),
+            rate: None,
+            watermarks: Vec::new(),
+            notes: Vec::new(),
+        }
+    }
+}
+
 /// Why there is no report.
 #[derive(Debug, thiserror::Error)]
 pub enum ReportError {
@@ -39,8 +78,6 @@ pub enum ReportError {
     NotConfigured(String),
     #[error(transparent)]
     Query(#[from] QueryError),
-    #[error("cannot write the report")]
-    Write(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
 /// What is asked of every report.

@@ -83,6 +83,11 @@ fn api() -> Api {
         names: Arc::default(),
         ledger: recorder.ledger().clone(),
         alarms: Arc::default(),
+        reports: Reports {
+            ledger: recorder.ledger().clone(),
+            config: setup.config.clone(),
+            terms: Arc::default(),
+        },
         recorder,
         heard: Arc::default(),
         readiness: Arc::default(),

@@ -9,7 +9,7 @@ mod line;
 use std::io::{self, Write};
 
 use columns::COLUMNS;
-pub use line::{Line, LineError, Lines};
+pub use line::Line;
 
 use super::manifest::HashWriter;
 use crate::model::money::PicoUsd;

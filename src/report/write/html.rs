@@ -13,8 +13,9 @@ use std::io::{self, Write};
 use super::super::table::{Cell, Kind, Table};
 use super::super::{Report, Request};
 use super::heading;
-use super::manifest::{Stamp, decimal_text, thousandths_text};
+use super::manifest::Stamp;
 use super::rounding::Rounding;
+use super::shown::Shown;
 use crate::model::bill::Standing;
 use crate::model::money::PicoUsd;
 
@@ -27,12 +28,8 @@ const MOST_ROWS: usize = 300;
 const TILES: usize = 6;
 
 /// Writes the page.
-pub fn write(
-    report: &Report,
-    roundings: &[Rounding],
-    stamp: &Stamp,
-    out: &mut dyn Write,
-) -> io::Result<()> {
+pub(super) fn write(report: &Report, shown: &Shown, out: &mut dyn Write) -> io::Result<()> {
+    let stamp = &shown.stamp;
     let title = escape(&report.title);
     // Should it be opened where scripts could do harm, none runs: texts come from outside.
     write!(
@@ -46,12 +43,12 @@ pub fn write(
         escape(&period(stamp)),
     )?;
     head(report, stamp, out)?;
-    if let (Some(table), Some(rounding)) = (report.tables.first(), roundings.first()) {
+    if let (Some(table), Some(rounding)) = (report.tables.first(), shown.tables.first()) {
         tiles(table, rounding, stamp, out)?;
     }
     notes(report, out)?;
     out.write_all(chart::figures(report).as_bytes())?;
-    for (table, rounding) in report.tables.iter().zip(roundings) {
+    for (table, rounding) in report.tables.iter().zip(&shown.tables) {
         section(table, rounding, &report.manifest.request, out)?;
     }
     foot(stamp, out)?;
@@ -168,8 +165,7 @@ fn section(
         if !shown.includes(index) {
             continue;
         }
-        table.rows.row(index, &mut cells);
-        rounding.apply(index, &mut cells);
+        rounding.row(table, index, &mut cells);
         rest.take(&cells);
         row("", &cells, table, &columns, rounding, request, out)?;
     }
@@ -323,9 +319,7 @@ fn totals(
     request: &Request,
     out: &mut dyn Write,
 ) -> io::Result<()> {
-    let mut cells: Vec<Cell> = (0..table.columns.len())
-        .map(|at| rounding.shown_total(at).unwrap_or_default())
-        .collect();
+    let mut cells = rounding.totals();
     if cells.iter().all(|cell| *cell == Cell::Empty) {
         return Ok(());
     }
@@ -405,7 +399,7 @@ fn number(cell: &Cell, decimals: u32) -> String {
                 _ => group(&text),
             }
         }
-        Cell::Decimal(thousandths) => group(&thousandths_text(*thousandths)),
+        Cell::Decimal(thousandths) => group(&decimal_text(i128::from(*thousandths), 3)),
         Cell::Ratio(millionths) => {
             // One place of a percent: 1,000 millionths.
             let tenths = (i128::from(*millionths) + if *millionths < 0 { -500 } else { 500 }) / 1_000;
@@ -413,6 +407,18 @@ fn number(cell: &Cell, decimals: u32) -> String {
         }
         Cell::Empty | Cell::Text(_) | Cell::Date(_) | Cell::Time(_) => String::new(),
     }
+}
+
+/// A whole number of `10^-places` as a decimal number, without zeros at its end.
+fn decimal_text(value: i128, places: u32) -> String {
+    let unit = 10_u128.pow(places);
+    let sign = if value < 0 { "-" } else { "" };
+    let (whole, part) = (value.unsigned_abs() / unit, value.unsigned_abs() % unit);
+    if part == 0 {
+        return format!("{sign}{whole}");
+    }
+    let part = format!("{part:0width$}", width = places as usize);
+    format!("{sign}{whole}.{}", part.trim_end_matches('0'))
 }
 
 /// Puts commas between thousands of a decimal number.

@@ -11,8 +11,10 @@ use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
 use super::super::table::{Cell, Table};
-use super::super::{Manifest, Report};
+use super::super::{Manifest, Report, Request};
+use super::hex;
 use super::rounding::Rounding;
+use super::shown::cell_text;
 
 /// Everything a reader needs to check a file, as text.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -75,7 +77,7 @@ impl Stamp {
     pub fn new(report: &Report, roundings: &[Rounding], content_sha256: String) -> Self {
         let manifest = &report.manifest;
         let request = &manifest.request;
-        let time = |at| local_time(at, &request.zone);
+        let time = |at| cell_text(&Cell::Time(at), request);
         let (rate, rate_source) = manifest.rate.clone().unwrap_or_default();
         let watermarks = manifest.watermarks.iter().map(|(source, at)| Watermark {
             source: source.clone(),
@@ -103,7 +105,7 @@ impl Stamp {
                 .tables
                 .iter()
                 .zip(roundings)
-                .map(|(table, rounding)| Contents::new(table, rounding))
+                .map(|(table, rounding)| Contents::new(table, rounding, request))
                 .collect(),
             content_sha256,
             notes: manifest.notes.clone(),
@@ -198,28 +200,21 @@ impl Stamp {
         text
     }
 
-    /// The text of a file of its own.
+    /// The object as JSON, over several lines.
     #[must_use]
     pub fn json(&self) -> String {
-        let mut text = serde_json::to_string_pretty(self)
-            .expect("numbers, texts and lists can always be written");
-        text.push('\n');
-        text
+        serde_json::to_string_pretty(self).expect("numbers, texts and lists can always be written")
     }
 }
 
 impl Contents {
-    fn new(table: &Table, rounding: &Rounding) -> Self {
+    fn new(table: &Table, rounding: &Rounding, request: &Request) -> Self {
         let columns = table.columns.iter().enumerate();
         let totals = columns.filter_map(|(at, column)| {
-            let exact = exact_text(rounding.exact_total(at)?);
             Some(ControlTotal {
                 column: column.name,
-                exact,
-                shown: match rounding.shown_total(at)? {
-                    Cell::Money(amount) => amount.to_decimal(rounding.decimals()),
-                    other => exact_text(&other),
-                },
+                exact: exact_text(rounding.exact_total(at)?, request),
+                shown: cell_text(&rounding.shown_total(at)?, request),
             })
         });
         Self {
@@ -231,44 +226,15 @@ impl Contents {
 }
 
 /// A sum with every digit; empty where nothing was known.
-pub(super) fn exact_text(cell: &Cell) -> String {
+fn exact_text(cell: &Cell, request: &Request) -> String {
     match cell {
-        Cell::Money(amount) | Cell::UnitPrice(amount) => amount.to_string(),
-        Cell::Count(count) => count.to_string(),
-        Cell::Decimal(thousandths) => thousandths_text(*thousandths),
-        Cell::Ratio(millionths) => decimal_text(i128::from(*millionths), 6),
-        Cell::Empty | Cell::Text(_) | Cell::Date(_) | Cell::Time(_) => String::new(),
+        Cell::Money(amount) => amount.to_string(),
+        other => cell_text(other, request),
     }
-}
-
-/// Thousandths as a decimal number, without zeros at its end.
-pub(super) fn thousandths_text(value: i64) -> String {
-    decimal_text(i128::from(value), 3)
-}
-
-/// A whole number of `10^-places` as a decimal number, without zeros at its end.
-pub(super) fn decimal_text(value: i128, places: u32) -> String {
-    let unit = 10_u128.pow(places);
-    let sign = if value < 0 { "-" } else { "" };
-    let (whole, part) = (value.unsigned_abs() / unit, value.unsigned_abs() % unit);
-    if part == 0 {
-        return format!("{sign}{whole}");
-    }
-    let part = format!("{part:0width$}", width = places as usize);
-    format!("{sign}{whole}.{}", part.trim_end_matches('0'))
-}
-
-/// The time in a zone, with its offset from UTC: RFC 3339.
-pub(super) fn local_time(at: Timestamp, zone: &TimeZone) -> String {
-    let zoned = at.to_zoned(zone.clone());
-    if zone == &TimeZone::UTC {
-        return format!("{at:.0}");
-    }
-    zoned.strftime("%Y-%m-%dT%H:%M:%S%:z").to_string()
 }
 
 /// The name of a zone as it was asked for.
-pub(super) fn zone_name(zone: &TimeZone) -> String {
+fn zone_name(zone: &TimeZone) -> String {
     match zone.iana_name() {
         Some(name) => name.to_owned(),
         None => zone.to_fixed_offset().map_or_else(
@@ -302,11 +268,10 @@ pub fn period_label(zone: &TimeZone, from: Timestamp, to: Timestamp) -> String {
 
 /// SHA-256 in hexadecimal of what is written to it.
 #[derive(Debug, Default)]
-pub struct HashWriter(Sha256);
+pub(super) struct HashWriter(Sha256);
 
 impl HashWriter {
-    #[must_use]
-    pub fn finish(self) -> String {
+    pub(super) fn finish(self) -> String {
         hex(&self.0.finalize())
     }
 }
@@ -320,12 +285,4 @@ impl std::io::Write for HashWriter {
     fn flush(&mut self) -> std::io::Result<()> {
         Ok(())
     }
-}
-
-pub(super) fn hex(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(bytes.len() * 2);
-    for byte in bytes {
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
 }

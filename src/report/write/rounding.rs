@@ -7,12 +7,11 @@
 #![deny(clippy::float_arithmetic)]
 
 use super::super::table::{Cell, Kind, Table};
-use super::super::{Report, ReportError};
 use crate::model::money::{PICO_DIGITS, PicoUsd};
 
 /// Decimal places of money that can be asked for.
-pub const LEAST_DECIMALS: u32 = 2;
-pub const MOST_DECIMALS: u32 = 6;
+const LEAST_DECIMALS: u32 = 2;
+const MOST_DECIMALS: u32 = 6;
 
 /// How the money of one table is rounded, and what its columns add up to.
 #[derive(Clone, Debug)]
@@ -26,7 +25,6 @@ pub struct Rounding {
 /// One column.
 #[derive(Clone, Debug)]
 struct Rounded {
-    kind: Kind,
     /// The exact sum; `None` where a sum means nothing.
     total: Option<Cell>,
     /// Lines with a larger remainder are rounded up, and so are those with this one up to a row.
@@ -34,10 +32,9 @@ struct Rounded {
 }
 
 impl Rounding {
-    /// Reads all rows of a table once (money is read a second time where ties are to be broken).
-    ///
-    /// Errors: [`ReportError::Parameter`] if a sum is too large to be told.
-    pub fn of(table: &Table, decimals: u32) -> Result<Self, ReportError> {
+    /// Reads all rows of a table once. `None` if a sum is beyond the range of money.
+    #[must_use]
+    pub fn of(table: &Table, decimals: u32) -> Option<Self> {
         let decimals = decimals.clamp(LEAST_DECIMALS, MOST_DECIMALS);
         let step = 10_i128.pow(PICO_DIGITS - decimals);
         let rows = table.rows.len();
@@ -47,20 +44,18 @@ impl Rounding {
             table.rows.row(index, &mut cells);
             for (at, (column, cell)) in table.columns.iter().zip(&cells).enumerate() {
                 if column.sums {
-                    let added = sums[at].add(cell, step);
-                    added.ok_or_else(|| too_large(table.name, column.name))?;
+                    sums[at].add(cell, step)?;
                 }
             }
         }
         let columns = table.columns.iter().zip(sums).map(|(column, sum)| Rounded {
-            kind: column.kind,
             total: column.sums.then(|| sum.total(column.kind)),
             up: match (column.kind, column.sums) {
                 (Kind::Money, true) => sum.up(step, decimals),
                 _ => None,
             },
         });
-        Ok(Self {
+        Some(Self {
             step,
             decimals,
             columns: columns.collect(),
@@ -68,8 +63,14 @@ impl Rounding {
         })
     }
 
+    /// Reads a row with its money as shown.
+    pub fn row(&self, table: &Table, index: usize, cells: &mut Vec<Cell>) {
+        table.rows.row(index, cells);
+        self.apply(index, cells);
+    }
+
     /// Replaces money in a row by what is shown.
-    pub fn apply(&self, index: usize, cells: &mut [Cell]) {
+    fn apply(&self, index: usize, cells: &mut [Cell]) {
         for (column, cell) in self.columns.iter().zip(cells) {
             let Cell::Money(exact) = *cell else { continue };
             *cell = Cell::Money(self.shown(column, index, exact));
@@ -105,6 +106,14 @@ impl Rounding {
         })
     }
 
+    /// The sums as they are shown, column by column; empty where a sum means nothing.
+    #[must_use]
+    pub fn totals(&self) -> Vec<Cell> {
+        let columns = 0..self.columns.len();
+        let totals = columns.map(|at| self.shown_total(at).unwrap_or_default());
+        totals.collect()
+    }
+
     #[must_use]
     pub const fn decimals(&self) -> u32 {
         self.decimals
@@ -114,19 +123,6 @@ impl Rounding {
     pub const fn rows(&self) -> usize {
         self.rows
     }
-}
-
-/// The rounding of each table of a report, in their order.
-pub fn of_report(report: &Report) -> Result<Vec<Rounding>, ReportError> {
-    let decimals = report.manifest.request.decimals;
-    let tables = report.tables.iter();
-    tables.map(|table| Rounding::of(table, decimals)).collect()
-}
-
-fn too_large(table: &str, column: &str) -> ReportError {
-    ReportError::Parameter(format!(
-        "the sum of {column} in {table} is too large; ask for a shorter period"
-    ))
 }
 
 /// What one pass gathers about a column.
@@ -256,11 +252,7 @@ mod tests {
     #[test]
     fn a_sum_that_does_not_fit_is_refused() {
         let given = table(Kind::Count, &[Cell::Count(i128::MAX), Cell::Count(1)]);
-        let error = Rounding::of(&given, 2).unwrap_err().to_string();
-        assert_eq!(
-            error,
-            "the sum of amount in lines is too large; ask for a shorter period"
-        );
+        assert!(Rounding::of(&given, 2).is_none());
     }
 
     proptest! {

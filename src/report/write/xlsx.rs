@@ -4,7 +4,7 @@
 //! Numbers are numbers and dates are dates. Rows go to a temporary file as they are made, so a
 //! long report needs little memory. Nothing that comes from outside becomes a formula or a link.
 
-use std::io::{Seek, Write};
+use std::io::{self, Cursor, Write};
 
 use jiff::tz::TimeZone;
 use rust_xlsxwriter::{
@@ -12,10 +12,11 @@ use rust_xlsxwriter::{
 };
 
 use super::super::table::{Cell, Column, Kind, Table};
-use super::super::{Report, ReportError};
+use super::super::{Report, ReportError, Request};
 use super::heading;
-use super::manifest::{Stamp, exact_text};
+use super::manifest::Stamp;
 use super::rounding::Rounding;
+use super::shown::{Shown, cell_text};
 
 /// Rows of a sheet, by the file format.
 const SHEET_ROWS: usize = 1_048_576;
@@ -33,33 +34,39 @@ const TITLE_ROWS: u32 = 3;
 const WIDEST: usize = 42;
 const ROWS_MEASURED: usize = 500;
 
-/// Writes a workbook.
+/// Whether a sheet has room for each table.
 ///
-/// Errors: [`ReportError::Parameter`] if a table has more rows than a sheet takes.
-pub fn write(
-    report: &Report,
-    roundings: &[Rounding],
-    stamp: &Stamp,
-    out: impl Write + Seek + Send,
-) -> Result<(), ReportError> {
+/// Errors: [`ReportError::Parameter`].
+pub(super) fn check(report: &Report) -> Result<(), ReportError> {
+    let most = SHEET_ROWS - TITLE_ROWS as usize - 2;
     for table in &report.tables {
-        let (rows, most) = (table.rows.len(), SHEET_ROWS - TITLE_ROWS as usize - 2);
+        let rows = table.rows.len();
         if rows > most {
             return Err(ReportError::Parameter(format!(
                 "format: {} has {rows} rows and a sheet takes {most}; ask for csv, for a shorter \
-                 period or for fewer columns in group_by",
+                 period or for less in group_by",
                 table.name
             )));
         }
     }
-    let book = Book::new(report, roundings, stamp);
-    book.write(out).map_err(|error| ReportError::Write(Box::new(error)))
+    Ok(())
+}
+
+/// Writes a workbook. It is packed in memory, which takes a tenth of its rows as text.
+pub(super) fn write(report: &Report, shown: &Shown, out: &mut dyn Write) -> io::Result<()> {
+    let book = Book {
+        report,
+        shown,
+        styles: Styles::new(report.manifest.request.decimals),
+    };
+    let mut packed = Cursor::new(Vec::new());
+    book.write(&mut packed).map_err(io::Error::other)?;
+    out.write_all(packed.get_ref())
 }
 
 struct Book<'a> {
     report: &'a Report,
-    roundings: &'a [Rounding],
-    stamp: &'a Stamp,
+    shown: &'a Shown,
     styles: Styles,
 }
 
@@ -72,21 +79,12 @@ enum Use {
     Pivot,
 }
 
-impl<'a> Book<'a> {
-    fn new(report: &'a Report, roundings: &'a [Rounding], stamp: &'a Stamp) -> Self {
-        Self {
-            report,
-            roundings,
-            stamp,
-            styles: Styles::new(report.manifest.request.decimals),
-        }
-    }
-
-    fn write(&self, out: impl Write + Seek + Send) -> Result<(), XlsxError> {
+impl Book<'_> {
+    fn write(&self, out: &mut Cursor<Vec<u8>>) -> Result<(), XlsxError> {
         let mut workbook = Workbook::new();
         let mut properties = DocProperties::new()
             .set_title(&self.report.title)
-            .set_subject(&self.stamp.report_id)
+            .set_subject(&self.shown.stamp.report_id)
             .set_author("tallyd");
         let made = self.report.manifest.made_at.to_zoned(TimeZone::UTC);
         if let Ok(made) = rust_xlsxwriter::ExcelDateTime::from_timestamp(made.timestamp().as_second())
@@ -96,7 +94,7 @@ impl<'a> Book<'a> {
         }
         workbook.set_properties(&properties);
         let mut names = Names::default();
-        for (at, (table, rounding)) in self.report.tables.iter().zip(self.roundings).enumerate() {
+        for (at, (table, rounding)) in self.report.tables.iter().zip(&self.shown.tables).enumerate() {
             let sheet = workbook.add_worksheet_with_constant_memory()?;
             sheet.set_name(names.take(&heading(table.name)))?;
             self.sheet(sheet, table, rounding, Use::Read)?;
@@ -119,7 +117,6 @@ impl<'a> Book<'a> {
         rounding: &Rounding,
         purpose: Use,
     ) -> Result<(), XlsxError> {
-        let zone = &self.report.manifest.request.zone;
         let last_column = column_number(table.columns.len().saturating_sub(1));
         for (at, width) in widths(table, rounding, purpose).into_iter().enumerate() {
             sheet.set_column_width(column_number(at), width)?;
@@ -148,10 +145,9 @@ impl<'a> Book<'a> {
         let mut cells = Vec::with_capacity(table.columns.len());
         for row in 0..rows {
             let index = row as usize;
-            table.rows.row(index, &mut cells);
-            rounding.apply(index, &mut cells);
+            rounding.row(table, index, &mut cells);
             for (at, cell) in cells.iter().enumerate() {
-                self.cell(sheet, (first + row, column_number(at)), cell, zone)?;
+                self.cell(sheet, (first + row, column_number(at)), cell)?;
             }
         }
         if rows > 0 {
@@ -170,14 +166,14 @@ impl<'a> Book<'a> {
 
     /// What a reader has to know, in one line.
     fn description(&self, table: &Table) -> String {
-        let Stamp { from, to, .. } = self.stamp;
+        let Stamp { from, to, .. } = &self.shown.stamp;
         format!(
             "{}: {from} to {to} ({}), {}, basis {}, money in {}",
             heading(table.name),
-            self.stamp.timezone,
-            self.stamp.status,
-            self.stamp.basis,
-            self.stamp.currency,
+            self.shown.stamp.timezone,
+            self.shown.stamp.status,
+            self.shown.stamp.basis,
+            self.shown.stamp.currency,
         )
     }
 
@@ -186,9 +182,9 @@ impl<'a> Book<'a> {
         sheet: &mut Worksheet,
         (row, column): (u32, u16),
         cell: &Cell,
-        zone: &TimeZone,
     ) -> Result<(), XlsxError> {
         let styles = &self.styles;
+        let request = &self.report.manifest.request;
         match cell {
             Cell::Empty => {}
             Cell::Text(text) => {
@@ -198,7 +194,7 @@ impl<'a> Book<'a> {
                 sheet.write_datetime_with_format(row, column, date, &styles.date)?;
             }
             Cell::Time(at) => {
-                let civil = at.to_zoned(zone.clone()).datetime();
+                let civil = at.to_zoned(request.zone.clone()).datetime();
                 sheet.write_datetime_with_format(row, column, &civil, &styles.time)?;
             }
             Cell::Count(_)
@@ -207,7 +203,7 @@ impl<'a> Book<'a> {
             | Cell::Ratio(_)
             | Cell::Decimal(_) => {
                 let style = styles.number(cell);
-                match number(cell) {
+                match number(cell, request) {
                     Ok(number) => {
                         sheet.write_number_with_format(row, column, number, style)?;
                     }
@@ -240,7 +236,7 @@ impl<'a> Book<'a> {
                 sheet.write_string_with_format(end, column, text, &self.styles.total_text)?;
                 continue;
             };
-            match number(&total) {
+            match number(&total, &self.report.manifest.request) {
                 Ok(value) => {
                     let range = rust_xlsxwriter::utility::cell_range(first, column, end - 1, column);
                     let formula = Formula::new(format!("=SUBTOTAL(109,{range})"));
@@ -262,7 +258,7 @@ impl<'a> Book<'a> {
         sheet.set_column_width(2, 90)?;
         sheet.write_string_with_format(0, 0, "Manifest", &self.styles.title)?;
         let mut row = 2;
-        for (name, value) in self.stamp.fields() {
+        for (name, value) in self.shown.stamp.fields() {
             sheet.write_string_with_format(row, 0, clipped(&name), &self.styles.label)?;
             sheet.write_string(row, 1, clipped(&value))?;
             row += 1;
@@ -376,13 +372,13 @@ impl Styles {
 }
 
 /// The number of a cell, or its text if a spreadsheet would lose digits of it.
-fn number(cell: &Cell) -> Result<f64, String> {
-    let text = match cell {
-        // For a million tokens: a pico-USD for one is a micro-USD for a million.
-        Cell::UnitPrice(price) => super::manifest::decimal_text(price.0, 6),
-        other => exact_text(other),
+fn number(cell: &Cell, request: &Request) -> Result<f64, String> {
+    let text = cell_text(cell, request);
+    let significant = match text.contains('.') {
+        true => text.trim_end_matches('0'),
+        false => &text,
     };
-    let digits = text.bytes().filter(u8::is_ascii_digit);
+    let digits = significant.bytes().filter(u8::is_ascii_digit);
     if digits.skip_while(|digit| *digit == b'0').count() > NUMBER_DIGITS {
         return Err(text);
     }

@@ -6,7 +6,6 @@ use jiff::civil::Date;
 
 use crate::model::bill::{Charge, PricedKind};
 use crate::model::money::PicoUsd;
-use crate::report::{Cell, ReportError, Table};
 
 /// A row of FOCUS before it is written. Empty texts are not known.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -378,7 +378,7 @@ fn largest(
             y + 4.0,
             (end - start).max(0.5),
             ROW - 8.0,
-            end.max(place(usd(*mark))) + 8.0,
+            WIDTH - 4.0,
             y + 16.0,
             grouped(value),
         );
