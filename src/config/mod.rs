@@ -9,6 +9,7 @@ mod alarms;
 mod auth;
 mod aws;
 mod bedrock;
+mod bill;
 mod budgets;
 mod cloudwatch;
 mod collect;
@@ -27,6 +28,7 @@ mod notify;
 mod quota;
 mod reader;
 mod report;
+mod savings;
 mod secret;
 mod series;
 mod setting;
@@ -48,6 +50,7 @@ pub use alarms::{Alarms, Evaluate};
 pub use auth::{Auth, Token};
 pub use aws::{Account, Authorities, Aws};
 pub use bedrock::Bedrock;
+pub use bill::Bill;
 pub use budgets::{Allocate, Anomalies, Budget, By, Fixed, Period, Plans, Scope};
 pub use cloudwatch::{Ambiguous, CloudWatch, Prices, Tier};
 pub use collect::Collect;
@@ -65,6 +68,7 @@ pub use notify::{Notify, NotifyKind, TopicArn};
 pub use quota::{Audit, Quota};
 pub use reader::Faults;
 pub use report::{Close, Destination, Every, Report, Schedule};
+pub use savings::Savings;
 pub use secret::Secret;
 pub use series::Series;
 pub use setting::Applies;
@@ -92,6 +96,7 @@ const SECTIONS: &[&Section] = &[
     &collect::SECTION,
     &cost::SECTION,
     &report::SECTION,
+    &savings::SECTION,
     &quota::SECTION,
     &envoy::SECTION,
     &aws::SECTION,
@@ -123,6 +128,7 @@ pub struct Config {
     pub collect: Collect,
     pub cost: Cost,
     pub report: Report,
+    pub savings: Savings,
     pub quota: Quota,
     pub envoy: Envoy,
     pub aws: Aws,
@@ -175,6 +181,7 @@ impl Config {
             collect: collect::read(&mut reader),
             cost: cost::read(&mut reader),
             report: report::read(&mut reader),
+            savings: savings::read(&mut reader),
             quota: quota::read(&mut reader),
             envoy: envoy::read(&mut reader),
             aws: aws::read(&mut reader),
@@ -208,6 +215,15 @@ impl Config {
             reader
                 .fault("metrics.per_user: pseudonym needs identity.pseudonym_key_file".to_owned());
         }
+        for (place, id) in self.cost.bill.accounts.iter().enumerate() {
+            let is_named = self.aws.accounts.iter().any(|account| account.id == *id);
+            if id != "own" && !is_named {
+                reader.fault(format!(
+                    "cost.accounts[{place}]: {id} is not in aws.accounts; name it there, or write \
+                     own for the account of tallyd's credentials"
+                ));
+            }
+        }
     }
 
     /// Whether anything that is configured needs AWS.
@@ -216,6 +232,7 @@ impl Config {
         let is_topic = |target: &Notify| matches!(target.kind, NotifyKind::Sns { .. });
         self.cloudwatch.enabled
             || self.bedrock.enabled
+            || self.cost.bill.collect
             || !self.aws.accounts.is_empty()
             || self.notify.iter().any(is_topic)
     }

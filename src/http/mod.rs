@@ -24,6 +24,7 @@ mod minutes;
 mod mutes;
 mod notify;
 mod openapi;
+mod optimize;
 mod quota;
 mod quota_adjust;
 mod quota_ask;
@@ -160,6 +161,8 @@ fn routes() -> Vec<(&'static str, MethodRouter<Arc<Api>>)> {
         ("/api/v1/quota/simulate", post(quota_replay::simulate)),
         ("/api/v1/minutes", get(minutes::get)),
         ("/api/v1/reports/{name}", get(reports::get)),
+        ("/api/v1/optimize/model", post(optimize::model)),
+        ("/api/v1/optimize/batch", post(optimize::batch)),
         ("/api/v1/sources", get(sources::list)),
         ("/api/v1/alarms", get(alarms::list)),
         ("/api/v1/alarms/backtest", post(alarms::backtest)),

@@ -9,6 +9,7 @@ use super::quota::QuotaProblemBody;
 use super::usage_record::WireRecord;
 use super::{
     alarms, backup, cloud_event, cloudwatch, health, litellm, metrics, minutes, mutes, notify,
+    optimize,
     quota_adjust, quota_ask, quota_balances, quota_list, quota_policies, quota_replay,
     quota_settle, reports, sources, usage_events, usage_query,
 };
@@ -51,6 +52,8 @@ use super::{
         quota_replay::simulate,
         minutes::get,
         reports::get,
+        optimize::model,
+        optimize::batch,
         sources::list,
         alarms::list,
         alarms::backtest,

@@ -26,6 +26,7 @@ pub mod price;
 pub mod pseudonym;
 pub mod query;
 pub mod quota;
+pub mod saving;
 pub mod rates;
 pub mod tokens;
 pub mod usage;

@@ -8,6 +8,7 @@ pub mod chargeback;
 pub mod forecast;
 mod name;
 pub mod period;
+pub mod savings;
 pub mod table;
 pub mod write;
 
@@ -47,6 +48,7 @@ impl Reports {
     ) -> Result<Report, ReportError> {
         match name {
             Name::Chargeback => chargeback::report(self, request, now).await,
+            Name::Savings => savings::report(self, request, now).await,
         }
     }
 

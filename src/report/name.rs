@@ -4,16 +4,18 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Name {
     Chargeback,
+    Savings,
 }
 
 impl Name {
-    pub const ALL: [Self; 1] = [Self::Chargeback];
+    pub const ALL: [Self; 2] = [Self::Chargeback, Self::Savings];
 
     /// The name in addresses and files. It never changes.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Chargeback => "chargeback",
+            Self::Savings => "savings",
         }
     }
 
