@@ -230,11 +230,13 @@ impl Config {
     #[must_use]
     pub fn uses_aws(&self) -> bool {
         let is_topic = |target: &Notify| matches!(target.kind, NotifyKind::Sns { .. });
+        let is_bucket = |one: &Schedule| matches!(one.to, Destination::S3 { .. });
         self.cloudwatch.enabled
             || self.bedrock.enabled
             || self.cost.bill.collect
             || !self.aws.accounts.is_empty()
             || self.notify.iter().any(is_topic)
+            || self.report.schedule.iter().any(is_bucket)
     }
 
     /// What differs in `new`, by key.

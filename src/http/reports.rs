@@ -64,7 +64,8 @@ const CHUNKS_AHEAD: usize = 4;
         ("currency" = Option<String>, Query, example = "USD",
             description = "ISO 4217 code in which money is shown; default: USD."),
         ("format" = Option<String>, Query, example = "csv",
-            description = "table, csv, json (default), xlsx or html."),
+            description = "table, csv, json (default), xlsx, html, or \
+                focus (of chargeback and cost_detail)."),
         ("manifest" = Option<String>, Query, example = "leading",
             description = "In CSV: leading lines that begin with `#` (default), or separate; \
                 only: the manifest alone, as JSON."),
@@ -112,10 +113,12 @@ pub(super) async fn get(
     )?;
     let places = ManifestPlace::ALL.map(ManifestPlace::name);
     let manifest = choice(&parameters, "manifest", ManifestPlace::parse, &places)?;
+    let form = form.unwrap_or(Form::Json);
+    let (name, request) = form.instead(name, &request)?.unwrap_or((name, request));
     let report = api.reports.run(name, &request, now).await?;
     answer(
         report,
-        form.unwrap_or(Form::Json),
+        form,
         manifest.unwrap_or_default(),
     )
     .await
@@ -216,11 +219,14 @@ async fn answer(report: Report, form: Form, manifest: ManifestPlace) -> Result<R
             "a total is beyond the range of money",
         ));
     };
-    let (form, name) = match manifest {
-        ManifestPlace::Only => (Form::Json, format!("{}.manifest", report.name)),
-        _ => (form, report.name.to_owned()),
+    let request = &report.manifest.request;
+    let period = write::period_label(&request.zone, request.from, request.to);
+    let name = format!("{}-{period}.{}", report.name, form.extension());
+    let (name, kind) = match manifest {
+        ManifestPlace::Only => (format!("{name}.manifest.json"), Form::Json.content_type()),
+        ManifestPlace::Leading | ManifestPlace::Separate => (name, form.content_type()),
     };
-    let file = format!("attachment; filename=\"{name}.{}\"", form.extension());
+    let file = format!("attachment; filename=\"{name}\"");
     let (chunks, waiting) = mpsc::channel(CHUNKS_AHEAD);
     tokio::task::spawn_blocking(move || {
         let mut out = Chunks {
@@ -241,7 +247,7 @@ async fn answer(report: Report, form: Form, manifest: ManifestPlace) -> Result<R
     });
     let mut response = Body::from_stream(body).into_response();
     let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(form.content_type()));
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     if let Ok(file) = HeaderValue::from_str(&file) {
         headers.insert(CONTENT_DISPOSITION, file);
     }

@@ -5,10 +5,12 @@
 
 pub mod baseline;
 pub mod chargeback;
+pub mod deliver;
 pub mod forecast;
 mod name;
 pub mod period;
 pub mod savings;
+pub mod schedule;
 pub mod table;
 pub mod write;
 

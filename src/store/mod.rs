@@ -13,6 +13,7 @@ mod booked;
 mod control;
 mod cost;
 mod cover;
+mod delivery;
 mod dict;
 mod fact;
 mod journal;
@@ -52,6 +53,7 @@ pub use alarm::{AlarmChange, AlarmStatus, MAX_HISTORY_ANSWER};
 pub use backup::restore;
 pub use bill::Replaced;
 pub use booked::{Booked, reservation_key};
+pub use delivery::Delivery;
 pub use journal::Journal;
 pub use minute::{
     Dimensions, LeftOut, MinuteEffects, MinuteQuery, Oldest, Outbox, OutboxState, Seal, Values,

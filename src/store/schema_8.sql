@@ -44,3 +44,13 @@ CREATE TABLE bill_forecast (
     level INTEGER NOT NULL,                 -- percent of the interval
     made_at INTEGER NOT NULL                -- milliseconds since 1970
 ) STRICT, WITHOUT ROWID;
+
+-- Reports that were written by schedule, once for each period. All times are milliseconds since
+-- 1970.
+CREATE TABLE report_delivery (
+    schedule TEXT NOT NULL,
+    period_start INTEGER NOT NULL, period_end INTEGER NOT NULL,
+    written_at INTEGER NOT NULL,
+    report_id TEXT NOT NULL,
+    PRIMARY KEY (schedule, period_start)
+) STRICT, WITHOUT ROWID;

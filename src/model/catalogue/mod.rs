@@ -8,6 +8,7 @@ mod bedrock;
 mod bill;
 mod own;
 mod quota;
+mod report;
 mod usage;
 
 use std::fmt::Write as _;
@@ -16,6 +17,7 @@ pub use bedrock::*;
 pub use bill::*;
 pub use own::*;
 pub use quota::*;
+pub use report::*;
 pub use usage::*;
 
 /// What a metric's values mean.
@@ -215,6 +217,9 @@ pub const CATALOGUE: &[&Desc] = &[
     PROCESS_RESIDENT_MEMORY,
     PROCESS_START_TIME,
     PROCESS_THREADS,
+    REPORT_SCHEDULE_DUE,
+    REPORT_SCHEDULE_RUNS,
+    REPORT_SCHEDULE_LAST_SUCCESS,
 ];
 
 /// Finds a metric by its full name.

@@ -1,7 +1,7 @@
 //! Reports as files. Every form shows the same rounded figures.
 
 mod csv;
-pub mod focus;
+mod focus;
 mod html;
 mod json;
 mod manifest;
@@ -20,7 +20,7 @@ pub use manifest::{Contents, ControlTotal, Stamp, Watermark, period_label};
 pub use rounding::Rounding;
 pub use shown::{Shown, cell_text, show};
 
-use super::{Report, ReportError};
+use super::{Name, Report, ReportError, Request};
 
 /// How a report is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -34,15 +34,18 @@ pub enum Form {
     Xlsx,
     /// A page.
     Html,
+    /// FOCUS 1.2, as CSV.
+    Focus,
 }
 
 impl Form {
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Table,
         Self::Csv,
         Self::Json,
         Self::Xlsx,
         Self::Html,
+        Self::Focus,
     ];
 
     #[must_use]
@@ -53,6 +56,7 @@ impl Form {
             Self::Json => "json",
             Self::Xlsx => "xlsx",
             Self::Html => "html",
+            Self::Focus => "focus",
         }
     }
 
@@ -65,7 +69,7 @@ impl Form {
     pub const fn content_type(self) -> &'static str {
         match self {
             Self::Table => "text/plain; charset=utf-8",
-            Self::Csv => "text/csv; charset=utf-8; header=present",
+            Self::Csv | Self::Focus => "text/csv; charset=utf-8; header=present",
             Self::Json => "application/json",
             Self::Xlsx => "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
             Self::Html => "text/html; charset=utf-8",
@@ -81,6 +85,33 @@ impl Form {
             Self::Json => "json",
             Self::Xlsx => "xlsx",
             Self::Html => "html",
+            Self::Focus => "focus.csv",
+        }
+    }
+
+    /// True if the file itself has no place for the manifest.
+    #[must_use]
+    pub const fn has_manifest_beside(self) -> bool {
+        matches!(self, Self::Focus)
+    }
+
+    /// What has to be asked in place of a report, to write it in this form; `None` if the report
+    /// itself will do.
+    ///
+    /// Errors: [`ReportError::Parameter`] if the report has no such form.
+    pub fn instead(
+        self,
+        name: Name,
+        request: &Request,
+    ) -> Result<Option<(Name, Request)>, ReportError> {
+        match (self, name) {
+            (Self::Focus, Name::Chargeback | Name::CostDetail) => {
+                Ok(Some((Name::CostDetail, focus::request(request))))
+            }
+            (Self::Focus, _) => Err(ReportError::Parameter(
+                "format: focus is a form of chargeback and cost_detail only".to_owned(),
+            )),
+            _ => Ok(None),
         }
     }
 
@@ -90,7 +121,7 @@ impl Form {
     pub fn check(self, report: &Report) -> Result<(), ReportError> {
         match self {
             Self::Xlsx => xlsx::check(report),
-            Self::Table | Self::Csv | Self::Json | Self::Html => Ok(()),
+            Self::Table | Self::Csv | Self::Json | Self::Html | Self::Focus => Ok(()),
         }
     }
 }
@@ -136,12 +167,14 @@ pub fn write(
     out: &mut dyn Write,
 ) -> io::Result<()> {
     match (manifest, form) {
+        (ManifestPlace::Only, Form::Focus) => focus::manifest(report, shown, out),
         (ManifestPlace::Only, _) => json::manifest(shown, out),
         (_, Form::Table) => text::write(report, shown, out),
         (place, Form::Csv) => csv::write(report, shown, place, out),
         (_, Form::Json) => json::write(report, shown, out),
         (_, Form::Xlsx) => xlsx::write(report, shown, out),
         (_, Form::Html) => html::write(report, shown, out),
+        (_, Form::Focus) => focus::write(report, shown, out),
     }
 }
 

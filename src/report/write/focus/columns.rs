@@ -3,13 +3,17 @@
 use jiff::civil::Date;
 use serde_json::json;
 
-use super::Context;
 use super::line::Line;
 use crate::model::bill::{Charge, PricedKind};
 use crate::model::money::PicoUsd;
 
 /// The value of a column on a row; `None` is an explicit null.
-type Value = fn(&Line, &Context) -> Option<String>;
+///
+/// The text is the version of the price table.
+type Value = fn(&Line, &str) -> Option<String>;
+
+/// The ledger's currency.
+const USD: &str = "USD";
 
 /// All columns in the order in which they are written: mandatory ones, those that what tallyd
 /// knows makes applicable, those that never apply here, and tallyd's own.
@@ -21,7 +25,7 @@ pub(super) const COLUMNS: &[(&str, Value)] = &[
     ("BillingAccountId", |line, _| Some(account(line))),
     ("BillingAccountName", |line, _| Some(account(line))),
     ("BillingAccountType", |_, _| text("Billing Account")),
-    ("BillingCurrency", |_, context| Some(context.currency.clone())),
+    ("BillingCurrency", |_, _| text(USD)),
     ("BillingPeriodStart", |line, _| midnight(line.day.first_of_month())),
     ("BillingPeriodEnd", |line, _| {
         midnight(line.day.last_of_month().tomorrow().ok()?)
@@ -76,6 +80,7 @@ pub(super) const COLUMNS: &[(&str, Value)] = &[
             ("x_TokenType", line.kind.map_or("", PricedKind::name)),
             ("x_Scope", &*line.scope),
             ("x_Tier", &*line.tier),
+            ("x_Context", &*line.context),
         ];
         Some(object(details))
     }),
@@ -83,8 +88,8 @@ pub(super) const COLUMNS: &[(&str, Value)] = &[
         // Without price, date, currency and contract, so that it stays.
         let or = |part: &str, other: &str| if part.is_empty() { other } else { part }.to_owned();
         let (scope, tier) = (or(&line.scope, "any"), or(&line.tier, "standard"));
-        let region = or(&line.region, "any");
-        Some(format!("{}/{scope}/{region}/{tier}", sku(line)?))
+        let (region, context) = (or(&line.region, "any"), or(&line.context, "any"));
+        Some(format!("{}/{scope}/{region}/{tier}/{context}", sku(line)?))
     }),
     ("SubAccountId", |line, _| sub_account(line)),
     ("SubAccountName", |line, _| sub_account(line)),
@@ -105,7 +110,7 @@ pub(super) const COLUMNS: &[(&str, Value)] = &[
         ];
         Some(object(tags))
     }),
-    ("PricingCurrency", |_, context| Some(context.currency.clone())),
+    ("PricingCurrency", |_, _| text(USD)),
     ("PricingCurrencyContractedUnitPrice", |line, _| {
         unit_price(line.contracted()?, line)
     }),
@@ -127,10 +132,7 @@ pub(super) const COLUMNS: &[(&str, Value)] = &[
     ("x_CostBasis", |line, _| {
         text(if line.actual.is_some() { "Billed" } else { "Estimate" })
     }),
-    ("x_PriceTableVersion", |_, context| {
-        Some(context.price_table_version.clone())
-    }),
-    ("x_Status", |line, _| given(&line.status)),
+    ("x_PriceTableVersion", |_, price_table| text(price_table)),
 ];
 
 fn text(text: &str) -> Option<String> {
@@ -189,7 +191,7 @@ fn quotient(cost: PicoUsd, quantity: i128) -> String {
 
 /// Tokens, where the row is of some.
 fn consumed(line: &Line) -> Option<i128> {
-    line.tokens.filter(|_| line.is_usage())
+    line.tokens.filter(|tokens| *tokens > 0 && line.is_usage())
 }
 
 /// An object of those members that have a value, in the order of their names.
@@ -222,7 +224,10 @@ fn description(line: &Line) -> String {
         Charge::Fee => parts.push("Fee"),
         Charge::Unclassified => parts.push("Not recognised line of the bill"),
     }
-    parts.extend([&*line.scope, &*line.tier, &*line.note]);
+    parts.extend([&*line.scope, &*line.tier]);
+    if line.is_unallocated {
+        parts.push("billed, user not known");
+    }
     parts.retain(|part| !part.is_empty());
     parts.join(", ")
 }
@@ -327,7 +332,7 @@ mod tests {
         let own = names.iter().position(|name| name.starts_with("x_")).unwrap();
         assert!(names[own..].iter().all(|name| name.starts_with("x_")));
         let distinct: std::collections::BTreeSet<_> = names.iter().collect();
-        assert_eq!((names.len(), distinct.len(), own), (61, 61, 57));
+        assert_eq!((names.len(), distinct.len(), own), (60, 60, 57));
     }
 
     proptest! {
