@@ -128,6 +128,7 @@ impl App {
         };
         parts.readiness.set("ledger", true, "open");
         jobs::note_reload(&parts.registry, true, parts.clock.now());
+        jobs::restore_bugs(&parts, &config).await?;
         let version = env!("CARGO_PKG_VERSION");
         parts.registry.set(catalogue::BUILD_INFO, &[version], 1.0);
         // Last: a daemon that cannot open its ledger must not have taken a port.

@@ -14,7 +14,7 @@ use crate::model::directory::Directory;
 use crate::model::identify::IdentityRules;
 use crate::model::names::ModelNames;
 use crate::model::policy::Policy;
-use crate::store::{ControlRule, Terms};
+use crate::store::{BusinessTerms, ControlRule, Terms};
 use crate::telemetry::LevelSwitch;
 
 /// The values that a re-read configuration replaces. Readers load one per request.
@@ -96,6 +96,10 @@ fn terms(config: &Config) -> anyhow::Result<Terms> {
         dimensions: dimensions
             .map(|set| set.iter().copied().collect())
             .collect(),
+        business: BusinessTerms {
+            tells_bugs: config.business.tells_bugs(),
+            assumptions: Some(Arc::new(config.business.assumptions.clone())),
+        },
     })
 }
 

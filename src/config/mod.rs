@@ -11,6 +11,7 @@ mod aws;
 mod bedrock;
 mod bill;
 mod budgets;
+mod business;
 mod cloudwatch;
 mod collect;
 mod cost;
@@ -52,6 +53,7 @@ pub use aws::{Account, Authorities, Aws};
 pub use bedrock::Bedrock;
 pub use bill::Bill;
 pub use budgets::{Allocate, Anomalies, Budget, By, Fixed, Period, Plans, Scope};
+pub use business::Business;
 pub use cloudwatch::{Ambiguous, CloudWatch, Prices, Tier};
 pub use collect::Collect;
 pub use cost::Cost;
@@ -97,6 +99,7 @@ const SECTIONS: &[&Section] = &[
     &cost::SECTION,
     &report::SECTION,
     &savings::SECTION,
+    &business::SECTION,
     &quota::SECTION,
     &envoy::SECTION,
     &aws::SECTION,
@@ -129,6 +132,7 @@ pub struct Config {
     pub cost: Cost,
     pub report: Report,
     pub savings: Savings,
+    pub business: Business,
     pub quota: Quota,
     pub envoy: Envoy,
     pub aws: Aws,
@@ -182,6 +186,7 @@ impl Config {
             cost: cost::read(&mut reader),
             report: report::read(&mut reader),
             savings: savings::read(&mut reader),
+            business: business::read(&mut reader),
             quota: quota::read(&mut reader),
             envoy: envoy::read(&mut reader),
             aws: aws::read(&mut reader),

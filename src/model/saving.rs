@@ -282,6 +282,8 @@ pub fn batch_limits(provider: &str) -> Option<BatchLimits> {
 mod tests {
     use super::super::price::{EMBEDDED, PriceTable};
     use super::super::usage::Band;
+    use jiff::Timestamp;
+
     use super::*;
 
     fn rules() -> ModelRules {
@@ -432,10 +434,22 @@ mod tests {
         let table = PriceTable::parse(EMBEDDED).unwrap();
         let regional = sku("bedrock", "us", Some("us-east-1"));
         let global = at_global_endpoint(&regional).unwrap();
-        let input = |sku: &Sku| table.unit(sku).unwrap().input.unwrap();
+        let input = |sku: &Sku| {
+            table
+                .unit(sku, Timestamp::UNIX_EPOCH)
+                .unwrap()
+                .input
+                .unwrap()
+        };
         assert_eq!((input(&regional), input(&global)), (3_300_000, 3_000_000));
         let vertex = sku("vertex", "base", Some("europe-west1"));
-        let input = |sku: &Sku| table.unit(sku).unwrap().input.unwrap();
+        let input = |sku: &Sku| {
+            table
+                .unit(sku, Timestamp::UNIX_EPOCH)
+                .unwrap()
+                .input
+                .unwrap()
+        };
         assert_eq!(
             (input(&vertex), input(&at_global_endpoint(&vertex).unwrap())),
             (3_300_000, 3_000_000)

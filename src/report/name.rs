@@ -4,17 +4,19 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Name {
     Chargeback,
+    CostDetail,
     Savings,
 }
 
 impl Name {
-    pub const ALL: [Self; 2] = [Self::Chargeback, Self::Savings];
+    pub const ALL: [Self; 3] = [Self::Chargeback, Self::CostDetail, Self::Savings];
 
     /// The name in addresses and files. It never changes.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Chargeback => "chargeback",
+            Self::CostDetail => "cost_detail",
             Self::Savings => "savings",
         }
     }

@@ -186,15 +186,18 @@ impl Sheet {
         for (place, number) in (0_u32..).zip(&order) {
             rank[*number as usize] = place;
         }
-        let names = order.iter().map(|number| Arc::clone(&list[*number as usize]));
+        let names = order
+            .iter()
+            .map(|number| Arc::clone(&list[*number as usize]));
         let mut lines: Vec<(Box<[u32]>, Sums)> = rows.into_iter().collect();
         for (key, _) in &mut lines {
             for number in key {
                 *number = rank[*number as usize];
             }
         }
-        // What is billed besides usage stands behind all usage of its period.
-        lines.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+        // What is billed besides usage stands behind all usage.
+        let key = |key: &'_ [u32]| key[dimensions];
+        lines.sort_unstable_by(|(a, _), (b, _)| key(a).cmp(&key(b)).then_with(|| a.cmp(b)));
         Ordered {
             names: names.collect(),
             lines,

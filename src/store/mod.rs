@@ -10,6 +10,7 @@ mod alarm;
 mod backup;
 mod bill;
 mod booked;
+mod business;
 mod control;
 mod cost;
 mod cover;
@@ -54,6 +55,7 @@ pub use backup::restore;
 pub use bill::Replaced;
 pub use booked::{Booked, reservation_key};
 pub use delivery::Delivery;
+pub use business::{ActivitySum, BugsPublished, BusinessEffect, Delivery, Taken};
 pub use journal::Journal;
 pub use minute::{
     Dimensions, LeftOut, MinuteEffects, MinuteQuery, Oldest, Outbox, OutboxState, Seal, Values,
@@ -66,7 +68,7 @@ pub use published::{
     SEPARATOR, UNPRICED, UsageLabels,
 };
 pub use request::Counted;
-pub use terms::{ControlRule, Terms};
+pub use terms::{BusinessTerms, ControlRule, Terms};
 pub use warning::Warned;
 pub use write::Effects;
 

@@ -6,6 +6,7 @@
 
 mod bedrock;
 mod bill;
+mod business;
 mod own;
 mod quota;
 mod report;
@@ -15,6 +16,7 @@ use std::fmt::Write as _;
 
 pub use bedrock::*;
 pub use bill::*;
+pub use business::*;
 pub use own::*;
 pub use quota::*;
 pub use report::*;
@@ -124,6 +126,11 @@ pub const CATALOGUE: &[&Desc] = &[
     EVENTS,
     TOOL_RESULTS,
     UNKNOWN_METRICS,
+    BUGS_FIXED,
+    TIME_SAVED,
+    COST_SAVINGS,
+    WEBHOOK_DELIVERIES,
+    BUSINESS_EVENTS,
     CPU_UTILIZATION,
     MEMORY_UTILIZATION,
     DISK_UTILIZATION,

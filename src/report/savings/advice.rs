@@ -113,7 +113,7 @@ fn why_none(candidates: &[Offer]) -> &'static str {
     reason.name()
 }
 
-fn offer(wanted: &Wanted<'_>, model: &str, terms: &Terms, _at: Timestamp) -> Offer {
+fn offer(wanted: &Wanted<'_>, model: &str, terms: &Terms, at: Timestamp) -> Offer {
     let tokens = wanted.tokens.map(|tokens| {
         let is_same = *wanted.like.model == *model;
         if is_same {
@@ -130,10 +130,13 @@ fn offer(wanted: &Wanted<'_>, model: &str, terms: &Terms, _at: Timestamp) -> Off
     Offer {
         model: model.into(),
         is_allowed: wanted.allowed.is_none_or(allows),
-        prices: terms.prices.unit(&sku).filter(|unit| unit.input.is_some()),
+        prices: terms
+            .prices
+            .unit(&sku, at)
+            .filter(|unit| unit.input.is_some()),
         cost: tokens.and_then(|tokens| {
-            let cost = terms.prices.cost(&tokens, &sku, terms.unknown_write);
-            cost.cost
+            let write = terms.write_lifetime(&sku.provider);
+            terms.prices.cost(&tokens, &sku, at, write).cost
         }),
     }
 }
@@ -246,11 +249,12 @@ fn filled(
 }
 
 /// What a request costs by itself and in a batch.
-fn costs(request: &Waiting, terms: &Terms, _at: Timestamp) -> (Option<PicoUsd>, Option<PicoUsd>) {
+fn costs(request: &Waiting, terms: &Terms, at: Timestamp) -> (Option<PicoUsd>, Option<PicoUsd>) {
     let Some(tokens) = &request.tokens else {
         return (None, None);
     };
-    let cost = |sku: &Sku| terms.prices.cost(tokens, sku, terms.unknown_write).cost;
+    let write = terms.write_lifetime(&request.sku.provider);
+    let cost = |sku: &Sku| terms.prices.cost(tokens, sku, at, write).cost;
     let batch = in_batch(&request.sku);
     (cost(&request.sku), batch.and_then(|sku| cost(&sku)))
 }

@@ -279,7 +279,7 @@ impl Tally {
     /// Looks at one request.
     pub(super) fn visit(&mut self, request: &Counted) {
         let variants = self.variants(request);
-        let Some(cost) = self.cost(&request.tokens, &request.sku) else {
+        let Some(cost) = self.cost(&request.tokens, &request.sku, request.at) else {
             self.found.unpriced_requests += 1;
             let sum = Sum::one(&request.tokens, PicoUsd::ZERO, PicoUsd::ZERO);
             for opportunity in Opportunity::ALL {
@@ -327,9 +327,10 @@ impl Tally {
         self.found
     }
 
-    fn cost(&self, tokens: &Tokens, sku: &Sku) -> Option<PicoUsd> {
+    fn cost(&self, tokens: &Tokens, sku: &Sku, at: Timestamp) -> Option<PicoUsd> {
         let terms = &self.terms;
-        terms.prices.cost(tokens, sku, terms.unknown_write).cost
+        let write = terms.write_lifetime(&sku.provider);
+        terms.prices.cost(tokens, sku, at, write).cost
     }
 
     /// Adds a request to a potential if it would have cost less. Returns what it would have saved.
@@ -416,7 +417,8 @@ impl Tally {
             if !person.allowed.as_ref().is_none_or(allows) {
                 continue;
             }
-            let Some(cost) = self.cost(&tokens_on(&sku.model, &request.tokens), sku) else {
+            let Some(cost) = self.cost(&tokens_on(&sku.model, &request.tokens), sku, request.at)
+            else {
                 reason = Reason::NoPrice;
                 continue;
             };
@@ -438,7 +440,7 @@ impl Tally {
             return PicoUsd::ZERO;
         };
         let place = (group, variants.line);
-        match self.cost(&request.tokens, global) {
+        match self.cost(&request.tokens, global, request.at) {
             Some(other) if other < cost => self.note(
                 request,
                 Opportunity::Endpoint,
@@ -472,7 +474,7 @@ impl Tally {
             self.not_saved(request, Opportunity::Batch, Reason::NotOk, cost);
             return None;
         }
-        let price = self.cost(&request.tokens, batch);
+        let price = self.cost(&request.tokens, batch, request.at);
         let sum = Sum::one(&request.tokens, cost, price.unwrap_or_default());
         Some(Candidate {
             group,
@@ -490,7 +492,7 @@ impl Tally {
             tier: Tier::Standard,
             ..(*request.sku).clone()
         };
-        let Some(alone) = self.cost(&request.tokens, &plain) else {
+        let Some(alone) = self.cost(&request.tokens, &plain, request.at) else {
             self.not_saved(request, Opportunity::Batch, Reason::NoPrice, cost);
             return;
         };
@@ -511,8 +513,13 @@ impl Tally {
             names.into_iter().flatten().map(|name| &**name),
             &self.settings,
         );
-        let prices = self.terms.prices.unit(&request.sku).unwrap_or_default();
-        let cached = caching(&request.tokens, &prices, self.terms.unknown_write);
+        let prices = self
+            .terms
+            .prices
+            .unit(&request.sku, request.at)
+            .unwrap_or_default();
+        let write = self.terms.write_lifetime(&request.sku.provider);
+        let cached = caching(&request.tokens, &prices, write);
         let mut written = None;
         match cached {
             Some(cached) => {

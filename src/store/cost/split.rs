@@ -5,8 +5,8 @@ use super::super::rollup::Sums;
 use super::super::span::start_of;
 use super::super::terms::Terms;
 use super::KINDS;
+use crate::model::bill::PricedKind;
 use crate::model::money::share_out;
-use crate::model::price::{UnitPrices, WriteLifetime};
 use crate::model::usage::Sku;
 
 /// Quarter hours of a UTC day: prices hold for whole ones.
@@ -46,27 +46,13 @@ impl Prices {
 }
 
 fn units(sku: &Sku, quarter: i64, terms: &Terms) -> Units {
-    let _at = start_of(quarter);
-    let own = by_kind(
-        terms.prices.unit(sku).unwrap_or_default(),
-        terms.unknown_write,
-    );
-    [own, own]
-}
-
-/// The prices in the order of the kinds.
-fn by_kind(prices: UnitPrices, unknown_write: WriteLifetime) -> [Option<u64>; KINDS] {
-    [
-        prices.input,
-        prices.output,
-        prices.cache_read,
-        prices.cache_write_5m,
-        prices.cache_write_1h,
-        match unknown_write {
-            WriteLifetime::FiveMinutes => prices.cache_write_5m,
-            WriteLifetime::OneHour => prices.cache_write_1h,
-        },
-    ]
+    let at = start_of(quarter);
+    let write = terms.write_lifetime(&sku.provider);
+    let units = [terms.prices.unit(sku, at), terms.prices.list_unit(sku, at)];
+    units.map(|prices| {
+        let prices = prices.unwrap_or_default();
+        PricedKind::ALL.map(|kind| prices.of(kind, write))
+    })
 }
 
 /// What the prices do not explain any more, because they have changed, is split in proportion: the
