@@ -9,6 +9,7 @@ mod alarms;
 mod auth;
 mod aws;
 mod bedrock;
+mod bedrock_logs;
 mod cloudwatch;
 mod collect;
 mod cost;
@@ -46,6 +47,7 @@ pub use alarms::{Alarms, Evaluate};
 pub use auth::{Auth, Token};
 pub use aws::{Account, Authorities, Aws};
 pub use bedrock::Bedrock;
+pub use bedrock_logs::{BedrockLogs, LogKind, LogSource};
 pub use cloudwatch::{Ambiguous, CloudWatch, Prices, Tier};
 pub use collect::Collect;
 pub use cost::Cost;
@@ -92,6 +94,7 @@ const SECTIONS: &[&Section] = &[
     &aws::SECTION,
     &cloudwatch::SECTION,
     &bedrock::SECTION,
+    &bedrock_logs::SECTION,
     &forward::SECTION,
     &maintenance::SECTION,
     &alarms::SECTION,
@@ -122,6 +125,7 @@ pub struct Config {
     pub aws: Aws,
     pub cloudwatch: CloudWatch,
     pub bedrock: Bedrock,
+    pub bedrock_logs: BedrockLogs,
     pub forward: Option<Forward>,
     /// Whom alarms are told, by name.
     pub notify: Vec<Notify>,
@@ -173,6 +177,7 @@ impl Config {
             aws: aws::read(&mut reader),
             cloudwatch: cloudwatch::read(&mut reader),
             bedrock: bedrock::read(&mut reader),
+            bedrock_logs: bedrock_logs::read(&mut reader),
             forward: forward::read(&mut reader),
             notify: notify::read(&mut reader),
             maintenance: maintenance::read(&mut reader),
@@ -201,6 +206,16 @@ impl Config {
             reader
                 .fault("metrics.per_user: pseudonym needs identity.pseudonym_key_file".to_owned());
         }
+        for source in &self.bedrock_logs.sources {
+            let known = |id: &String| self.aws.accounts.iter().any(|account| account.id == *id);
+            if let Some(id) = source.account.as_ref().filter(|id| !known(id)) {
+                let name = &source.name;
+                reader.fault(format!(
+                    "bedrock_logs.sources: {name} is in account {id}, which [[aws.accounts]] does \
+                     not name"
+                ));
+            }
+        }
     }
 
     /// Whether anything that is configured needs AWS.
@@ -209,8 +224,14 @@ impl Config {
         let is_topic = |target: &Notify| matches!(target.kind, NotifyKind::Sns { .. });
         self.cloudwatch.enabled
             || self.bedrock.enabled
+            || self.reads_logs_in_aws()
             || !self.aws.accounts.is_empty()
             || self.notify.iter().any(is_topic)
+    }
+
+    fn reads_logs_in_aws(&self) -> bool {
+        let logs = &self.bedrock_logs;
+        logs.enabled && logs.sources.iter().any(LogSource::is_in_aws)
     }
 
     /// What differs in `new`, by key.
