@@ -25,7 +25,7 @@ use crate::store::{Ledger, Outbox, QueryError, Seal, last_due, minute_at};
 pub use evidence::Evidence;
 use evidence::Silence;
 use ran::Ran;
-use sample::Losses;
+use sample::Told;
 
 /// Seconds in a minute.
 const MINUTE: i64 = 60;
@@ -62,7 +62,8 @@ struct State {
     ran: Ran,
     /// What gauges showed, by minute and metric.
     samples: BTreeMap<i64, BTreeMap<&'static str, Datapoint>>,
-    losses: Losses,
+    /// Of counters, how much minutes have told.
+    told: Told,
     silence: Silence,
     /// Minutes before this one are sealed, or hold nothing.
     looked_to: i64,
@@ -81,7 +82,7 @@ impl Series {
         let state = State {
             ran: Ran::since(now),
             samples: BTreeMap::new(),
-            losses: Losses::default(),
+            told: Told::default(),
             silence: Silence::new(now),
             // What was left by the process before is found whenever it was.
             looked_to: i64::MIN,
@@ -128,15 +129,15 @@ impl Series {
     /// Seals a minute. False if it was sealed before, which a clock that went back may bring.
     async fn seal(&self, minute: i64, now: Timestamp) -> Result<bool, QueryError> {
         let settings = self.inner.settings;
-        let lost = Losses::total(&self.inner.registry);
+        let totals = sample::totals(&self.inner.registry);
         let retain = i64::try_from(settings.retain.as_secs()).unwrap_or(i64::MAX / 2);
         let seal = {
             let state = self.state();
             let samples = state.samples.get(&minute).cloned().unwrap_or_default();
             let mut gauges: Vec<_> = samples.into_iter().collect();
-            gauges.extend(lost.map(|total| {
-                let lost = Datapoint::of(state.losses.untold(total));
-                ("cloudwatch_datapoints_lost", lost)
+            gauges.extend(totals.iter().map(|(metric, total)| {
+                let untold = state.told.untold(metric, *total);
+                (*metric, Datapoint::of(untold))
             }));
             Seal {
                 minute,
@@ -152,9 +153,7 @@ impl Series {
         };
         let mut state = self.state();
         state.ready = ready;
-        if let Some(total) = lost {
-            state.losses.tell(total);
-        }
+        state.told.tell(totals);
         Ok(true)
     }
 

@@ -145,6 +145,15 @@ const SOURCES: &[Row] = &[
         Source::Since("tallyd_backup_last_success_timestamp_seconds"),
         &[],
     ),
+    percent(
+        "quota_pool_utilization",
+        "tallyd_quota_pool_utilization_ratio",
+    ),
+    counter(
+        "quota_undecided_requests",
+        series("tallyd_quota_decisions_total", "decision=\"unavailable\""),
+        &[],
+    ),
 ];
 
 const EXTRAPOLATED: &str = "Increases are estimated from the scrapes within the period.";

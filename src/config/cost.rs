@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::budgets::{self, Plans};
 use super::reader::Reader;
 use super::setting::{Section, Setting};
 use super::value::{choice, readable_file};
@@ -14,6 +15,8 @@ pub struct Cost {
     pub prices: Option<PathBuf>,
     /// The price of cache writes whose lifetime is not told.
     pub cache_write_unknown: WriteLifetime,
+    /// Budgets, fixed cost, exchange rates.
+    pub plans: Plans,
 }
 
 pub(super) const SECTION: Section = Section {
@@ -30,6 +33,12 @@ pub(super) const SECTION: Section = Section {
             r#""5m""#,
             "Price of cache writes whose lifetime the source does not tell: 5m or 1h.",
         ),
+        budgets::BUDGETS,
+        budgets::FIXED,
+        budgets::CURRENCY_RATES,
+        budgets::ANOMALY_BY,
+        budgets::ANOMALY_THRESHOLD,
+        budgets::ANOMALY_LEAST,
     ],
 };
 
@@ -44,5 +53,6 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Cost {
                 _ => None,
             })
         }),
+        plans: budgets::read(&mut section),
     }
 }

@@ -267,6 +267,16 @@ impl<'a> Row<'a> {
         self.keep(key, number)
     }
 
+    /// A value of another form: `None` when left out, `Some(None)` after a problem.
+    pub(super) fn converted<T>(
+        &mut self,
+        key: &'static str,
+        convert: impl Fn(&Value) -> Converted<T>,
+    ) -> Option<Option<T>> {
+        let value = self.take(key)?;
+        Some(self.keep(key, convert(value)))
+    }
+
     /// A list of texts, empty when left out.
     pub(super) fn texts(&mut self, key: &'static str) -> Vec<String> {
         let Some(value) = self.take(key) else {

@@ -4,8 +4,11 @@
 //! understood stays as [`Charge::Unclassified`].
 #![deny(clippy::float_arithmetic)]
 
-use jiff::Timestamp;
+use std::collections::HashMap;
+
 use jiff::civil::Date;
+use jiff::tz::TimeZone;
+use jiff::{Span, Timestamp};
 
 use super::money::PicoUsd;
 use super::usage::Tier;
@@ -214,11 +217,24 @@ impl Standing {
     }
 }
 
+/// When a billed day is no longer corrected: the invoice of a month closes between the 3rd and the
+/// 7th of the next one, so the 10th of it.
+#[must_use]
+pub fn settles_at(day: Date) -> Timestamp {
+    let tenth = day
+        .first_of_month()
+        .checked_add(Span::new().months(1).days(9))
+        .unwrap_or(Date::MAX);
+    let zoned = tenth.to_zoned(TimeZone::UTC);
+    zoned.map_or(Timestamp::MAX, |zoned| zoned.timestamp())
+}
+
 /// All lines of one day of one bill. A day is replaced as a whole: what it no longer says is zero.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BillDay {
     /// Where it was read: `cost_explorer`, `import:aws`, ...
     pub source: Box<str>,
+    /// Whose bill it is; lines may be of another door to it, such as `bedrock_mantle`.
     pub provider: Box<str>,
     pub account: Box<str>,
     /// UTC.
@@ -229,4 +245,128 @@ pub struct BillDay {
     pub revision: u32,
     pub pulled_at: Timestamp,
     pub lines: Vec<BillLine>,
+}
+
+impl BillDay {
+    /// True if it came from a file that somebody gave, not from a collector.
+    #[must_use]
+    pub fn is_imported(&self) -> bool {
+        self.source.starts_with("import:")
+    }
+
+    /// How sure the day is by itself; whether its month was closed is told elsewhere. Never
+    /// [`Standing::Closed`].
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        if self.estimated || self.pulled_at < settles_at(self.day) {
+            Standing::Provisional
+        } else {
+            Standing::Final
+        }
+    }
+}
+
+/// Which of these days count, one by one: two sources may tell of one day of one account, and
+/// only one of them may be added.
+///
+/// An imported file goes before what a collector read, because somebody chose it and it may name
+/// persons; it speaks for its own account and for those of its lines. Of two files the one read
+/// last counts.
+#[must_use]
+pub fn counted(days: &[BillDay]) -> Vec<bool> {
+    let mut speakers: HashMap<(&str, Date, &str), &BillDay> = HashMap::new();
+    for day in days.iter().filter(|day| day.is_imported()) {
+        let accounts = day.lines.iter().map(|line| &*line.account);
+        for account in accounts.chain([&*day.account]) {
+            let speaker = speakers
+                .entry((&day.provider, day.day, account))
+                .or_insert(day);
+            if speaker.pulled_at < day.pulled_at {
+                *speaker = day;
+            }
+        }
+    }
+    let counts = |day: &BillDay| {
+        let speaker = speakers.get(&(&*day.provider, day.day, &*day.account));
+        speaker.is_none_or(|speaker| std::ptr::eq(*speaker, day))
+    };
+    days.iter().map(counts).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_source_counts_for_a_day_of_an_account() {
+        let day = |source: &str, account: &str, pulled_at: &str, line_of: &[&str]| {
+            let line = |account: &&str| BillLine {
+                provider: "bedrock".into(),
+                account: (*account).into(),
+                day: "2026-01-31".parse().unwrap(),
+                charge: Charge::Tokens,
+                sku: BilledSku::default(),
+                service: "".into(),
+                usage_type: "".into(),
+                user: None,
+                quantity: "".into(),
+                unit: "".into(),
+                tokens: None,
+                currency: "USD".into(),
+                amounts: Amounts::default(),
+            };
+            BillDay {
+                source: source.into(),
+                provider: "bedrock".into(),
+                account: account.into(),
+                day: "2026-01-31".parse().unwrap(),
+                estimated: false,
+                revision: 1,
+                pulled_at: pulled_at.parse().unwrap(),
+                lines: line_of.iter().map(line).collect(),
+            }
+        };
+        let days = [
+            day("cost_explorer", "payer", "2026-02-11T00:00:00Z", &[]),
+            day("cost_explorer", "member", "2026-02-11T00:00:00Z", &[]),
+            day("cost_explorer", "other", "2026-02-11T00:00:00Z", &[]),
+            day("import:aws", "payer", "2026-02-10T00:00:00Z", &["member"]),
+            day("import:csv", "payer", "2026-02-09T00:00:00Z", &[]),
+            BillDay {
+                provider: "vertex".into(),
+                ..day("import:vertex", "payer", "2026-02-12T00:00:00Z", &[])
+            },
+        ];
+        assert_eq!(counted(&days), [false, false, true, true, false, true]);
+    }
+
+    #[test]
+    fn a_day_is_final_when_it_was_read_after_the_tenth_of_the_next_month() {
+        let day = |day: &str, pulled_at: &str, estimated| BillDay {
+            source: "cost_explorer".into(),
+            provider: "bedrock".into(),
+            account: "111122223333".into(),
+            day: day.parse().unwrap(),
+            estimated,
+            revision: 1,
+            pulled_at: pulled_at.parse().unwrap(),
+            lines: Vec::new(),
+        };
+        let standing = [
+            day("2026-01-31", "2026-02-09T23:59:59Z", false),
+            day("2026-01-31", "2026-02-10T00:00:00Z", true),
+            day("2026-01-31", "2026-02-10T00:00:00Z", false),
+            day("2026-12-01", "2027-01-10T00:00:00Z", false),
+        ]
+        .map(|day| day.standing());
+        assert_eq!(
+            standing,
+            [
+                Standing::Provisional,
+                Standing::Provisional,
+                Standing::Final,
+                Standing::Final
+            ]
+        );
+    }
 }

@@ -214,6 +214,18 @@ pub const MINUTE_METRICS: &[MinuteMetric] = &[
         Shape::Sample,
         "Age of the last backup, if backups are configured.",
     ),
+    metric(
+        "quota_pool_utilization",
+        Unit::Percent,
+        Shape::Sample,
+        "Use of the fullest limit that several users share, if a policy has any.",
+    ),
+    metric(
+        "quota_undecided_requests",
+        Unit::Count,
+        Shape::Total,
+        "Questions of gateways that could not be decided because a hold could not be written.",
+    ),
 ];
 
 /// Finds a metric by name.

@@ -25,6 +25,7 @@ pub mod price;
 pub mod pseudonym;
 pub mod query;
 pub mod quota;
+pub mod rates;
 pub mod tokens;
 pub mod usage;
 pub mod window;

@@ -3,6 +3,8 @@
 //! A report is worked out as exact cells in tables; how it is rounded and written is decided
 //! after that, so that every format tells the same.
 
+pub mod baseline;
+pub mod forecast;
 pub mod table;
 
 use std::sync::Arc;

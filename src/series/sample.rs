@@ -1,12 +1,14 @@
 //! What gauges show now, as values of minute metrics.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 
 use crate::model::catalogue::{self, Desc};
 use crate::registry::Registry;
 
 /// Minute metrics that are a gauge times a factor: ratios are told in percent.
-const GAUGES: [(&str, &Desc, &[&str], f64); 5] = [
+const GAUGES: [(&str, &Desc, &[&str], f64); 6] = [
     ("active_users", catalogue::ACTIVE_USERS, &["5m"], 1.0),
     ("cpu_utilization", catalogue::CPU_UTILIZATION, &[], 100.0),
     (
@@ -26,6 +28,12 @@ const GAUGES: [(&str, &Desc, &[&str], f64); 5] = [
         catalogue::CLOUDWATCH_BACKLOG,
         &[],
         1.0,
+    ),
+    (
+        "quota_pool_utilization",
+        catalogue::QUOTA_POOL_UTILIZATION,
+        &[],
+        100.0,
     ),
 ];
 
@@ -47,32 +55,46 @@ pub(super) fn gauges(registry: &Registry, now: Timestamp) -> Vec<(&'static str, 
     values
 }
 
-/// Datapoints that were lost, as the exporter counts them.
-#[derive(Debug, Default)]
-pub(super) struct Losses {
-    told: u128,
+/// Totals since the start whose growth minutes tell; what nobody counts is left out.
+pub(super) fn totals(registry: &Registry) -> Vec<(&'static str, u128)> {
+    let lost = lost(registry).map(|total| ("cloudwatch_datapoints_lost", total));
+    let undecided = undecided(registry).map(|total| ("quota_undecided_requests", total));
+    lost.into_iter().chain(undecided).collect()
 }
 
-impl Losses {
-    /// All that was lost since the start; `None` while nobody exports.
-    pub(super) fn total(registry: &Registry) -> Option<u128> {
-        let counted = |result| registry.counter(catalogue::CLOUDWATCH_DATAPOINTS, &[result]);
-        let exports = registry.gauge(catalogue::CLOUDWATCH_BACKLOG, &[]).is_some();
-        let counts = LOST.map(counted);
-        if !exports && counts.iter().all(Option::is_none) {
-            return None;
-        }
-        Some(counts.into_iter().flatten().sum())
+/// Datapoints that were lost; `None` while nobody exports.
+fn lost(registry: &Registry) -> Option<u128> {
+    let counted = |result| registry.counter(catalogue::CLOUDWATCH_DATAPOINTS, &[result]);
+    let exports = registry.gauge(catalogue::CLOUDWATCH_BACKLOG, &[]).is_some();
+    let counts = LOST.map(counted);
+    if !exports && counts.iter().all(Option::is_none) {
+        return None;
     }
+    Some(counts.into_iter().flatten().sum())
+}
 
+/// Questions that tallyd could not decide; `None` while there is no policy.
+fn undecided(registry: &Registry) -> Option<u128> {
+    registry.gauge(catalogue::QUOTA_POLICY_VERSION, &[])?;
+    let labels = ["unavailable", "store_unavailable", ""];
+    let counted = registry.counter(catalogue::QUOTA_DECISIONS, &labels);
+    Some(counted.unwrap_or(0))
+}
+
+/// How much of the totals minutes have told.
+#[derive(Debug, Default)]
+pub(super) struct Told(BTreeMap<&'static str, u128>);
+
+impl Told {
     /// What of a total no minute has told yet.
-    pub(super) fn untold(&self, total: u128) -> f64 {
-        total.saturating_sub(self.told) as f64
+    pub(super) fn untold(&self, metric: &str, total: u128) -> f64 {
+        let told = self.0.get(metric).copied().unwrap_or(0);
+        total.saturating_sub(told) as f64
     }
 
-    /// A minute tells the total.
-    pub(super) fn tell(&mut self, total: u128) {
-        self.told = total;
+    /// A minute tells the totals.
+    pub(super) fn tell(&mut self, totals: Vec<(&'static str, u128)>) {
+        self.0.extend(totals);
     }
 }
 
@@ -103,16 +125,28 @@ mod tests {
     #[test]
     fn losses_are_told_once_and_not_without_an_exporter() {
         let registry = Registry::default();
-        let mut losses = Losses::default();
-        assert_eq!(Losses::total(&registry), None);
+        let mut told = Told::default();
+        assert_eq!(totals(&registry), []);
         registry.set(catalogue::CLOUDWATCH_BACKLOG, &[], 0.0);
-        assert_eq!(Losses::total(&registry), Some(0));
+        let lost = "cloudwatch_datapoints_lost";
+        assert_eq!(totals(&registry), [(lost, 0)]);
         registry.add(catalogue::CLOUDWATCH_DATAPOINTS, &["expired"], 3);
         registry.add(catalogue::CLOUDWATCH_DATAPOINTS, &["rejected"], 2);
         registry.add(catalogue::CLOUDWATCH_DATAPOINTS, &["delivered"], 70);
-        assert_eq!(Losses::total(&registry), Some(5));
-        let before = losses.untold(5);
-        losses.tell(5);
-        assert_eq!((before, losses.untold(7)), (5.0, 2.0));
+        assert_eq!(totals(&registry), [(lost, 5)]);
+        let before = told.untold(lost, 5);
+        told.tell(totals(&registry));
+        assert_eq!((before, told.untold(lost, 7)), (5.0, 2.0));
+    }
+
+    #[test]
+    fn undecided_questions_are_told_where_there_is_a_policy() {
+        let registry = Registry::default();
+        registry.set(catalogue::QUOTA_POLICY_VERSION, &[], 1.0);
+        assert_eq!(totals(&registry), [("quota_undecided_requests", 0)]);
+        let labels = ["unavailable", "store_unavailable", ""];
+        registry.add(catalogue::QUOTA_DECISIONS, &labels, 4);
+        registry.add(catalogue::QUOTA_DECISIONS, &["allow", "room", ""], 9);
+        assert_eq!(totals(&registry), [("quota_undecided_requests", 4)]);
     }
 }

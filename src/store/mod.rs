@@ -8,6 +8,7 @@ mod activity;
 mod adjust;
 mod alarm;
 mod backup;
+mod bill;
 mod booked;
 mod control;
 mod cover;
@@ -48,6 +49,7 @@ use tokio::sync::{mpsc, oneshot};
 
 pub use alarm::{AlarmChange, AlarmStatus, MAX_HISTORY_ANSWER};
 pub use backup::restore;
+pub use bill::Replaced;
 pub use booked::{Booked, reservation_key};
 pub use journal::Journal;
 pub use log_object::{LogObject, LogProgress, NO_HOUR};

@@ -19,3 +19,33 @@ CREATE TABLE log_object (
     hour INTEGER NOT NULL,
     PRIMARY KEY (source, key)
 ) WITHOUT ROWID;
+-- The bill: one row a billed UTC day of an account, as its newest revision stands.
+CREATE TABLE bill_day (
+    id INTEGER PRIMARY KEY,
+    source TEXT NOT NULL, provider TEXT NOT NULL, account TEXT NOT NULL,
+    day INTEGER NOT NULL,                   -- since 1970-01-01
+    estimated INTEGER NOT NULL,
+    revision INTEGER NOT NULL,
+    pulled_at INTEGER NOT NULL,             -- milliseconds since 1970, of the newest reading
+    UNIQUE (source, provider, account, day)
+) STRICT;
+CREATE INDEX bill_day_day ON bill_day (day);
+-- The newest revisions of each day. What was replaced stays to be looked up.
+CREATE TABLE bill_revision (
+    bill INTEGER NOT NULL, revision INTEGER NOT NULL,
+    pulled_at INTEGER NOT NULL,             -- when these lines were first read
+    estimated INTEGER NOT NULL,
+    after_final INTEGER NOT NULL,           -- 1: it replaced lines that were final
+    PRIMARY KEY (bill, revision)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE bill_line (
+    bill INTEGER NOT NULL, revision INTEGER NOT NULL, position INTEGER NOT NULL,
+    provider TEXT NOT NULL, account TEXT NOT NULL, charge TEXT NOT NULL,
+    model TEXT, kind TEXT, scope TEXT, region TEXT, tier TEXT NOT NULL,
+    long_context INTEGER NOT NULL,
+    service TEXT NOT NULL, usage_type TEXT NOT NULL, user TEXT,
+    quantity TEXT NOT NULL, unit TEXT NOT NULL, tokens INTEGER,
+    currency TEXT NOT NULL,
+    unblended TEXT, net TEXT, blended TEXT, -- in 1e-12 of the currency
+    PRIMARY KEY (bill, revision, position)
+) STRICT, WITHOUT ROWID;
