@@ -337,6 +337,8 @@ mod tests {
                 "bedrock_logs.max_objects: must be a number from 1 to 100000, got 0",
                 "bedrock_logs.counted_accounts[0]: must be the twelve digits of an AWS account, \
                  got 12",
+                "bedrock_logs.sources: is needed where bedrock_logs.enabled is true, such as \
+                 [\"s3://BUCKET/PREFIX\"]",
                 "bedrock_logs.lookback: must be at most 31d",
             ]
         );

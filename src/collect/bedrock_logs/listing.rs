@@ -42,7 +42,7 @@ pub struct Found {
 }
 
 impl Found {
-    fn new(meta: &ObjectMeta, hour: i64) -> Option<Self> {
+    pub(super) fn new(meta: &ObjectMeta, hour: i64) -> Option<Self> {
         let name = meta.location.filename()?;
         if meta.size == 0 || name.contains(CHECK) {
             return None;

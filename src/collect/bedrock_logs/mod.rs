@@ -12,6 +12,8 @@ mod entry;
 mod groups;
 mod listing;
 mod place;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;

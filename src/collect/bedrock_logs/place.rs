@@ -17,6 +17,7 @@ use super::entry::{Entry, Skip};
 use super::listing::{Found, body_beside};
 use crate::aws::{self, Aws, Permission};
 use crate::config::{Account, BedrockLogs, LogKind, LogSource};
+use crate::store::NO_HOUR;
 
 /// Largest object, packed: it is in memory while it is read. Bedrock closes one after minutes.
 pub const MAX_OBJECT: u64 = 256 << 20;
@@ -95,6 +96,14 @@ impl Place {
     pub async fn all(&self) -> Result<Vec<Found>, Failure> {
         let listed = super::listing::all(&self.store, &self.prefix).await;
         self.noted(Call::List, listed)
+    }
+
+    /// One object by its name.
+    pub async fn one(&self, name: &str) -> Result<Found, Failure> {
+        let path = Path::parse(name)
+            .map_err(|error| Failure(format!("{name} cannot be a key ({error})")))?;
+        let head = self.noted(Call::Get, self.store.head(&path).await)?;
+        Found::new(&head, NO_HOUR).ok_or_else(|| Failure(format!("{name} is empty")))
     }
 
     /// The objects of some hours, both included.
