@@ -8,7 +8,9 @@ mod doors;
 mod jobs;
 mod live;
 mod notify;
+mod prices;
 mod quota;
+mod savings;
 #[cfg(test)]
 mod tests;
 
@@ -25,6 +27,7 @@ use crate::aws::Aws;
 use crate::clock::Clock;
 use crate::collect::bedrock::{self, BedrockCollector};
 use crate::collect::bedrock_logs::{self, BedrockLogsCollector};
+use crate::collect::cost::{self, CostCollector};
 use crate::collect::{self, system::SystemCollector};
 use crate::config::{Config, Source};
 use crate::export::cloudwatch::{self, Exporter};
@@ -37,12 +40,14 @@ use crate::quota::{Quota, Watch};
 use crate::ready::Readiness;
 use crate::record::{Naming, Recorder};
 use crate::registry::Registry;
+use crate::report::Reports;
 use crate::schedule::{Stop, Ticks};
 use crate::series::{self, Series};
 use crate::serve::{Addresses, Certificate, Listeners};
 use crate::store::{Ledger, Outbox, Settings, WriterThread};
 use crate::telemetry::LevelSwitch;
 pub use live::{Live, Reloader, check_files};
+pub use prices::table as price_table;
 
 /// Time for a round of reading logs: the first one may have much to read. What it has read by then
 /// is remembered.
@@ -66,6 +71,17 @@ pub struct Parts {
     pub notify: Arc<Notify>,
     /// False while `/metrics` has nothing true to show yet.
     pub exposing: Arc<AtomicBool>,
+}
+
+impl Parts {
+    /// What reports are made from.
+    pub fn reports(&self) -> Reports {
+        Reports {
+            ledger: self.ledger.clone(),
+            config: self.live.config.clone(),
+            terms: self.live.terms.clone(),
+        }
+    }
 }
 
 /// The daemon, built and with open sockets, not yet answering.
@@ -117,6 +133,7 @@ impl App {
         };
         parts.readiness.set("ledger", true, "open");
         jobs::note_reload(&parts.registry, true, parts.clock.now());
+        jobs::restore_bugs(&parts, &config).await?;
         let version = env!("CARGO_PKG_VERSION");
         parts.registry.set(catalogue::BUILD_INFO, &[version], 1.0);
         // Last: a daemon that cannot open its ledger must not have taken a port.
@@ -178,6 +195,8 @@ impl App {
         jobs.spawn(quota::survey(survey, parts.clone(), naming(&config)));
         let gauges = ticks("gauges", jobs::GAUGE_PERIOD).starting_now();
         jobs.spawn(jobs::gauges(gauges, parts.clone()));
+        let saved = ticks("savings", savings::PERIOD).starting_now();
+        jobs.spawn(savings::watch(saved, parts.clone(), config.time.zone.clone()));
         let series = ticks("series", jobs::SERIES_PERIOD).starting_now();
         jobs.spawn(jobs::series(series, parts.clone()));
         let evaluation = ticks("alarms", alarms::PERIOD).starting_now();
@@ -345,6 +364,24 @@ fn collectors(config: &Config, parts: &Parts) -> Vec<collect::run::Job> {
             collector: Box::new(BedrockLogsCollector::new(config, shared)),
             period: config.bedrock_logs.every,
             timeout: LOGS_TIMEOUT.max(config.bedrock_logs.every),
+        });
+    }
+    if config.cost.bill.collect {
+        let collector = CostCollector::new(
+            config,
+            cost::Shared {
+                aws: parts.aws.clone(),
+                ledger: parts.ledger.clone(),
+                names: parts.live.names.clone(),
+                terms: parts.live.terms.clone(),
+                registry: parts.registry.clone(),
+                readiness: parts.readiness.clone(),
+            },
+        );
+        jobs.push(collect::run::Job {
+            timeout: collector.longest_round(),
+            collector: Box::new(collector),
+            period: cost::LOOK,
         });
     }
     jobs

@@ -9,8 +9,10 @@ mod cloudwatch;
 mod demo;
 mod doctor;
 mod import;
+mod prices;
 mod quota;
 mod remote;
+mod report;
 mod run;
 mod store;
 mod table;
@@ -29,8 +31,10 @@ pub use cloudwatch::CloudWatchCommand;
 pub use demo::Demo;
 pub use doctor::Doctor;
 pub use import::ImportCommand;
+pub use prices::PricesCommand;
 pub use quota::{QuotaCommand, StatusLine, Verify};
 pub use remote::Remote;
+pub use report::ReportCommand;
 pub use run::ConfigFile;
 pub use store::StoreCommand;
 pub use token::TokenCommand;
@@ -67,6 +71,11 @@ pub enum Command {
     Doctor(Doctor),
     /// Prints usage and cost as a table.
     Usage(Usage),
+    /// Makes a report for finance, or writes it to a file.
+    Report(ReportCommand),
+    /// Lists and checks prices, imports them, and prices past days anew.
+    #[command(subcommand)]
+    Prices(PricesCommand),
     /// Shows how limits stand, and corrects them.
     #[command(subcommand)]
     Quota(QuotaCommand),
@@ -103,6 +112,8 @@ pub fn execute(command: Command) -> ExitCode {
         Command::ClientConfig(wanted) => client_config::execute(&wanted),
         Command::Doctor(wanted) => doctor::execute(&wanted),
         Command::Usage(wanted) => usage::execute(&wanted),
+        Command::Report(wanted) => report::execute(&wanted),
+        Command::Prices(command) => prices::execute(command),
         Command::Quota(command) => quota::execute(command),
         Command::Verify(wanted) => quota::verify(&wanted),
         Command::StatusLine(wanted) => {

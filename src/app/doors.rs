@@ -40,6 +40,7 @@ pub(super) fn all(parts: &Parts, config: &Config) -> Doors {
         registry: parts.registry.clone(),
         notify: parts.notify.clone(),
         quota: parts.quota.clone(),
+        reports: parts.reports(),
         families: Families {
             requests: catalogue::HTTP_REQUESTS,
             duration: catalogue::HTTP_REQUEST_DURATION,

@@ -1,10 +1,11 @@
 //! How commands reach a running daemon: HTTP, a token, and errors of one line.
 
+use std::io::Write;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use clap::Args;
-use reqwest::{RequestBuilder, Url};
+use reqwest::{RequestBuilder, Response, Url};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -71,6 +72,21 @@ impl Remote {
         self.ask(client.get(url)).await
     }
 
+    /// Gets whatever the daemon answers and writes it as it comes. Empty parameters are left out.
+    pub(super) async fn download(
+        &self,
+        path: &str,
+        parameters: &[(&str, &str)],
+        out: &mut dyn Write,
+    ) -> anyhow::Result<()> {
+        let url = self.address_with(path, parameters)?;
+        let mut response = self.send(client()?.get(url)).await?;
+        while let Some(chunk) = response.chunk().await.context("the answer broke off")? {
+            out.write_all(&chunk).context("cannot write the answer")?;
+        }
+        out.flush().context("cannot write the answer")
+    }
+
     fn address_with(&self, path: &str, parameters: &[(&str, &str)]) -> anyhow::Result<Url> {
         let mut url = self.address(path)?;
         for (name, value) in parameters {
@@ -116,6 +132,14 @@ impl Remote {
     }
 
     async fn ask<T: DeserializeOwned>(&self, request: RequestBuilder) -> anyhow::Result<T> {
+        let response = self.send(request).await?;
+        let body = response.bytes().await.context("the answer broke off")?;
+        serde_json::from_slice(&body)
+            .with_context(|| format!("{} does not answer like tallyd", self.url))
+    }
+
+    /// Sends a request; an answer that tells an error becomes one.
+    async fn send(&self, request: RequestBuilder) -> anyhow::Result<Response> {
         let request = match &self.token {
             Some(token) => request.bearer_auth(token.expose()),
             None => request,
@@ -133,11 +157,10 @@ impl Remote {
             ),
         };
         let status = response.status();
-        let body = response.bytes().await.context("the answer broke off")?;
         if status.is_success() {
-            return serde_json::from_slice(&body)
-                .with_context(|| format!("{} does not answer like tallyd", self.url));
+            return Ok(response);
         }
+        let body = response.bytes().await.context("the answer broke off")?;
         let problem: Problem = serde_json::from_slice(&body).unwrap_or_default();
         let hint = match status.as_u16() {
             401 => "; give a token with --token or TALLYD_TOKEN",

@@ -7,6 +7,7 @@
 pub mod bedrock;
 pub mod bedrock_logs;
 mod cgroup;
+pub mod cost;
 pub mod run;
 pub mod system;
 

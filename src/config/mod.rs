@@ -10,7 +10,9 @@ mod auth;
 mod aws;
 mod bedrock;
 mod bedrock_logs;
+mod bill;
 mod budgets;
+mod business;
 mod cloudwatch;
 mod collect;
 mod cost;
@@ -27,6 +29,7 @@ mod models;
 mod notify;
 mod quota;
 mod reader;
+mod savings;
 mod secret;
 mod series;
 mod setting;
@@ -49,7 +52,9 @@ pub use auth::{Auth, Token};
 pub use aws::{Account, Authorities, Aws};
 pub use bedrock::Bedrock;
 pub use bedrock_logs::{BedrockLogs, LogKind, LogSource};
+pub use bill::Bill;
 pub use budgets::{Allocate, Anomalies, Budget, By, Fixed, Period, Plans, Scope};
+pub use business::Business;
 pub use cloudwatch::{Ambiguous, CloudWatch, Prices, Tier};
 pub use collect::Collect;
 pub use cost::Cost;
@@ -65,6 +70,7 @@ pub use models::Models;
 pub use notify::{Notify, NotifyKind, TopicArn};
 pub use quota::{Audit, Quota};
 pub use reader::Faults;
+pub use savings::Savings;
 pub use secret::Secret;
 pub use series::Series;
 pub use setting::Applies;
@@ -91,6 +97,8 @@ const SECTIONS: &[&Section] = &[
     &metrics::SECTION,
     &collect::SECTION,
     &cost::SECTION,
+    &savings::SECTION,
+    &business::SECTION,
     &quota::SECTION,
     &envoy::SECTION,
     &aws::SECTION,
@@ -122,6 +130,8 @@ pub struct Config {
     pub metrics: Metrics,
     pub collect: Collect,
     pub cost: Cost,
+    pub savings: Savings,
+    pub business: Business,
     pub quota: Quota,
     pub envoy: Envoy,
     pub aws: Aws,
@@ -174,6 +184,8 @@ impl Config {
             metrics: metrics::read(&mut reader),
             collect: collect::read(&mut reader),
             cost: cost::read(&mut reader),
+            savings: savings::read(&mut reader),
+            business: business::read(&mut reader),
             quota: quota::read(&mut reader),
             envoy: envoy::read(&mut reader),
             aws: aws::read(&mut reader),
@@ -218,6 +230,15 @@ impl Config {
                 ));
             }
         }
+        for (place, id) in self.cost.bill.accounts.iter().enumerate() {
+            let is_named = self.aws.accounts.iter().any(|account| account.id == *id);
+            if id != "own" && !is_named {
+                reader.fault(format!(
+                    "cost.accounts[{place}]: {id} is not in aws.accounts; name it there, or write \
+                     own for the account of tallyd's credentials"
+                ));
+            }
+        }
     }
 
     /// Whether anything that is configured needs AWS.
@@ -227,6 +248,7 @@ impl Config {
         self.cloudwatch.enabled
             || self.bedrock.enabled
             || self.reads_logs_in_aws()
+            || self.cost.bill.collect
             || !self.aws.accounts.is_empty()
             || self.notify.iter().any(is_topic)
     }

@@ -7,6 +7,7 @@ mod alarms;
 mod auth;
 mod backup;
 mod body;
+mod business_events;
 mod cloud_event;
 mod cloudwatch;
 pub mod delivery;
@@ -24,6 +25,8 @@ mod minutes;
 mod mutes;
 mod notify;
 mod openapi;
+mod optimize;
+mod prices;
 mod quota;
 mod quota_adjust;
 mod quota_ask;
@@ -34,6 +37,7 @@ mod quota_replay;
 mod quota_settle;
 mod range;
 mod receipt;
+mod reports;
 mod sources;
 #[cfg(test)]
 mod tests;
@@ -42,6 +46,7 @@ mod usage_import;
 mod usage_query;
 mod usage_record;
 mod watch;
+mod webhooks;
 
 use std::fmt;
 use std::sync::Arc;
@@ -68,6 +73,7 @@ use crate::quota::Quota;
 use crate::ready::Readiness;
 use crate::record::Recorder;
 use crate::registry::Registry;
+use crate::report::Reports;
 use crate::store::Ledger;
 
 /// The metric families of this door.
@@ -94,6 +100,7 @@ pub struct Api {
     pub registry: Arc<Registry>,
     pub notify: Arc<Notify>,
     pub quota: Quota,
+    pub reports: Reports,
     pub families: Families,
     pub expose: Expose,
     /// The zone of days and months where a query names none.
@@ -158,6 +165,15 @@ fn routes() -> Vec<(&'static str, MethodRouter<Arc<Api>>)> {
         ("/api/v1/quota/verify", get(quota_replay::verify)),
         ("/api/v1/quota/simulate", post(quota_replay::simulate)),
         ("/api/v1/minutes", get(minutes::get)),
+        ("/api/v1/reports/{name}", get(reports::get)),
+        ("/api/v1/optimize/model", post(optimize::model)),
+        ("/api/v1/optimize/batch", post(optimize::batch)),
+        ("/api/v1/webhooks/github", post(webhooks::github)),
+        ("/api/v1/webhooks/gitlab", post(webhooks::gitlab)),
+        ("/api/v1/business/events", post(business_events::post)),
+        ("/api/v1/prices/missing", get(prices::missing)),
+        ("/api/v1/prices/reprice", post(prices::reprice)),
+        ("/api/v1/prices/adjustments", get(prices::adjustments)),
         ("/api/v1/sources", get(sources::list)),
         ("/api/v1/alarms", get(alarms::list)),
         ("/api/v1/alarms/backtest", post(alarms::backtest)),

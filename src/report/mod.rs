@@ -3,9 +3,18 @@
 //! A report is worked out as exact cells in tables; how it is rounded and written is decided
 //! after that, so that every format tells the same.
 
+pub mod allocate;
 pub mod baseline;
+pub mod chargeback;
+pub mod cost_detail;
+pub mod costs;
 pub mod forecast;
+mod name;
+pub mod period;
+pub mod savings;
+pub mod sheet;
 pub mod table;
+pub mod write;
 
 use std::sync::Arc;
 
@@ -13,6 +22,7 @@ use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
+pub use name::Name;
 pub use table::{Cell, Column, Kind, Rows, Table};
 
 use crate::config::Config;
@@ -27,6 +37,42 @@ pub struct Reports {
     pub config: Arc<ArcSwap<Config>>,
     /// Prices and the directory.
     pub terms: Arc<ArcSwap<Terms>>,
+}
+
+impl Reports {
+    /// Works a report out.
+    ///
+    /// Errors: a parameter or a setting that does not fit the report, or a ledger that cannot
+    /// answer.
+    pub async fn run(
+        &self,
+        name: Name,
+        request: &Request,
+        now: Timestamp,
+    ) -> Result<Report, ReportError> {
+        match name {
+            Name::Chargeback => chargeback::report(self, request, now).await,
+            Name::Savings => savings::report(self, request, now).await,
+            Name::CostDetail => cost_detail::report(self, request, now).await,
+        }
+    }
+
+    /// The manifest of a report that is made now.
+    #[must_use]
+    pub fn manifest(&self, report: &'static str, request: &Request, now: Timestamp) -> Manifest {
+        let terms = self.terms.load();
+        let (version, sha256) = (terms.prices.version(), terms.prices.sha256());
+        Manifest {
+            report,
+            made_at: now,
+            request: request.clone(),
+            standing: Standing::Provisional,
+            prices: (version.to_owned(), sha256.to_owned()),
+            rate: None,
+            watermarks: Vec::new(),
+            notes: Vec::new(),
+        }
+    }
 }
 
 /// Why there is no report.

@@ -30,8 +30,8 @@ const MAX_ROWS: usize = 200_000;
 #[derive(Debug)]
 pub(super) struct Reader {
     pub(super) connection: Connection,
-    identities: HashMap<i64, Arc<Identity>>,
-    skus: HashMap<i64, Arc<Sku>>,
+    pub(super) identities: HashMap<i64, Arc<Identity>>,
+    pub(super) skus: HashMap<i64, Arc<Sku>>,
     last: [i64; 2],
 }
 
@@ -65,7 +65,7 @@ impl Reader {
     }
 
     /// Reads what the dictionaries have gained. Numbers only grow.
-    fn refresh(&mut self) -> Result<()> {
+    pub(super) fn refresh(&mut self) -> Result<()> {
         let [identities, skus] = &mut self.last;
         grow(&self.connection, IDENTITIES_AFTER, identities, |id, row| {
             self.identities.insert(id, Arc::new(identity_of(row)?));
@@ -105,50 +105,24 @@ impl Reader {
         let mut totals: BTreeMap<Vec<String>, Total> = BTreeMap::new();
         let edges = terms.directory.edges();
         let mut keys = Keys::new(query, terms, &edges);
-        for segment in segments(&self.connection, query, &spans, &edges)? {
-            let mut statement = self
-                .connection
-                .prepare_cached(match segment.kind {
-                    None => {
-                        "SELECT quarter, identity, sku, requests, errors, input, output, \
-                         cache_read, cache_write_5m, cache_write_1h, cache_write_unknown, cost, \
-                         unpriced FROM usage_quarter WHERE quarter >= ?1 AND quarter < ?2"
-                    }
-                    Some(_) => {
-                        "SELECT start, identity, sku, requests, errors, input, output, \
-                         cache_read, cache_write_5m, cache_write_1h, cache_write_unknown, cost, \
-                         unpriced FROM usage_span WHERE start >= ?1 AND start < ?2 AND span = ?3"
-                    }
-                })
-                .map_err(StoreError::sql("prepare a question"))?;
-            let mut rows = match segment.kind {
-                None => statement.query(params![segment.from, segment.to]),
-                Some(kind) => statement.query(params![segment.from, segment.to, kind.number()]),
+        each_sum(&self.connection, query, &spans, &edges, |place, sums| {
+            let Some(key) = keys.of(self, place.start, place.identity, place.sku)? else {
+                return Ok(());
+            };
+            if totals.len() >= MAX_ROWS && !totals.contains_key(key) {
+                return Err(QueryError::TooLarge(format!(
+                    "the answer has more than {MAX_ROWS} rows: ask for less"
+                )));
             }
-            .map_err(StoreError::sql("ask for usage"))?;
-            while let Some(row) = rows.next().map_err(StoreError::sql("read usage"))? {
-                let read = |i| row.get::<_, i64>(i);
-                let (start, identity, sku) = read(0)
-                    .and_then(|start| Ok((start, read(1)?, read(2)?)))
-                    .map_err(StoreError::sql("read usage"))?;
-                let sums = sums_of(row).map_err(StoreError::sql("read usage"))?;
-                let Some(key) = keys.of(self, start, identity, sku)? else {
-                    continue;
-                };
-                if totals.len() >= MAX_ROWS && !totals.contains_key(key) {
-                    return Err(QueryError::TooLarge(format!(
-                        "the answer has more than {MAX_ROWS} rows: ask for less"
-                    )));
-                }
-                if let Some(total) = totals.get_mut(key) {
-                    total.add(&sums);
-                } else {
-                    let mut total = Total::default();
-                    total.add(&sums);
-                    totals.insert(key.to_vec(), total);
-                }
+            if let Some(total) = totals.get_mut(key) {
+                total.add(sums);
+            } else {
+                let mut total = Total::default();
+                total.add(sums);
+                totals.insert(key.to_vec(), total);
             }
-        }
+            Ok(())
+        })?;
         Ok(rows_of(query, totals))
     }
 
@@ -393,6 +367,64 @@ fn row_of(keys: Vec<String>, total: &Total) -> UsageRow {
         cost: PicoUsd(total.cost),
         unpriced_tokens: count(total.unpriced),
     }
+}
+
+/// Of what a row of a roll-up is the sum.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    /// The quarter hour with which it begins.
+    pub(super) start: i64,
+    pub(super) identity: i64,
+    pub(super) sku: i64,
+}
+
+/// Reads the sums of a query's range from the largest roll-ups that answer it exactly, in order
+/// of time.
+pub(super) fn each_sum(
+    connection: &Connection,
+    query: &UsageQuery,
+    spans: &Spans,
+    edges: &[Timestamp],
+    mut visit: impl FnMut(Place, &Sums) -> std::result::Result<(), QueryError>,
+) -> std::result::Result<(), QueryError> {
+    for segment in segments(connection, query, spans, edges)? {
+        let mut statement = connection
+            .prepare_cached(match segment.kind {
+                None => {
+                    "SELECT quarter, identity, sku, requests, errors, input, output, \
+                     cache_read, cache_write_5m, cache_write_1h, cache_write_unknown, cost, \
+                     unpriced FROM usage_quarter WHERE quarter >= ?1 AND quarter < ?2 \
+                     ORDER BY quarter"
+                }
+                Some(_) => {
+                    "SELECT start, identity, sku, requests, errors, input, output, \
+                     cache_read, cache_write_5m, cache_write_1h, cache_write_unknown, cost, \
+                     unpriced FROM usage_span WHERE start >= ?1 AND start < ?2 AND span = ?3 \
+                     ORDER BY start"
+                }
+            })
+            .map_err(StoreError::sql("prepare a question"))?;
+        let mut rows = match segment.kind {
+            None => statement.query(params![segment.from, segment.to]),
+            Some(kind) => statement.query(params![segment.from, segment.to, kind.number()]),
+        }
+        .map_err(StoreError::sql("ask for usage"))?;
+        while let Some(row) = rows.next().map_err(StoreError::sql("read usage"))? {
+            let read = |i| row.get::<_, i64>(i);
+            let place = read(0)
+                .and_then(|start| {
+                    Ok(Place {
+                        start,
+                        identity: read(1)?,
+                        sku: read(2)?,
+                    })
+                })
+                .map_err(StoreError::sql("read usage"))?;
+            let sums = sums_of(row).map_err(StoreError::sql("read usage"))?;
+            visit(place, &sums)?;
+        }
+    }
+    Ok(())
 }
 
 /// Cuts a range into the largest roll-ups that answer it exactly.

@@ -1,7 +1,11 @@
 //! The terms on which the ledger counts: prices, who is who, which source is preferred.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 
+use super::span::time_of;
+use crate::model::business::Assumptions;
 use crate::model::directory::{Attributed, Directory};
 use crate::model::identity::Identity;
 use crate::model::minute::Dimension;
@@ -18,12 +22,49 @@ pub struct ControlRule {
     pub account: Option<String>,
 }
 
+/// What minutes tell of business figures.
+#[derive(Clone, Debug, Default)]
+pub struct BusinessTerms {
+    /// Something tells of fixed bugs, so that none is 0.
+    pub tells_bugs: bool,
+    pub assumptions: Option<Arc<Assumptions>>,
+}
+
+impl BusinessTerms {
+    /// Metrics that are 0 in a minute in which nothing happened, because their source is there.
+    pub(super) fn zeroed(&self) -> Vec<&'static str> {
+        let mut zeroed = Vec::new();
+        if self.tells_bugs {
+            zeroed.push("bugs_fixed");
+        }
+        if let Some(assumed) = &self.assumptions
+            && assumed.tell_middle()
+        {
+            zeroed.push("time_saved_minutes");
+            if assumed.hourly_rate.is_some() {
+                zeroed.push("cost_savings_usd");
+            }
+        }
+        zeroed
+    }
+
+    /// The metrics that saved minutes add to; `minutes` are millionths.
+    pub(super) fn saved(&self, minutes: i64) -> Vec<(&'static str, f64)> {
+        let mut told = vec![("time_saved_minutes", minutes as f64 / 1e6)];
+        let worth = self.assumptions.as_ref().and_then(|a| a.worth_of(minutes));
+        told.extend(worth.map(|worth| ("cost_savings_usd", worth.0 as f64 / 1e12)));
+        told
+    }
+}
+
 /// The terms. They can be swapped while the ledger works; what was counted stays.
 #[derive(Clone, Debug, Default)]
 pub struct Terms {
     pub prices: PriceTable,
     /// How cache writes are priced whose lifetime is not told.
     pub unknown_write: WriteLifetime,
+    /// The same for single providers.
+    pub unknown_write_of: Vec<(Box<str>, WriteLifetime)>,
     pub directory: Directory,
     /// Sources of request reports, preferred first.
     pub order: Vec<String>,
@@ -33,6 +74,7 @@ pub struct Terms {
     pub counted_log_accounts: Vec<String>,
     /// Sets of dimensions by which minutes are kept apart, besides the totals.
     pub dimensions: Vec<Vec<Dimension>>,
+    pub business: BusinessTerms,
 }
 
 /// Sources outside the configured order come after it, told apart by their names.
@@ -74,15 +116,24 @@ impl Terms {
         account.is_some_and(|account| self.counted_log_accounts.iter().any(|own| own == account))
     }
 
-    /// tallyd's own estimate in pico-USD, or `None` if a price is missing.
-    pub fn cost(&self, tokens: &Tokens, sku: &Sku) -> Option<i64> {
-        let cost = self.prices.cost(tokens, sku, self.unknown_write).cost?;
+    /// tallyd's own estimate in pico-USD for usage at a time, or `None` if a price is missing.
+    pub fn cost(&self, tokens: &Tokens, sku: &Sku, at: Timestamp) -> Option<i64> {
+        let write = self.write_lifetime(&sku.provider);
+        let cost = self.prices.cost(tokens, sku, at, write).cost?;
         i64::try_from(cost.0).ok()
+    }
+
+    /// As what a provider's cache writes are priced whose lifetime is not told.
+    #[must_use]
+    pub fn write_lifetime(&self, provider: &str) -> WriteLifetime {
+        let mut own = self.unknown_write_of.iter();
+        own.find(|(name, _)| **name == *provider)
+            .map_or(self.unknown_write, |(_, lifetime)| *lifetime)
     }
 
     /// The user and team under which an identity is published.
     pub(super) fn shown(&self, identity: &Identity, at_ms: i64) -> (String, String) {
-        let at = Timestamp::from_millisecond(at_ms).unwrap_or(Timestamp::UNIX_EPOCH);
+        let at = time_of(at_ms);
         let attributed = self.attribute(identity, at);
         (
             attributed.user.into_owned(),

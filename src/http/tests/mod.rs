@@ -5,6 +5,7 @@ mod description;
 mod figures;
 mod litellm;
 mod mutes;
+mod optimize;
 mod properties;
 mod records;
 mod routes;
@@ -83,6 +84,11 @@ fn api() -> Api {
         names: Arc::default(),
         ledger: recorder.ledger().clone(),
         alarms: Arc::default(),
+        reports: Reports {
+            ledger: recorder.ledger().clone(),
+            config: setup.config.clone(),
+            terms: Arc::default(),
+        },
         recorder,
         heard: Arc::default(),
         readiness: Arc::default(),

@@ -71,6 +71,7 @@ async fn each_route_asks_for_its_scope() {
             "/api/v1/quota/policies",
             &[Scope::Read, Scope::Quota],
         ),
+        ("GET", "/api/v1/reports/chargeback", &[Scope::Finance]),
         ("GET", "/api/v1/sources", &[Scope::Read]),
         ("GET", "/metrics", &[Scope::Read]),
         ("GET", "/api/v1/alarms", &[Scope::Read]),
