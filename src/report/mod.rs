@@ -4,10 +4,13 @@
 //! after that, so that every format tells the same.
 
 pub mod baseline;
+pub mod business;
 pub mod chargeback;
 pub mod forecast;
 mod name;
 pub mod period;
+pub mod roi;
+pub mod rollout;
 pub mod table;
 pub mod write;
 
@@ -47,6 +50,8 @@ impl Reports {
     ) -> Result<Report, ReportError> {
         match name {
             Name::Chargeback => chargeback::report(self, request, now).await,
+            Name::Roi => roi::report(self, request, now).await,
+            Name::Rollout => rollout::report(self, request, now).await,
         }
     }
 

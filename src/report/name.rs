@@ -4,16 +4,20 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Name {
     Chargeback,
+    Roi,
+    Rollout,
 }
 
 impl Name {
-    pub const ALL: [Self; 1] = [Self::Chargeback];
+    pub const ALL: [Self; 3] = [Self::Chargeback, Self::Roi, Self::Rollout];
 
     /// The name in addresses and files. It never changes.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Chargeback => "chargeback",
+            Self::Roi => "roi",
+            Self::Rollout => "rollout",
         }
     }
 
