@@ -8,6 +8,7 @@ mod doors;
 mod jobs;
 mod live;
 mod notify;
+mod prices;
 mod quota;
 #[cfg(test)]
 mod tests;
@@ -24,6 +25,7 @@ use crate::alarm::Alarms;
 use crate::aws::Aws;
 use crate::clock::Clock;
 use crate::collect::bedrock::{self, BedrockCollector};
+use crate::collect::cost::{self, CostCollector};
 use crate::collect::{self, system::SystemCollector};
 use crate::config::{Config, Source};
 use crate::export::cloudwatch::{self, Exporter};
@@ -43,6 +45,7 @@ use crate::serve::{Addresses, Certificate, Listeners};
 use crate::store::{Ledger, Outbox, Settings, WriterThread};
 use crate::telemetry::LevelSwitch;
 pub use live::{Live, Reloader, check_files};
+pub use prices::table as price_table;
 
 /// What doors and jobs share. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -339,6 +342,24 @@ fn collectors(config: &Config, parts: &Parts) -> Vec<collect::run::Job> {
             period: config.bedrock.period,
             // Each account has its own time-out within.
             timeout: config.bedrock.period,
+        });
+    }
+    if config.cost.bill.collect {
+        let collector = CostCollector::new(
+            config,
+            cost::Shared {
+                aws: parts.aws.clone(),
+                ledger: parts.ledger.clone(),
+                names: parts.live.names.clone(),
+                terms: parts.live.terms.clone(),
+                registry: parts.registry.clone(),
+                readiness: parts.readiness.clone(),
+            },
+        );
+        jobs.push(collect::run::Job {
+            timeout: collector.longest_round(),
+            collector: Box::new(collector),
+            period: cost::LOOK,
         });
     }
     jobs

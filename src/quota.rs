@@ -309,7 +309,7 @@ impl Quota {
             band: Band::of(&tokens),
             ..sku
         };
-        let estimate = Usage::of(&tokens, terms.cost(&tokens, &sku));
+        let estimate = Usage::of(&tokens, terms.cost(&tokens, &sku, now));
         Ok(Resolved {
             subject,
             identity,

@@ -7,19 +7,15 @@ use anyhow::Context as _;
 use arc_swap::ArcSwap;
 use tracing::{info, warn};
 
-use super::alarms;
-use crate::config::{Applies, Config, Cost, Faults, Identity, Models, Quota, Source};
+use super::{alarms, prices};
+use crate::config::{Applies, Config, Faults, Identity, Models, Quota, Source};
 use crate::model::access::AccessList;
 use crate::model::directory::Directory;
 use crate::model::identify::IdentityRules;
 use crate::model::names::ModelNames;
 use crate::model::policy::Policy;
-use crate::model::price::PriceTable;
 use crate::store::{BusinessTerms, ControlRule, Terms};
 use crate::telemetry::LevelSwitch;
-
-/// The price table that ships with tallyd.
-const PRICES: &str = include_str!("../../prices/claude.toml");
 
 /// The values that a re-read configuration replaces. Readers load one per request.
 #[derive(Clone, Debug)]
@@ -89,8 +85,9 @@ fn terms(config: &Config) -> anyhow::Result<Terms> {
     });
     let dimensions = config.cloudwatch.dimensions.iter();
     Ok(Terms {
-        prices: prices(&config.cost)?,
+        prices: prices::table(&config.cost)?,
         unknown_write: config.cost.cache_write_unknown,
+        unknown_write_of: config.cost.cache_write_unknown_of.clone(),
         directory: directory(config)?,
         order: config.sources.order.clone(),
         control: control.collect(),
@@ -101,17 +98,6 @@ fn terms(config: &Config) -> anyhow::Result<Terms> {
             tells_bugs: config.business.tells_bugs(),
             assumptions: Some(Arc::new(config.business.assumptions.clone())),
         },
-    })
-}
-
-fn prices(cost: &Cost) -> anyhow::Result<PriceTable> {
-    let (text, place) = match &cost.prices {
-        Some(file) => (read(file)?, file.display().to_string()),
-        None => (PRICES.to_owned(), "the built-in price table".to_owned()),
-    };
-    PriceTable::parse(&text).map_err(|faults| {
-        let lines = faults.iter().map(|fault| format!("{place}: {fault}"));
-        Faults(lines.collect()).into()
     })
 }
 
@@ -129,7 +115,7 @@ fn directory(config: &Config) -> anyhow::Result<Directory> {
     })
 }
 
-fn read(file: &Path) -> anyhow::Result<String> {
+pub(super) fn read(file: &Path) -> anyhow::Result<String> {
     std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))
 }
 
@@ -154,7 +140,13 @@ pub fn check_files(config: &Config) -> anyhow::Result<Vec<String>> {
     terms(config)?;
     alarms::load(config)?;
     let policy = policy(&config.quota)?;
-    Ok(policy.map_or_else(Vec::new, |policy| policy.narrow_limits()))
+    let narrow = policy.map_or_else(Vec::new, |policy| policy.narrow_limits());
+    let narrow = narrow
+        .into_iter()
+        .map(|text| format!("quota.policy: {text}"));
+    let mut warnings: Vec<String> = narrow.collect();
+    warnings.extend(prices::warnings(&config.cost)?);
+    Ok(warnings)
 }
 
 /// Reads the configuration again and applies what can change.

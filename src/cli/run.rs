@@ -35,7 +35,7 @@ pub(super) fn check(file: ConfigFile) -> anyhow::Result<()> {
         Certificate::load(files).map_err(|error| Faults(vec![format!("tls: {error:#}")]))?;
     }
     for warning in app::check_files(&config)? {
-        eprintln!("warning: quota.policy: {warning}");
+        eprintln!("warning: {warning}");
     }
     println!(
         "the configuration is good; the ledger is in {}",

@@ -401,7 +401,9 @@ fn accepted_unit(value: &Value) -> Converted<Option<AcceptedUnit>> {
         return Ok(None);
     }
     choice(value, "pull_request, commit, edit, line", |name| {
-        AcceptedUnit::ALL.into_iter().find(|unit| unit.name() == name)
+        AcceptedUnit::ALL
+            .into_iter()
+            .find(|unit| unit.name() == name)
     })
     .map(Some)
 }
@@ -604,7 +606,10 @@ fn date(row: &mut Row<'_>, key: &'static str) -> Option<Date> {
             return None;
         }
     };
-    let date = text.parse().ok().filter(|_| text.len() == "2026-11-02".len());
+    let date = text
+        .parse()
+        .ok()
+        .filter(|_| text.len() == "2026-11-02".len());
     if date.is_none() {
         row.problem(key, "must be a date such as 2026-11-02");
     }

@@ -33,7 +33,7 @@ impl EnvoyDoor {
             Some(event) => event.to_owned(),
             None => self.new_id(),
         };
-        let usage = self.refunded(&group.refund, &answer);
+        let usage = self.refunded(&group.refund, &answer, now);
         let ledger = self.recorder.ledger();
         for correction in corrections(&answer, &usage, &id, sender) {
             self.quota
@@ -45,9 +45,9 @@ impl EnvoyDoor {
     }
 
     /// What the hits are in all units.
-    fn refunded(&self, hits: &Hits, answer: &Answer) -> Usage {
+    fn refunded(&self, hits: &Hits, answer: &Answer, now: Timestamp) -> Usage {
         let tokens = hits.tokens();
-        let cost = self.quota.cost(&tokens, &answer.resolved.sku);
+        let cost = self.quota.cost(&tokens, &answer.resolved.sku, now);
         Usage {
             requests: i64::try_from(hits.requests()).unwrap_or(i64::MAX),
             ..Usage::of(&tokens, cost)

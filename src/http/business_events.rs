@@ -300,7 +300,8 @@ impl WireBusinessEvent<'_> {
 }
 
 fn check_source(source: &str) -> Result<(), Refusal> {
-    let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_.-".contains(&byte);
+    let allowed =
+        |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_.-".contains(&byte);
     if source.len() > MAX_SOURCE || !source.bytes().all(allowed) {
         let fault = "must be 1 to 64 characters of a-z, 0-9, `_`, `.` and `-`";
         return Err(invalid("source", fault));
@@ -370,7 +371,10 @@ fn amount(value: &Value, is_measure: bool) -> Result<i64, Refusal> {
             micro % MICRO == 0 && (1..=MOST_THINGS).contains(&(micro / MICRO))
         }
     };
-    let micro = read.ok().filter(good).and_then(|micro| i64::try_from(micro).ok());
+    let micro = read
+        .ok()
+        .filter(good)
+        .and_then(|micro| i64::try_from(micro).ok());
     micro.ok_or_else(|| {
         if is_measure {
             invalid("amount", "must be a number with up to six decimal places")

@@ -25,6 +25,7 @@ mod minutes;
 mod mutes;
 mod notify;
 mod openapi;
+mod optimize;
 mod quota;
 mod quota_adjust;
 mod quota_ask;
@@ -162,6 +163,8 @@ fn routes() -> Vec<(&'static str, MethodRouter<Arc<Api>>)> {
         ("/api/v1/quota/simulate", post(quota_replay::simulate)),
         ("/api/v1/minutes", get(minutes::get)),
         ("/api/v1/reports/{name}", get(reports::get)),
+        ("/api/v1/optimize/model", post(optimize::model)),
+        ("/api/v1/optimize/batch", post(optimize::batch)),
         ("/api/v1/webhooks/github", post(webhooks::github)),
         ("/api/v1/webhooks/gitlab", post(webhooks::gitlab)),
         ("/api/v1/business/events", post(business_events::post)),

@@ -8,10 +8,9 @@ use super::error::ProblemBody;
 use super::quota::QuotaProblemBody;
 use super::usage_record::WireRecord;
 use super::{
-    alarms, backup, business_events, cloud_event, cloudwatch, health, litellm, metrics, minutes, mutes, notify,
-    quota_adjust, quota_ask, quota_balances, quota_list, quota_policies, quota_replay,
-    quota_settle, reports, sources, usage_events, usage_query,
-    webhooks,
+    alarms, backup, business_events, cloud_event, cloudwatch, health, litellm, metrics, minutes,
+    mutes, notify, optimize, quota_adjust, quota_ask, quota_balances, quota_list, quota_policies,
+    quota_replay, quota_settle, reports, sources, usage_events, usage_query, webhooks,
 };
 
 #[derive(OpenApi)]
@@ -53,6 +52,8 @@ use super::{
         quota_replay::simulate,
         minutes::get,
         reports::get,
+        optimize::model,
+        optimize::batch,
         webhooks::github,
         webhooks::gitlab,
         business_events::post,

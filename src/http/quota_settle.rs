@@ -329,7 +329,7 @@ pub(super) async fn extend(
     let now = api.clock.now();
     let (expires_at, goes_on) = api
         .quota
-        .extend(&id, lease, &api.quota.priced(&id, &tokens), now)
+        .extend(&id, lease, &api.quota.priced(&id, &tokens, now), now)
         .map_err(|refused| Failed::refused(&refused, &api.quota))?;
     Ok(Json(ExtendAnswer {
         expires_at: expires_at.to_string(),

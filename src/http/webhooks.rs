@@ -96,7 +96,10 @@ impl Merged<'_> {
         };
         let claude = self.by_claude
             || has_label(&business.claude_labels)
-            || self.texts.iter().any(|text| crate::model::business::claude_took_part(text));
+            || self
+                .texts
+                .iter()
+                .any(|text| crate::model::business::claude_took_part(text));
         let updated = needed(self.updated, "updated_at")?;
         Ok(Told::Change(BusinessEvent {
             source: self.source.into(),
@@ -104,7 +107,9 @@ impl Merged<'_> {
             at: self.at.unwrap_or(updated),
             updated,
             kind: EventKind::Change.name().into(),
-            is_fix: business.fixes.is_fix(self.title, self.labels.iter().copied()),
+            is_fix: business
+                .fixes
+                .is_fix(self.title, self.labels.iter().copied()),
             claude: Some(claude),
             commit: self.commit.filter(|hash| is_hash(hash)).map(Into::into),
             user: self.author.and_then(label::fold).map(|user| user.into()),
@@ -167,11 +172,7 @@ fn commits<'a>(
         (status = 503, response = super::openapi::Unavailable),
     ),
 )]
-pub(super) async fn github(
-    State(api): State<Arc<Api>>,
-    headers: HeaderMap,
-    body: Body,
-) -> Answer {
+pub(super) async fn github(State(api): State<Arc<Api>>, headers: HeaderMap, body: Body) -> Answer {
     let answer = take_github(&api, &headers, body).await;
     count(&api, github::SOURCE, &answer);
     answer
@@ -203,11 +204,7 @@ pub(super) async fn github(
         (status = 503, response = super::openapi::Unavailable),
     ),
 )]
-pub(super) async fn gitlab(
-    State(api): State<Arc<Api>>,
-    headers: HeaderMap,
-    body: Body,
-) -> Answer {
+pub(super) async fn gitlab(State(api): State<Arc<Api>>, headers: HeaderMap, body: Body) -> Answer {
     let answer = take_gitlab(&api, &headers, body).await;
     count(&api, gitlab::SOURCE, &answer);
     answer
@@ -238,7 +235,9 @@ async fn take_gitlab(api: &Api, headers: &HeaderMap, body: Body) -> Answer {
     let token = open(business.gitlab_token.as_ref(), gitlab::SOURCE)?;
     // The token is all there is: without it the body is not even read.
     if !same(token.expose(), header(headers, "x-gitlab-token")) {
-        return Err(unsigned("X-Gitlab-Token: must be the webhook's secret token"));
+        return Err(unsigned(
+            "X-Gitlab-Token: must be the webhook's secret token",
+        ));
     }
     json_only(headers)?;
     let body = body::read(headers, body, api.body_limits).await?;
@@ -278,7 +277,10 @@ fn json_only(headers: &HeaderMap) -> Result<(), Problem> {
     body::media_type(headers, &["application/json"])
         .map(drop)
         .map_err(|problem| Problem {
-            detail: format!("{}; choose it as the webhook's content type", problem.detail),
+            detail: format!(
+                "{}; choose it as the webhook's content type",
+                problem.detail
+            ),
             ..problem
         })
 }
@@ -310,7 +312,10 @@ fn signed(secret: &Secret<String>, body: &[u8], signature: &str) -> bool {
 /// True if two secrets are equal. The time tells neither where they differ nor how long one is.
 fn same(secret: &str, given: &str) -> bool {
     let (secret, given) = (Sha256::digest(secret), Sha256::digest(given));
-    let differing = secret.iter().zip(given.iter()).fold(0, |sum, (a, b)| sum | (a ^ b));
+    let differing = secret
+        .iter()
+        .zip(given.iter())
+        .fold(0, |sum, (a, b)| sum | (a ^ b));
     std::hint::black_box(differing) == 0
 }
 
@@ -390,4 +395,3 @@ fn count(api: &Api, provider: &str, answer: &Answer) {
 fn broken(error: &serde_json::Error) -> Problem {
     Problem::body(format!("the event cannot be read: {error}"))
 }
-

@@ -28,6 +28,7 @@ pub mod pseudonym;
 pub mod query;
 pub mod quota;
 pub mod rates;
+pub mod saving;
 pub mod tokens;
 pub mod usage;
 pub mod window;

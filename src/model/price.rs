@@ -1,20 +1,38 @@
-//! The price table: what a token costs, by model, provider and scope.
+//! The price table: what a token costs, by model, provider, scope and time.
 //!
 //! Prices are whole pico-USD per token, read from decimal text. Rows are found by exact match
-//! only. What the table does not say is unpriced: never 0, never a similar model's price.
+//! only. What the table does not say is unpriced: never 0, never a similar model's price. Rows hold
+//! for whole UTC days. A contract may change list prices; both stay known.
 #![deny(clippy::float_arithmetic)]
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::Arc;
 
+use jiff::Timestamp;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+
+use super::bill::PricedKind;
 use super::money::PicoUsd;
 use super::tokens::Tokens;
 use super::usage::{Band, Sku, Tier};
 
+mod build;
+mod contract;
+pub mod lint;
+pub mod litellm;
 mod read;
+#[cfg(test)]
+mod tests;
+
+pub use build::PriceText;
 
 /// The list prices that come with tallyd.
 pub const EMBEDDED: &str = include_str!("../../prices/claude.toml");
+
+/// How faults and sources name [`EMBEDDED`].
+pub const EMBEDDED_NAME: &str = "the built-in price table";
 
 /// Multipliers are kept in millionths.
 const ONE: u64 = 1_000_000;
@@ -66,16 +84,35 @@ impl fmt::Display for PriceFault {
     }
 }
 
-/// Unit prices by exact model, provider and scope.
+/// Unit prices by exact model, provider, scope and time.
 #[derive(Clone, Debug, Default)]
 pub struct PriceTable {
     models: HashMap<Box<str>, Vec<Row>>,
+    version: Box<str>,
+    sha256: Box<str>,
 }
 
+/// What holds for one key in a time. The rates are behind a pointer: a search passes many rows.
 #[derive(Clone, Debug)]
 struct Row {
     provider: Box<str>,
     scope: Box<str>,
+    time: Time,
+    list: Option<Box<Rate>>,
+    contract: Option<Box<Rate>>,
+    source: Arc<str>,
+}
+
+/// Half-open; without a bound, from or to the end of time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Time {
+    from: Timestamp,
+    to: Timestamp,
+}
+
+/// All prices of one key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Rate {
     base: Rates,
     long_context: Option<LongContext>,
     fast: Option<u64>,
@@ -84,78 +121,63 @@ struct Row {
 }
 
 /// Prices of one context band by tier.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Rates {
     standard: UnitPrices,
     batch: UnitPrices,
 }
 
 /// The prices of a whole request whose context is above the threshold.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct LongContext {
     above: Band,
     rates: Rates,
 }
 
+/// A line of the table as people read it: the prices of one tier and context band.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListedPrice {
+    pub model: Box<str>,
+    pub provider: Box<str>,
+    pub scope: Box<str>,
+    pub tier: Tier,
+    /// The prices of requests with a context above so many tokens.
+    pub above: Option<u64>,
+    /// The first UTC day; `None`: since ever.
+    pub from: Option<Date>,
+    /// The first UTC day on which it no longer holds.
+    pub to: Option<Date>,
+    pub list: UnitPrices,
+    /// What the contract makes of it.
+    pub contract: Option<UnitPrices>,
+    pub source: Arc<str>,
+}
+
 impl UnitPrices {
-    fn each(self, change: impl Fn(u64) -> Option<u64>) -> Self {
-        Self {
-            input: self.input.and_then(&change),
-            output: self.output.and_then(&change),
-            cache_read: self.cache_read.and_then(&change),
-            cache_write_5m: self.cache_write_5m.and_then(&change),
-            cache_write_1h: self.cache_write_1h.and_then(&change),
+    /// The price of one kind of token.
+    #[must_use]
+    pub fn of(&self, kind: PricedKind, unknown_write: WriteLifetime) -> Option<u64> {
+        match (kind, unknown_write) {
+            (PricedKind::Input, _) => self.input,
+            (PricedKind::Output, _) => self.output,
+            (PricedKind::CacheRead, _) => self.cache_read,
+            (PricedKind::CacheWrite5m, _)
+            | (PricedKind::CacheWriteUnknown, WriteLifetime::FiveMinutes) => self.cache_write_5m,
+            (PricedKind::CacheWrite1h, _)
+            | (PricedKind::CacheWriteUnknown, WriteLifetime::OneHour) => self.cache_write_1h,
         }
     }
 
-    fn kinds(self) -> [Option<u64>; 5] {
-        [
-            self.input,
-            self.output,
-            self.cache_read,
-            self.cache_write_5m,
-            self.cache_write_1h,
-        ]
-    }
-}
-
-impl PriceTable {
-    /// Reads a table in the form of `prices/claude.toml`; reports all faults together.
-    pub fn parse(text: &str) -> Result<Self, Vec<PriceFault>> {
-        read::parse(text).map(|models| Self { models })
-    }
-
-    /// The prices for a SKU. `None` if there is no row, if the tier has no list price, or if the
-    /// context band of a sum is not known and the model's prices depend on it.
+    /// The cost of tokens, exact.
     #[must_use]
-    pub fn unit(&self, sku: &Sku) -> Option<UnitPrices> {
-        let rows = self.models.get(&*sku.model)?;
-        let row = rows.iter().find(|row| row.is(&sku.provider, &sku.scope))?;
-        let rates = row.rates(sku.band)?;
-        let (prices, tier_factor) = match sku.tier {
-            Tier::Standard => (rates.standard, ONE),
-            Tier::Batch => (rates.batch, ONE),
-            Tier::Fast => (rates.standard, row.fast?),
-            Tier::Flex | Tier::Priority => return None,
-        };
-        let region_factor = row.region_factor(sku.region.as_deref());
-        Some(prices.each(|price| scaled(price, tier_factor, region_factor)))
-    }
-
-    /// The cost of tokens of one SKU, exact, of one request or of a sum within one band.
-    #[must_use]
-    pub fn cost(&self, tokens: &Tokens, sku: &Sku, unknown_write: WriteLifetime) -> Priced {
-        let prices = self.unit(sku).unwrap_or_default();
-        let unknown_price = match unknown_write {
-            WriteLifetime::FiveMinutes => prices.cache_write_5m,
-            WriteLifetime::OneHour => prices.cache_write_1h,
-        };
+    pub fn cost(&self, tokens: &Tokens, unknown_write: WriteLifetime) -> Priced {
+        let unknown_price = self.of(PricedKind::CacheWriteUnknown, unknown_write);
         let lines = [
-            (tokens.input, prices.input),
-            (tokens.output, prices.output),
-            (tokens.cache_read, prices.cache_read),
-            (tokens.cache_write_5m, prices.cache_write_5m),
-            (tokens.cache_write_1h, prices.cache_write_1h),
+            (tokens.input, self.input),
+            (tokens.output, self.output),
+            (tokens.cache_read, self.cache_read),
+            (tokens.cache_write_5m, self.cache_write_5m),
+            (tokens.cache_write_1h, self.cache_write_1h),
             (tokens.cache_write_unknown, unknown_price),
         ];
         let mut priced_part = PicoUsd::ZERO;
@@ -175,11 +197,227 @@ impl PriceTable {
             unpriced_tokens,
         }
     }
+
+    fn each(self, change: impl Fn(u64) -> Option<u64>) -> Self {
+        Self {
+            input: self.input.and_then(&change),
+            output: self.output.and_then(&change),
+            cache_read: self.cache_read.and_then(&change),
+            cache_write_5m: self.cache_write_5m.and_then(&change),
+            cache_write_1h: self.cache_write_1h.and_then(&change),
+        }
+    }
+
+    /// In the order of [`PricedKind::ALL`], without the write of unknown lifetime.
+    #[must_use]
+    pub fn kinds(self) -> [Option<u64>; 5] {
+        [
+            self.input,
+            self.output,
+            self.cache_read,
+            self.cache_write_5m,
+            self.cache_write_1h,
+        ]
+    }
+
+    fn is_empty(self) -> bool {
+        self == Self::default()
+    }
+}
+
+impl PriceTable {
+    /// Reads one table in the form of `prices/claude.toml`; reports all faults together.
+    pub fn parse(text: &str) -> Result<Self, Vec<PriceFault>> {
+        build::single(text)
+    }
+
+    /// Lays tables over one another, the last above the others, and a contract over all of them.
+    /// Where a row of an upper table holds, it stands in the place of the lower ones of its key.
+    /// Reports all faults together, each with the name of its text.
+    pub fn load(
+        list: &[PriceText<'_>],
+        contract: Option<PriceText<'_>>,
+    ) -> Result<Self, Vec<PriceFault>> {
+        build::load(list, contract)
+    }
+
+    /// What the table is called: the versions of all that was loaded.
+    #[must_use]
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
+    /// SHA-256 over all that was loaded, as hex digits; of a single text, that of the text.
+    #[must_use]
+    pub fn sha256(&self) -> &str {
+        &self.sha256
+    }
+
+    /// What is paid for a SKU at a time: the contract's prices, or else the list's. `None` if
+    /// there is no row, if the tier has no price, or if the context band of a sum is not known
+    /// and the model's prices depend on it.
+    #[must_use]
+    pub fn unit(&self, sku: &Sku, at: Timestamp) -> Option<UnitPrices> {
+        let row = self.row(sku, at)?;
+        row.contract.as_ref().or(row.list.as_ref())?.unit(sku)
+    }
+
+    /// The list prices for a SKU at a time, whatever a contract says.
+    #[must_use]
+    pub fn list_unit(&self, sku: &Sku, at: Timestamp) -> Option<UnitPrices> {
+        self.row(sku, at)?.list.as_ref()?.unit(sku)
+    }
+
+    /// Where the prices for a SKU at a time come from.
+    #[must_use]
+    pub fn source(&self, sku: &Sku, at: Timestamp) -> Option<&str> {
+        self.row(sku, at).map(|row| &*row.source)
+    }
+
+    /// The cost of tokens of one SKU at a time, exact, of one request or of a sum within one band.
+    #[must_use]
+    pub fn cost(
+        &self,
+        tokens: &Tokens,
+        sku: &Sku,
+        at: Timestamp,
+        unknown_write: WriteLifetime,
+    ) -> Priced {
+        let prices = self.unit(sku, at).unwrap_or_default();
+        prices.cost(tokens, unknown_write)
+    }
+
+    /// As [`PriceTable::cost`], at list prices.
+    #[must_use]
+    pub fn list_cost(
+        &self,
+        tokens: &Tokens,
+        sku: &Sku,
+        at: Timestamp,
+        unknown_write: WriteLifetime,
+    ) -> Priced {
+        let prices = self.list_unit(sku, at).unwrap_or_default();
+        prices.cost(tokens, unknown_write)
+    }
+
+    /// All prices, by model, provider, scope and time.
+    #[must_use]
+    pub fn listed(&self) -> Vec<ListedPrice> {
+        let mut listed = Vec::new();
+        for (model, rows) in &self.models {
+            for row in rows {
+                row.listed(model, &mut listed);
+            }
+        }
+        listed.sort_by(|a, b| {
+            let key = |price: &ListedPrice| (price.from, price.above, price.tier);
+            let name = |price: &ListedPrice| {
+                let (model, provider) = (price.model.clone(), price.provider.clone());
+                (model, provider, price.scope.clone())
+            };
+            name(a).cmp(&name(b)).then_with(|| key(a).cmp(&key(b)))
+        });
+        listed
+    }
+
+    fn row(&self, sku: &Sku, at: Timestamp) -> Option<&Row> {
+        let rows = self.models.get(&*sku.model)?;
+        let is = |row: &&Row| row.time.holds(at) && row.is(&sku.provider, &sku.scope);
+        rows.iter().find(is)
+    }
 }
 
 impl Row {
     fn is(&self, provider: &str, scope: &str) -> bool {
         *self.provider == *provider && *self.scope == *scope
+    }
+
+    fn listed(&self, model: &str, listed: &mut Vec<ListedPrice>) {
+        let parts = |rate: &Option<Box<Rate>>| rate.as_ref().map(|rate| rate.parts());
+        let (list, contract) = (parts(&self.list), parts(&self.contract));
+        for place in 0..Rate::PARTS {
+            let of = |parts: &Option<[(Tier, Option<u64>, UnitPrices); Rate::PARTS]>| {
+                parts.map(|parts| parts[place])
+            };
+            let Some((tier, above, _)) = of(&contract).or(of(&list)) else {
+                continue;
+            };
+            let prices = |part: Option<(Tier, Option<u64>, UnitPrices)>| {
+                part.map(|part| part.2).filter(|prices| !prices.is_empty())
+            };
+            let (list, contract) = (prices(of(&list)), prices(of(&contract)));
+            if list.is_none() && contract.is_none() {
+                continue;
+            }
+            listed.push(ListedPrice {
+                model: model.into(),
+                provider: self.provider.clone(),
+                scope: self.scope.clone(),
+                tier,
+                above,
+                from: self.time.first_day(),
+                to: self.time.end_day(),
+                list: list.unwrap_or_default(),
+                contract,
+                source: self.source.clone(),
+            });
+        }
+    }
+}
+
+impl Time {
+    const EVER: Self = Self {
+        from: Timestamp::MIN,
+        to: Timestamp::MAX,
+    };
+
+    fn holds(self, at: Timestamp) -> bool {
+        self.from <= at && at < self.to
+    }
+
+    /// `None` if the two have nothing in common.
+    fn both(self, other: Self) -> Option<Self> {
+        let (from, to) = (self.from.max(other.from), self.to.min(other.to));
+        (from < to).then_some(Self { from, to })
+    }
+
+    fn first_day(self) -> Option<Date> {
+        (self.from > Timestamp::MIN).then(|| day_of(self.from))
+    }
+
+    fn end_day(self) -> Option<Date> {
+        (self.to < Timestamp::MAX).then(|| day_of(self.to))
+    }
+}
+
+impl fmt::Display for Time {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.first_day(), self.end_day()) {
+            (None, None) => f.write_str("the row without dates"),
+            (Some(from), None) => write!(f, "the row from {from} on"),
+            (None, Some(to)) => write!(f, "the row up to {to}"),
+            (Some(from), Some(to)) => write!(f, "the row from {from} to {to}"),
+        }
+    }
+}
+
+fn day_of(at: Timestamp) -> Date {
+    at.to_zoned(TimeZone::UTC).date()
+}
+
+impl Rate {
+    const PARTS: usize = 5;
+
+    fn unit(&self, sku: &Sku) -> Option<UnitPrices> {
+        let rates = self.rates(sku.band)?;
+        let (prices, tier_factor) = match sku.tier {
+            Tier::Standard => (rates.standard, ONE),
+            Tier::Batch => (rates.batch, ONE),
+            Tier::Fast => (rates.standard, self.fast?),
+            Tier::Flex | Tier::Priority => return None,
+        };
+        let region_factor = self.region_factor(sku.region.as_deref());
+        Some(prices.each(|price| scaled(price, tier_factor, region_factor)))
     }
 
     /// The whole request takes one price (Anthropic: long context pricing).
@@ -203,6 +441,57 @@ impl Row {
             Some(_) => self.regional.unwrap_or(ONE),
         }
     }
+
+    /// True if every multiplier leaves every price whole.
+    fn is_whole(&self) -> bool {
+        let fast = self.fast.unwrap_or(ONE);
+        let regions = [
+            ONE,
+            self.us_geo.unwrap_or(ONE),
+            self.regional.unwrap_or(ONE),
+        ];
+        let long = self.long_context.map(|long| long.rates);
+        let all = [Some(self.base), long].into_iter().flatten();
+        all.flat_map(|rates| {
+            let standard = rates.standard.kinds().map(|price| (price, fast));
+            let plain = [rates.standard, rates.batch].map(UnitPrices::kinds);
+            let plain: Vec<_> = plain.as_flattened().iter().map(|p| (*p, ONE)).collect();
+            standard.into_iter().chain(plain)
+        })
+        .all(|(price, tier)| {
+            let whole = |region: &u64| price.is_none_or(|p| scaled(p, tier, *region).is_some());
+            regions.iter().all(whole)
+        })
+    }
+
+    /// The prices by tier and context band.
+    fn parts(&self) -> [(Tier, Option<u64>, UnitPrices); Self::PARTS] {
+        let long = self.long_context;
+        let above = long.map(|long| threshold(long.above));
+        let rates = long.map(|long| long.rates).unwrap_or_default();
+        let fast = self.fast.unwrap_or(0);
+        let fast = self.base.standard.each(|price| scaled(price, fast, ONE));
+        let fast = if self.fast.is_some() {
+            fast
+        } else {
+            UnitPrices::default()
+        };
+        [
+            (Tier::Standard, None, self.base.standard),
+            (Tier::Batch, None, self.base.batch),
+            (Tier::Fast, None, fast),
+            (Tier::Standard, above, rates.standard),
+            (Tier::Batch, above, rates.batch),
+        ]
+    }
+}
+
+/// The most tokens of context in a band that has an end.
+fn threshold(band: Band) -> u64 {
+    match band {
+        Band::UpTo100k => 100_000,
+        Band::UpTo200k | Band::Above200k | Band::Mixed => 200_000,
+    }
 }
 
 /// A price times two multipliers in millionths; `None` if that is not a whole number of pico-USD.
@@ -215,259 +504,4 @@ fn scaled(price: u64, one: u64, two: u64) -> Option<u64> {
     u64::try_from(product / per_unit)
         .ok()
         .filter(|price| exact && *price <= MAX_PRICE)
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::model::names::ModelNames;
-
-    fn embedded() -> PriceTable {
-        PriceTable::parse(EMBEDDED).expect("the embedded table has no faults")
-    }
-
-    fn sku(raw_model: &str) -> Sku {
-        let name = ModelNames::default().resolve(raw_model, None);
-        Sku {
-            provider: name.provider,
-            model: name.model,
-            raw_model: raw_model.into(),
-            scope: name.scope,
-            region: None,
-            tier: Tier::Standard,
-            band: Band::UpTo100k,
-        }
-    }
-
-    /// A price of 0 stands for none.
-    fn prices(kinds: [u64; 5]) -> Option<UnitPrices> {
-        let some = kinds.map(|price| (price > 0).then_some(price));
-        some.iter().any(Option::is_some).then_some(UnitPrices {
-            input: some[0],
-            output: some[1],
-            cache_read: some[2],
-            cache_write_5m: some[3],
-            cache_write_1h: some[4],
-        })
-    }
-
-    const REQUEST: Tokens = Tokens {
-        input: 1201,
-        output: 42,
-        cache_read: 5600,
-        cache_write_5m: 0,
-        cache_write_1h: 0,
-        cache_write_unknown: 340,
-    };
-
-    fn whole(cost: i128) -> Priced {
-        Priced {
-            cost: Some(PicoUsd(cost)),
-            priced_part: PicoUsd(cost),
-            unpriced_tokens: 0,
-        }
-    }
-
-    #[test]
-    fn a_request_costs_exactly_what_the_list_says() {
-        let table = embedded();
-        let opus = sku("claude-opus-4-8");
-        let sonnet = sku("us.anthropic.claude-sonnet-4-6-v1:0");
-        assert_eq!(
-            [
-                table.cost(&REQUEST, &opus, WriteLifetime::FiveMinutes),
-                table.cost(&REQUEST, &opus, WriteLifetime::OneHour),
-                table.cost(&REQUEST, &sonnet, WriteLifetime::FiveMinutes),
-            ],
-            [
-                whole(11_980_000_000),
-                whole(13_255_000_000),
-                whole(7_906_800_000),
-            ]
-        );
-    }
-
-    #[test]
-    fn an_unknown_model_has_no_cost_but_its_tokens_are_told() {
-        let table = embedded();
-        let unknown = sku("claude-opus-4-9");
-        let unpriced = |tokens| Priced {
-            cost: None,
-            priced_part: PicoUsd::ZERO,
-            unpriced_tokens: tokens,
-        };
-        assert_eq!(
-            (
-                table.unit(&unknown),
-                table.cost(&REQUEST, &unknown, WriteLifetime::FiveMinutes),
-                table.cost(&Tokens::default(), &unknown, WriteLifetime::FiveMinutes),
-            ),
-            (None, unpriced(7183), whole(0))
-        );
-    }
-
-    #[test]
-    fn a_kind_without_a_price_leaves_the_rest_priced() {
-        let opus_4 = sku("anthropic.claude-opus-4-20250514-v1:0");
-        assert_eq!(
-            embedded().cost(&REQUEST, &opus_4, WriteLifetime::OneHour),
-            Priced {
-                cost: None,
-                priced_part: PicoUsd(29_565_000_000),
-                unpriced_tokens: 340,
-            }
-        );
-    }
-
-    #[test]
-    fn rows_are_found_by_exact_match_only() {
-        let table = embedded();
-        let elsewhere = Sku {
-            scope: "ca".into(),
-            ..sku("us.anthropic.claude-sonnet-4-6")
-        };
-        let other = Sku {
-            provider: "corp-gateway".into(),
-            ..sku("claude-sonnet-4-6")
-        };
-        assert_eq!([table.unit(&elsewhere), table.unit(&other)], [None, None]);
-    }
-
-    #[test]
-    fn a_long_context_takes_the_higher_price_for_the_whole_request() {
-        let table = embedded();
-        let by_band = |raw: &str| Band::ALL.map(|band| table.unit(&Sku { band, ..sku(raw) }));
-        let haiku = prices([100_000, 500_000, 10_000, 125_000, 200_000]);
-        let haiku_long = prices([500_000, 2_500_000, 50_000, 625_000, 1_000_000]);
-        let sonnet = prices([3_000_000, 15_000_000, 300_000, 3_750_000, 6_000_000]);
-        let sonnet_long = prices([6_000_000, 22_500_000, 600_000, 7_500_000, 12_000_000]);
-        let opus = prices([5_000_000, 25_000_000, 500_000, 6_250_000, 10_000_000]);
-        assert_eq!(
-            [
-                by_band("claude-haiku-5-5"),
-                by_band("global.anthropic.claude-sonnet-4-5"),
-                by_band("claude-opus-4-8"),
-            ],
-            [
-                [haiku, haiku_long, haiku_long, None],
-                [sonnet, sonnet, sonnet_long, None],
-                [opus; 4],
-            ]
-        );
-    }
-
-    #[test]
-    fn tiers_have_the_prices_that_the_table_states() {
-        let table = embedded();
-        let by_tier = |raw: &str| Tier::ALL.map(|tier| table.unit(&Sku { tier, ..sku(raw) }));
-        assert_eq!(
-            [
-                by_tier("claude-opus-4-8"),
-                by_tier("us.anthropic.claude-opus-4-8")
-            ],
-            [
-                [
-                    prices([5_000_000, 25_000_000, 500_000, 6_250_000, 10_000_000]),
-                    prices([2_500_000, 12_500_000, 250_000, 3_125_000, 0]),
-                    prices([10_000_000, 50_000_000, 1_000_000, 12_500_000, 20_000_000]),
-                    None,
-                    None,
-                ],
-                [
-                    prices([5_500_000, 27_500_000, 550_000, 6_875_000, 11_000_000]),
-                    Some(UnitPrices::default()),
-                    None,
-                    None,
-                    None,
-                ],
-            ]
-        );
-    }
-
-    #[test]
-    fn regional_endpoints_cost_more_where_the_table_says_so() {
-        let table = embedded();
-        let input = |raw: &str, region: Option<&str>, tier: Tier| {
-            let sku = Sku {
-                region: region.map(Into::into),
-                tier,
-                ..sku(raw)
-            };
-            table.unit(&sku).and_then(|unit| unit.input)
-        };
-        let (standard, fast) = (Tier::Standard, Tier::Fast);
-        assert_eq!(
-            [
-                input("vertex_ai/claude-opus-4-8", None, standard),
-                input("vertex_ai/claude-opus-4-8", Some("global"), standard),
-                input("vertex_ai/claude-opus-4-8", Some("europe-west1"), standard),
-                input("vertex_ai/claude-opus-4-8", Some("us"), standard),
-                input("vertex_ai/claude-3-haiku", Some("us-east5"), standard),
-                input("claude-opus-4-8", Some("us"), standard),
-                input("claude-opus-4-8", Some("us"), fast),
-                input("claude-opus-4-8", Some("us-east-1"), standard),
-                input("us.anthropic.claude-opus-4-8", Some("us-east-1"), standard),
-            ],
-            [
-                5_000_000, 5_000_000, 5_500_000, 5_500_000, 250_000, 5_500_000, 11_000_000,
-                5_000_000, 5_500_000,
-            ]
-            .map(Some)
-        );
-    }
-
-    #[test]
-    fn prices_believed_wrong_are_not_used() {
-        let table = embedded();
-        let batch = |raw: &str| {
-            let tier = Tier::Batch;
-            table.unit(&Sku { tier, ..sku(raw) })
-        };
-        assert_eq!(
-            [
-                table.unit(&sku("us.anthropic.claude-mythos-preview")),
-                table.unit(&sku("anthropic.claude-opus-4-8")),
-                batch("vertex_ai/claude-opus-5-5"),
-                batch("vertex_ai/claude-sonnet-4-6"),
-            ],
-            [
-                Some(UnitPrices::default()),
-                prices([5_000_000, 25_000_000, 500_000, 6_250_000, 10_000_000]),
-                prices([0, 0, 100_000, 2_500_000, 0]),
-                prices([1_500_000, 7_500_000, 150_000, 0, 0]),
-            ]
-        );
-    }
-
-    fn small() -> PriceTable {
-        let row = "{ model = \"claude-opus-4-8\", provider = \"anthropic\", scope = \"base\", \
-            input = \"5\", output = \"25\", cache_read = \"0.5\", cache_write_5m = \"6.25\", \
-            cache_write_1h = \"10\" }]";
-        PriceTable::parse(&format!("{}{row}", read::HEAD)).expect("the small table has no faults")
-    }
-
-    proptest! {
-        #[test]
-        fn a_sum_costs_what_its_parts_cost(
-            parts in prop::collection::vec(prop::array::uniform6(0..Tokens::MAX), 0..8),
-        ) {
-            let (table, opus) = (small(), sku("claude-opus-4-8"));
-            let mut sum = Tokens::default();
-            let mut total = PicoUsd::ZERO;
-            for [input, output, cache_read, cache_write_5m, cache_write_1h, cache_write_unknown] in parts {
-                let part = Tokens { input, output, cache_read, cache_write_5m, cache_write_1h, cache_write_unknown };
-                let cost = table.cost(&part, &opus, WriteLifetime::OneHour).cost;
-                total = total.checked_add(cost.expect("all kinds have a price")).expect("no overflow");
-                sum.input += part.input;
-                sum.output += part.output;
-                sum.cache_read += part.cache_read;
-                sum.cache_write_5m += part.cache_write_5m;
-                sum.cache_write_1h += part.cache_write_1h;
-                sum.cache_write_unknown += part.cache_write_unknown;
-            }
-            prop_assert_eq!(table.cost(&sum, &opus, WriteLifetime::OneHour), whole(total.0));
-        }
-    }
 }

@@ -34,7 +34,7 @@ pub(super) fn largest(
             output: whole(output),
             ..Tokens::default()
         };
-        Usage::of(&tokens, terms.cost(&tokens, &resolved.sku))
+        Usage::of(&tokens, terms.cost(&tokens, &resolved.sku, now))
     };
     let mut fits = |output: i64| {
         let decision = book.check(&resolved.subject, &with(output), now);

@@ -100,7 +100,7 @@ impl Quota {
         };
         let sku = self.sku(&model, provider.as_deref(), &settle.tokens);
         let terms = self.inner.terms.load_full();
-        let charged = Usage::of(&settle.tokens, terms.cost(&settle.tokens, &sku));
+        let charged = Usage::of(&settle.tokens, terms.cost(&settle.tokens, &sku, settle.at));
         let subject = match (&known, &settle.otherwise) {
             (Some((reservation, _)), _) => Some(reservation.subject.clone()),
             (None, Some(_)) => self
@@ -203,7 +203,7 @@ impl Quota {
 
     /// Tokens with what they cost on a reservation's terms; without a cost if nobody knows it.
     #[must_use]
-    pub fn priced(&self, id: &str, tokens: &Tokens) -> Usage {
+    pub fn priced(&self, id: &str, tokens: &Tokens, at: Timestamp) -> Usage {
         let state = self.state();
         let Some(reserved) = state.kept.get(id).cloned() else {
             return Usage::of(tokens, None);
@@ -211,7 +211,7 @@ impl Quota {
         drop(state);
         let (model, provider) = reserved.model();
         let sku = self.sku(model, Some(provider), tokens);
-        Usage::of(tokens, self.inner.terms.load().cost(tokens, &sku))
+        Usage::of(tokens, self.inner.terms.load().cost(tokens, &sku, at))
     }
 
     /// For whom a reservation was made, as claimed; `None` if it is not known (any more).
@@ -242,8 +242,8 @@ impl Quota {
 
     /// What tokens cost in pico-USD, if they have a price.
     #[must_use]
-    pub fn cost(&self, tokens: &Tokens, sku: &Sku) -> Option<i64> {
-        self.inner.terms.load().cost(tokens, sku)
+    pub fn cost(&self, tokens: &Tokens, sku: &Sku, at: Timestamp) -> Option<i64> {
+        self.inner.terms.load().cost(tokens, sku, at)
     }
 
     /// What was used, by the name that a gateway has for it.

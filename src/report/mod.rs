@@ -11,6 +11,7 @@ mod name;
 pub mod period;
 pub mod roi;
 pub mod rollout;
+pub mod savings;
 pub mod table;
 pub mod write;
 
@@ -52,6 +53,7 @@ impl Reports {
             Name::Chargeback => chargeback::report(self, request, now).await,
             Name::Roi => roi::report(self, request, now).await,
             Name::Rollout => rollout::report(self, request, now).await,
+            Name::Savings => savings::report(self, request, now).await,
         }
     }
 

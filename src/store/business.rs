@@ -241,7 +241,9 @@ impl<'a> Book<'a> {
 
     fn is_first(&self, delivery: &Delivery) -> Result<bool> {
         self.connection
-            .prepare_cached("INSERT OR IGNORE INTO business_delivery (source, id, at) VALUES (?, ?, ?)")
+            .prepare_cached(
+                "INSERT OR IGNORE INTO business_delivery (source, id, at) VALUES (?, ?, ?)",
+            )
             .and_then(|mut insert| {
                 insert.execute(params![
                     delivery.source,
@@ -406,9 +408,8 @@ impl<'a> Book<'a> {
             amounts.push(("bugs_fixed", net as f64));
         }
         let assumed = self.terms.assumptions.as_ref();
-        let saved = |event: &BusinessEvent| {
-            assumed.and_then(|assumed| assumed.saved_by_event(event))
-        };
+        let saved =
+            |event: &BusinessEvent| assumed.and_then(|assumed| assumed.saved_by_event(event));
         let told = before.and_then(saved).unwrap_or(0);
         let more = saved(after).map_or(0, |saved| saved - told);
         // What counts less than it did stays in its minute, which may be sealed.
@@ -563,14 +564,16 @@ fn activities(
     }
     let mut list: Vec<ActivitySum> = sums
         .into_iter()
-        .map(|((user, is_person, team, metric, labels), amount)| ActivitySum {
-            user,
-            is_person,
-            team,
-            metric,
-            labels: labels.split(SEPARATOR).map(Box::from).collect(),
-            amount,
-        })
+        .map(
+            |((user, is_person, team, metric, labels), amount)| ActivitySum {
+                user,
+                is_person,
+                team,
+                metric,
+                labels: labels.split(SEPARATOR).map(Box::from).collect(),
+                amount,
+            },
+        )
         .collect();
     list.sort_by(|a, b| {
         (&a.team, &a.user, a.metric, &a.labels).cmp(&(&b.team, &b.user, b.metric, &b.labels))

@@ -245,7 +245,7 @@ impl Scopes {
         let before = *row;
         let sku = memory.dictionaries.skus.get(row.sku)?.clone();
         let tokens = tokens_of(&counted);
-        let cost = terms.cost(&tokens, &sku);
+        let cost = terms.cost(&tokens, &sku, start_of(row.quarter));
         row.counted = counted;
         row.cost = cost.unwrap_or(0);
         row.unpriced = match cost {

@@ -25,6 +25,7 @@ mod numbers;
 mod open;
 mod published;
 mod query;
+mod request;
 mod rollup;
 mod schema;
 mod span;
@@ -64,6 +65,7 @@ pub use published::{
     ActivityLabels, CLIENT_COST, COST, DURATION_BOUNDS_MS, Difference, Durations, Growth, REQUESTS,
     SEPARATOR, UNPRICED, UsageLabels,
 };
+pub use request::Counted;
 pub use terms::{BusinessTerms, ControlRule, Terms};
 pub use warning::Warned;
 pub use write::Effects;

@@ -57,3 +57,17 @@ CREATE TABLE bill_line (
     unblended TEXT, net TEXT, blended TEXT, -- in 1e-12 of the currency
     PRIMARY KEY (bill, revision, position)
 ) STRICT, WITHOUT ROWID;
+-- Calls of Cost Explorer by UTC month, so that a restart does not begin the ceiling anew.
+CREATE TABLE bill_call (
+    month TEXT PRIMARY KEY,                 -- 2026-11
+    calls INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+-- What Cost Explorer forecast last for an account's month.
+CREATE TABLE bill_forecast (
+    account TEXT PRIMARY KEY,
+    from_day INTEGER NOT NULL, to_day INTEGER NOT NULL, -- since 1970-01-01, half-open
+    currency TEXT NOT NULL,
+    low TEXT NOT NULL, mid TEXT NOT NULL, high TEXT NOT NULL, -- in 1e-12 of the currency
+    level INTEGER NOT NULL,                 -- percent of the interval
+    made_at INTEGER NOT NULL                -- milliseconds since 1970
+) STRICT, WITHOUT ROWID;

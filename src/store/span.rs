@@ -53,6 +53,11 @@ pub(super) fn quarter_of(at_ms: i64) -> i64 {
     at_ms.div_euclid(QUARTER * 1_000)
 }
 
+/// The time of a count of milliseconds.
+pub(super) fn time_of(at_ms: i64) -> Timestamp {
+    Timestamp::from_millisecond(at_ms).unwrap_or(Timestamp::UNIX_EPOCH)
+}
+
 /// The start of a quarter hour.
 pub(super) fn start_of(quarter: i64) -> Timestamp {
     Timestamp::from_second(quarter * QUARTER).unwrap_or(Timestamp::UNIX_EPOCH)

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::span::time_of;
 use crate::model::business::Assumptions;
 use crate::model::directory::{Attributed, Directory};
 use crate::model::identity::Identity;
@@ -62,6 +63,8 @@ pub struct Terms {
     pub prices: PriceTable,
     /// How cache writes are priced whose lifetime is not told.
     pub unknown_write: WriteLifetime,
+    /// The same for single providers.
+    pub unknown_write_of: Vec<(Box<str>, WriteLifetime)>,
     pub directory: Directory,
     /// Sources of request reports, preferred first.
     pub order: Vec<String>,
@@ -102,15 +105,24 @@ impl Terms {
         })
     }
 
-    /// tallyd's own estimate in pico-USD, or `None` if a price is missing.
-    pub fn cost(&self, tokens: &Tokens, sku: &Sku) -> Option<i64> {
-        let cost = self.prices.cost(tokens, sku, self.unknown_write).cost?;
+    /// tallyd's own estimate in pico-USD for usage at a time, or `None` if a price is missing.
+    pub fn cost(&self, tokens: &Tokens, sku: &Sku, at: Timestamp) -> Option<i64> {
+        let write = self.write_lifetime(&sku.provider);
+        let cost = self.prices.cost(tokens, sku, at, write).cost?;
         i64::try_from(cost.0).ok()
+    }
+
+    /// As what a provider's cache writes are priced whose lifetime is not told.
+    #[must_use]
+    pub fn write_lifetime(&self, provider: &str) -> WriteLifetime {
+        let mut own = self.unknown_write_of.iter();
+        own.find(|(name, _)| **name == *provider)
+            .map_or(self.unknown_write, |(_, lifetime)| *lifetime)
     }
 
     /// The user and team under which an identity is published.
     pub(super) fn shown(&self, identity: &Identity, at_ms: i64) -> (String, String) {
-        let at = Timestamp::from_millisecond(at_ms).unwrap_or(Timestamp::UNIX_EPOCH);
+        let at = time_of(at_ms);
         let attributed = self.attribute(identity, at);
         (
             attributed.user.into_owned(),

@@ -30,7 +30,7 @@ use super::published::{
     UsageLabels, requests_of,
 };
 use super::rollup::{self, Sums, by_kind};
-use super::span::{Spans, quarter_of};
+use super::span::{Spans, quarter_of, time_of};
 use super::terms::Terms;
 use crate::model::cumulative::{CumulativePoint, Run};
 use crate::model::excess::{self, Amounts};

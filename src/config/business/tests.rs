@@ -54,7 +54,10 @@ fn active_time_and_units_are_never_both_counted() {
         minutes_saved_per_bug_fixed = {low = 0, high = 60}\n";
     let told = faults(both);
     assert_eq!(told.len(), 1);
-    assert!(told[0].starts_with("business.value_from: is needed"), "{told:?}");
+    assert!(
+        told[0].starts_with("business.value_from: is needed"),
+        "{told:?}"
+    );
     let stated = read(&format!("{both}value_from = \"units\"\n"));
     assert_eq!(stated.assumptions.value_from, ValueFrom::Units);
     let units = read("[business]\nminutes_saved_per_operation = {low = 1, high = 2}\n");

@@ -86,9 +86,7 @@ pub(super) fn read(event: &str, body: &[u8], business: &Business) -> Result<Told
             }
             Ok(Told::Commits(hashes))
         }
-        _ => Ok(Told::Nothing(
-            "only the events pull_request and push count",
-        )),
+        _ => Ok(Told::Nothing("only the events pull_request and push count")),
     }
 }
 

@@ -110,7 +110,12 @@ fn merge_request(event: &MergeRequestEvent, business: &Business) -> Result<Told,
         at: at.or(updated.filter(|_| is_merge)),
         updated,
         title: &change.title,
-        texts: change.description.as_deref().into_iter().chain(last).collect(),
+        texts: change
+            .description
+            .as_deref()
+            .into_iter()
+            .chain(last)
+            .collect(),
         labels: labels.iter().map(|label| &*label.title).collect(),
         // The event names who merged; the last commit tells who wrote it.
         author: change

@@ -123,7 +123,8 @@ impl Assumptions {
     #[must_use]
     pub fn counts_bugs(&self) -> bool {
         let unit = self.accepted.map(|accepted| accepted.unit);
-        self.value_from == ValueFrom::Units && matches!(unit, None | Some(AcceptedUnit::PullRequest))
+        self.value_from == ValueFrom::Units
+            && matches!(unit, None | Some(AcceptedUnit::PullRequest))
     }
 
     /// Name and hash of all values: two figures with the same id were made with the same
@@ -142,7 +143,12 @@ impl Assumptions {
     /// Minutes saved by an activity in the middle of the range, in millionths; `None` where
     /// nothing is assumed of it. `amount` is in the unit of the metric.
     #[must_use]
-    pub fn saved_by(&self, metric: ActivityMetric, labels: &[Box<str>], amount: i64) -> Option<i64> {
+    pub fn saved_by(
+        &self,
+        metric: ActivityMetric,
+        labels: &[Box<str>],
+        amount: i64,
+    ) -> Option<i64> {
         let label = |place: usize| labels.get(place).map_or("", |label| &**label);
         if !self.tell_middle() {
             return None;

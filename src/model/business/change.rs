@@ -73,7 +73,8 @@ pub fn claude_took_part(text: &str) -> bool {
             let address = address.and_then(|rest| rest.strip_suffix('>'));
             return address.is_some_and(|address| address == ADDRESS || address.ends_with(APP));
         }
-        line.contains("generated with [claude code](") || line.ends_with("generated with claude code")
+        line.contains("generated with [claude code](")
+            || line.ends_with("generated with claude code")
     })
 }
 
@@ -82,7 +83,11 @@ mod tests {
     use super::*;
 
     fn rule() -> FixRule {
-        let texts = |list: &[&str]| list.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+        let texts = |list: &[&str]| {
+            list.iter()
+                .map(|text| (*text).to_owned())
+                .collect::<Vec<_>>()
+        };
         FixRule::new(
             &texts(&["bug", "kind/bug*"]),
             &texts(&["*[hotfix]*"]),

@@ -261,7 +261,10 @@ mod tests {
             ("error_rate <= 0.5 %", "error_rate <= 0.005"),
         ];
         for (text, shown) in read {
-            assert_eq!(parse(text).map(|read| read.to_string()), Ok(shown.to_owned()));
+            assert_eq!(
+                parse(text).map(|read| read.to_string()),
+                Ok(shown.to_owned())
+            );
         }
     }
 
@@ -274,11 +277,21 @@ mod tests {
                 && error.ends_with("code_quality"),
             "{error}"
         );
-        for text in ["adoption_rate", "adoption_rate = 1", "> 1", "adoption_rate >", ""] {
+        for text in [
+            "adoption_rate",
+            "adoption_rate = 1",
+            "> 1",
+            "adoption_rate >",
+            "",
+        ] {
             let error = parse(text).unwrap_err();
             assert!(error.contains("must be a name"), "{text}: {error}");
         }
-        for text in ["adoption_rate > many", "adoption_rate > 0.1234567", "sessions > 1,000"] {
+        for text in [
+            "adoption_rate > many",
+            "adoption_rate > 0.1234567",
+            "sessions > 1,000",
+        ] {
             let error = parse(text).unwrap_err();
             assert!(error.contains("is no number"), "{text}: {error}");
         }

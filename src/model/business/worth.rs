@@ -61,9 +61,8 @@ impl Span {
 #[must_use]
 pub fn value_of(minutes: Span, hourly: PicoUsd, realisation: Range) -> Span {
     let gross = |minutes: i128| divide_half_even(minutes.saturating_mul(hourly.0), 60 * MICRO);
-    let share = |gross: i128, share: i64| {
-        divide_half_even(gross.saturating_mul(i128::from(share)), MICRO)
-    };
+    let share =
+        |gross: i128, share: i64| divide_half_even(gross.saturating_mul(i128::from(share)), MICRO);
     let (low, high) = (gross(minutes.low), gross(minutes.high));
     Span {
         low: share(low, realisation.low).min(share(low, realisation.high)),
@@ -109,7 +108,11 @@ mod tests {
     fn an_hour_at_the_keyboard_saves_what_is_assumed() {
         // Ten hours; low is a loss of 16 %.
         let active_ms = 10 * 3_600_000;
-        let saved = Span::of(active_ms, MINUTE_MS, range(-160_000, Some(100_000), 400_000));
+        let saved = Span::of(
+            active_ms,
+            MINUTE_MS,
+            range(-160_000, Some(100_000), 400_000),
+        );
         assert_eq!(
             saved,
             Span {

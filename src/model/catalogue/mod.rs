@@ -5,6 +5,7 @@
 //! `docs/metrics.md` is [`markdown`]; a test holds the two equal.
 
 mod bedrock;
+mod bill;
 mod business;
 mod own;
 mod quota;
@@ -13,6 +14,7 @@ mod usage;
 use std::fmt::Write as _;
 
 pub use bedrock::*;
+pub use bill::*;
 pub use business::*;
 pub use own::*;
 pub use quota::*;
@@ -150,6 +152,14 @@ pub const CATALOGUE: &[&Desc] = &[
     AWS_REQUEST_FAILURES,
     CLOUDWATCH_METRICS_REQUESTED,
     AWS_REQUEST_COST,
+    ACTUAL_COST,
+    BILL_PULLED,
+    BILL_ACCOUNT_SUCCESS,
+    BILL_UNCLASSIFIED,
+    BILL_REVISIONS,
+    BILL_ROUNDED,
+    BILL_CALLS,
+    BILL_MAX_CALLS,
     BUILD_INFO,
     LEDGER_RECORDS,
     LEDGER_COMMIT_SECONDS,

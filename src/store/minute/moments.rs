@@ -372,12 +372,18 @@ impl Tally {
             ("time_to_first_token", Datapoint::of_all(self.first_tokens)),
         ];
         let totals = totals.into_iter().filter(|(_, amount)| *amount > 0);
-        let saved = self.saved.map_or_else(Vec::new, |saved| business.saved(saved));
+        let saved = self
+            .saved
+            .map_or_else(Vec::new, |saved| business.saved(saved));
         let each = each.into_iter().filter(|(_, values)| values.count > 0);
         totals
             .map(|(metric, amount)| (metric, Addition::Amount(amount)))
             .chain(each.map(|(metric, values)| (metric, Addition::Values(values))))
-            .chain(saved.into_iter().map(|(metric, more)| (metric, Addition::Part(more))))
+            .chain(
+                saved
+                    .into_iter()
+                    .map(|(metric, more)| (metric, Addition::Part(more))),
+            )
             .collect()
     }
 }

@@ -7,7 +7,7 @@ use super::minute::Before;
 use super::{
     Amounts, Arc, CLIENT_COST, COST, Commit, DAY_MS, Difference, Fact, HashMap, Identity,
     MAX_NEIGHBOURS, Moment, NumberMap, NumberSet, Outcome, Result, State, Sums, Tokens, UNPRICED,
-    UsageLabels, add, by_kind, excess, once, quarter_of, requests_of,
+    UsageLabels, add, by_kind, excess, once, quarter_of, requests_of, time_of,
 };
 
 /// A request that begins to count and has no published series yet.
@@ -179,7 +179,7 @@ impl Commit<'_> {
         };
         if counts {
             let sku = self.memory.dictionaries.skus.get(best.sku)?.clone();
-            let cost = self.terms.cost(&best.tokens, &sku);
+            let cost = self.terms.cost(&best.tokens, &sku, time_of(best.at_ms));
             let contribution = self.contribution(members, cost)?;
             self.count(&contribution, 1);
             let moment = moment_of(members, &contribution);
