@@ -320,6 +320,19 @@ impl PriceTable {
         listed
     }
 
+    /// The times at which any price changes, ascending.
+    #[must_use]
+    pub fn edges(&self) -> Vec<Timestamp> {
+        let times = self.models.values().flatten().map(|row| row.time);
+        let mut edges: Vec<Timestamp> = times
+            .flat_map(|time| [time.from, time.to])
+            .filter(|edge| *edge != Timestamp::MIN && *edge != Timestamp::MAX)
+            .collect();
+        edges.sort_unstable();
+        edges.dedup();
+        edges
+    }
+
     fn row(&self, sku: &Sku, at: Timestamp) -> Option<&Row> {
         let rows = self.models.get(&*sku.model)?;
         let is = |row: &&Row| row.time.holds(at) && row.is(&sku.provider, &sku.scope);

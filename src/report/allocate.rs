@@ -10,8 +10,14 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use crate::model::bill::{Charge, PricedKind};
 use crate::model::money::share_out;
 
-/// A provider and model, as a number.
+/// A provider and model, as a number. What a bill tells without a model is a model of its own.
 pub type Sold = u32;
+
+/// An account that pays, as a number.
+pub type Account = u32;
+
+/// No account, or several.
+pub const NO_ACCOUNT: Account = 0;
 
 /// Who takes part: one kind of token of one group on the day.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,8 +36,8 @@ pub struct Use {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Billed {
     pub charge: Charge,
-    /// `None` if the line does not tell the model.
-    pub sold: Option<Sold>,
+    pub sold: Sold,
+    pub account: Account,
     pub kind: Option<PricedKind>,
     /// The person, where the bill tells it.
     pub user: Option<u32>,
@@ -90,7 +96,8 @@ pub enum Share {
     /// It stays a line of its own: nobody used it, or it is not for tokens.
     Own {
         charge: Charge,
-        sold: Option<Sold>,
+        sold: Sold,
+        account: Account,
         kind: Option<PricedKind>,
         amount: i128,
     },
@@ -104,16 +111,21 @@ pub fn allocate(uses: &[Use], bill: &[Billed]) -> Vec<Share> {
         by_sold.entry(used.sold).or_default().push(place);
     }
     let mut shares = Vec::new();
-    let mut own: BTreeMap<(Charge, Option<Sold>, Option<PricedKind>), i128> = BTreeMap::new();
+    let mut own: BTreeMap<(Charge, Sold, Account, Option<PricedKind>), i128> = BTreeMap::new();
     let mut persons: BTreeMap<(Sold, u32, Option<PricedKind>), i128> = BTreeMap::new();
-    let mut pools: BTreeMap<(Sold, Option<PricedKind>), i128> = BTreeMap::new();
+    let mut pools: BTreeMap<(Sold, Option<PricedKind>), (i128, Account)> = BTreeMap::new();
     for billed in bill {
-        let sum = match (billed.charge, billed.sold, billed.user) {
-            (Charge::Tokens, Some(sold), Some(user)) => {
-                persons.entry((sold, user, billed.kind)).or_default()
+        let (sold, kind, account) = (billed.sold, billed.kind, billed.account);
+        let sum = match (billed.charge, billed.user) {
+            (Charge::Tokens, Some(user)) => persons.entry((sold, user, kind)).or_default(),
+            (Charge::Tokens, None) => {
+                let (sum, of) = pools.entry((sold, kind)).or_insert((0, account));
+                if *of != account {
+                    *of = NO_ACCOUNT;
+                }
+                sum
             }
-            (Charge::Tokens, Some(sold), None) => pools.entry((sold, billed.kind)).or_default(),
-            (charge, sold, _) => own.entry((charge, sold, billed.kind)).or_default(),
+            (charge, _) => own.entry((charge, sold, account, kind)).or_default(),
         };
         *sum += billed.amount;
     }
@@ -139,18 +151,19 @@ pub fn allocate(uses: &[Use], bill: &[Billed]) -> Vec<Share> {
             });
         }
     }
-    for ((sold, kind), amount) in pools {
+    for ((sold, kind), (amount, account)) in pools {
         let all = by_sold.get(&sold).unwrap_or(&none);
         let others = of(all, |place| !told.contains(&(sold, uses[place].user)));
         let fitting = fitting(uses, &others, kind);
         if share(uses, &fitting, amount, None, &mut shares).is_none() {
-            *own.entry((Charge::Tokens, Some(sold), kind)).or_default() += amount;
+            *own.entry((Charge::Tokens, sold, account, kind)).or_default() += amount;
         }
     }
-    for ((charge, sold, kind), amount) in own {
+    for ((charge, sold, account, kind), amount) in own {
         shares.push(Share::Own {
             charge,
             sold,
+            account,
             kind,
             amount,
         });
@@ -244,7 +257,8 @@ mod tests {
     fn tokens(kind: PricedKind, amount: i128) -> Billed {
         Billed {
             charge: Charge::Tokens,
-            sold: Some(SONNET),
+            sold: SONNET,
+            account: 1,
             kind: Some(kind),
             user: None,
             amount,
@@ -262,7 +276,8 @@ mod tests {
     fn own(charge: Charge, kind: Option<PricedKind>, amount: i128) -> Share {
         Share::Own {
             charge,
-            sold: Some(SONNET),
+            sold: SONNET,
+            account: 1,
             kind,
             amount,
         }
@@ -301,7 +316,7 @@ mod tests {
             [to(0, 5, Method::Direct), to(1, 100, Method::ByEstimate)]
         );
         let haiku = Billed {
-            sold: Some(HAIKU),
+            sold: HAIKU,
             ..alice
         };
         assert_eq!(
@@ -376,15 +391,16 @@ mod tests {
             uses in prop::collection::vec(
                 (0_u32..3, 0_u32..4, kinds(), 0_u64..100, 0_i128..1 << 50), 0..30),
             bill in prop::collection::vec(
-                (0_usize..7, prop::option::of(0_u32..3), prop::option::of(kinds()),
+                (0_usize..7, (0_u32..4, 0_u32..3), prop::option::of(kinds()),
                  prop::option::of(0_u32..5), -(1_i128 << 60)..1 << 60), 0..30),
         ) {
             let uses: Vec<Use> = uses.into_iter().zip(0..).map(|(used, group)| {
                 let (sold, user, kind, tokens, estimate) = used;
                 Use { group, sold, user, kind, tokens, estimate }
             }).collect();
-            let bill: Vec<Billed> = bill.into_iter().map(|(charge, sold, kind, user, amount)| {
-                Billed { charge: Charge::ALL[charge], sold, kind, user, amount }
+            let bill: Vec<Billed> = bill.into_iter().map(|(charge, told, kind, user, amount)| {
+                let (sold, account) = told;
+                Billed { charge: Charge::ALL[charge], sold, account, kind, user, amount }
             }).collect();
             let shares = allocate(&uses, &bill);
             let shared: i128 = shares.iter().map(Share::amount).sum();

@@ -3,15 +3,19 @@
 //! A report is worked out as exact cells in tables; how it is rounded and written is decided
 //! after that, so that every format tells the same.
 
+pub mod allocate;
 pub mod baseline;
 pub mod business;
 pub mod chargeback;
+pub mod cost_detail;
+pub mod costs;
 pub mod forecast;
 mod name;
 pub mod period;
 pub mod roi;
 pub mod rollout;
 pub mod savings;
+pub mod sheet;
 pub mod table;
 pub mod write;
 
@@ -54,19 +58,21 @@ impl Reports {
             Name::Roi => roi::report(self, request, now).await,
             Name::Rollout => rollout::report(self, request, now).await,
             Name::Savings => savings::report(self, request, now).await,
+            Name::CostDetail => cost_detail::report(self, request, now).await,
         }
     }
 
     /// The manifest of a report that is made now.
     #[must_use]
     pub fn manifest(&self, report: &'static str, request: &Request, now: Timestamp) -> Manifest {
-        let text = crate::model::price::EMBEDDED;
+        let terms = self.terms.load();
+        let (version, sha256) = (terms.prices.version(), terms.prices.sha256());
         Manifest {
             report,
             made_at: now,
             request: request.clone(),
             standing: Standing::Provisional,
-            prices: ("embedded".to_owned(), write::sha256(text.as_bytes())),
+            prices: (version.to_owned(), sha256.to_owned()),
             rate: None,
             watermarks: Vec::new(),
             notes: Vec::new(),

@@ -15,6 +15,11 @@ impl Name {
 
 impl Name {
     pub const ALL: [Self; 2] = [Self::Chargeback, Self::Savings];
+    CostDetail,
+}
+
+impl Name {
+    pub const ALL: [Self; 2] = [Self::Chargeback, Self::CostDetail];
 
     /// The name in addresses and files. It never changes.
     #[must_use]
@@ -24,6 +29,7 @@ impl Name {
             Self::Roi => "roi",
             Self::Rollout => "rollout",
             Self::Savings => "savings",
+            Self::CostDetail => "cost_detail",
         }
     }
 

@@ -193,8 +193,9 @@ impl Sheet {
                 *number = rank[*number as usize];
             }
         }
-        // What is billed besides usage stands behind all usage of its period.
-        lines.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+        // What is billed besides usage stands behind all usage.
+        let key = |key: &'_ [u32]| key[dimensions];
+        lines.sort_unstable_by(|(a, _), (b, _)| key(a).cmp(&key(b)).then_with(|| a.cmp(b)));
         Ordered {
             names: names.collect(),
             lines,

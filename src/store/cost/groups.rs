@@ -50,7 +50,7 @@ pub(super) struct Keys<'q> {
     by: &'q [By],
     zone: &'q TimeZone,
     terms: &'q Terms,
-    /// The times at which the directory changes.
+    /// The times at which the directory or a price changes.
     edges: &'q [Timestamp],
     names: Names,
     times: NumberMap<i64, Parts>,

@@ -7,6 +7,7 @@
 mod groups;
 mod split;
 
+use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
@@ -97,7 +98,7 @@ impl Reader {
     ) -> Result<CostLines, QueryError> {
         self.refresh()?;
         let spans = spans.reload(&self.connection)?;
-        let edges = terms.directory.edges();
+        let edges = edges(terms);
         let mut keys = Keys::new(&query.by, &query.zone, terms, &edges);
         let mut prices = Prices::default();
         let mut groups: Vec<Group> = Vec::new();
@@ -131,7 +132,7 @@ impl Reader {
     ) -> Result<(S, CostLines), QueryError> {
         self.refresh()?;
         let spans = spans.reload(&self.connection)?;
-        let edges = terms.directory.edges();
+        let edges = edges(terms);
         let mut keys = Keys::new(&query.by, &query.zone, terms, &edges);
         let mut prices = Prices::default();
         let mut day = Day::new(&query.by);
@@ -161,6 +162,15 @@ impl Reader {
         let sku = sku.ok_or(StoreError::Dangling { id: number })?;
         Ok((number, sku))
     }
+}
+
+/// The times at which the directory or a price changes: a sum across one is of two prices.
+fn edges(terms: &Terms) -> Vec<Timestamp> {
+    let mut edges = terms.directory.edges();
+    edges.extend(terms.prices.edges());
+    edges.sort_unstable();
+    edges.dedup();
+    edges
 }
 
 /// The question to the roll-ups: only what limits their size counts there.
