@@ -4,22 +4,20 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Name {
     Chargeback,
+    CostDetail,
+    Savings,
     Roi,
     Rollout,
 }
 
 impl Name {
-    pub const ALL: [Self; 3] = [Self::Chargeback, Self::Roi, Self::Rollout];
-    Savings,
-}
-
-impl Name {
-    pub const ALL: [Self; 2] = [Self::Chargeback, Self::Savings];
-    CostDetail,
-}
-
-impl Name {
-    pub const ALL: [Self; 2] = [Self::Chargeback, Self::CostDetail];
+    pub const ALL: [Self; 5] = [
+        Self::Chargeback,
+        Self::CostDetail,
+        Self::Savings,
+        Self::Roi,
+        Self::Rollout,
+    ];
 
     /// The name in addresses and files. It never changes.
     #[must_use]

@@ -75,7 +75,7 @@ pub async fn report(
 ) -> Result<Report, ReportError> {
     let by_team = by_team(&request.group_by)?;
     let config = reports.config.load_full();
-    let found = find(reports, request, &config.business).await?;
+    let found = find(reports, request, &config.business, now).await?;
     let mut manifest = reports.manifest("roi", request, now);
     manifest.notes = notes(&found, &config.business);
     if found.usage.is_final {
@@ -104,13 +104,12 @@ async fn find(
     reports: &Reports,
     request: &Request,
     business: &Business,
+    now: Timestamp,
 ) -> Result<Found, ReportError> {
     let (from, to) = (request.from, request.to);
     let teams = measure(reports, from, to, &Participants::default()).await?;
-    let usage = cost::of_usage(reports, from, to, request.basis, &[By::Team], |lines, group| {
-        lines.key(group, By::Team).to_owned()
-    })
-    .await?;
+    let team_of = |_: &str, team: &str| team.to_owned();
+    let usage = cost::of_usage(reports, request, &[By::Team], team_of, now).await?;
     let mut costs = usage_items(&usage);
     let fixed = cost::fixed(&business.assumptions, from, to, &request.zone);
     let shared: i128 = fixed.iter().map(|item| item.amount.0).sum();
@@ -154,6 +153,9 @@ fn usage_items(usage: &UsageCost) -> Vec<CostItem> {
     if usage.estimated != PicoUsd::ZERO || items.is_empty() {
         let source = "the estimate, for days and providers without a bill";
         items.push(item("usage_estimated", usage.estimated, source));
+    }
+    if usage.fixed != PicoUsd::ZERO {
+        items.push(item("fixed_allocated", usage.fixed, "cost.fixed"));
     }
     items
 }
@@ -226,19 +228,7 @@ fn notes(found: &Found, business: &Business) -> Vec<String> {
     if assumed.tell_time() && assumed.hourly_rate.is_none() {
         notes.push("business.hourly_rate is not stated: saved time has no value in USD.".to_owned());
     }
-    if found.usage.unpriced > 0 {
-        notes.push(format!(
-            "{} tokens have no known price: the cost is too low and the return too high.",
-            found.usage.unpriced
-        ));
-    }
-    if !found.usage.foreign.is_empty() {
-        let list: Vec<_> = found.usage.foreign.iter().map(String::as_str).collect();
-        notes.push(format!(
-            "Billed in other currencies and not in the cost: {}.",
-            list.join(", ")
-        ));
-    }
+    notes.extend(found.usage.notes.iter().map(|note| format!("Cost: {note}")));
     if found.whole.measured.headcount() < SMALLEST_GROUP {
         notes.push(format!(
             "Fewer than {SMALLEST_GROUP} people were active: figures of so few would be about \

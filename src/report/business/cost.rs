@@ -1,5 +1,5 @@
-//! All costs of a range: usage as it was billed, or as it is estimated where no bill is, and what
-//! is paid whoever uses it.
+//! All costs of a range, as the chargeback has them: usage as it was billed, or as it is estimated
+//! where no bill is; and what is paid whoever uses it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,122 +7,143 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan as _};
 
-use super::super::{ReportError, Reports};
-use crate::model::bill::{Basis, BillDay, Standing};
+use super::super::table::{Cell, Table};
+use super::super::{ReportError, Reports, Request, chargeback};
+use crate::model::bill::Standing;
 use crate::model::business::Assumptions;
-use crate::model::cost::{By, CostLines, CostQuery};
-use crate::model::money::{PicoUsd, divide_half_even, share_out};
+use crate::model::cost::By;
+use crate::model::money::{PicoUsd, divide_half_even};
 
-/// What usage cost, by group.
+/// What was paid, by group.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct UsageCost {
     pub groups: BTreeMap<String, PicoUsd>,
-    /// Billed, but nobody's: no usage is known of that day and provider.
-    pub unallocated: PicoUsd,
-    /// What of the sum was billed, and what is estimated.
+    /// Billed, but nobody's: usage that nobody is known of, tax, credits, fees.
+    pub nobodys: PicoUsd,
+    /// What of the sum was billed, what is estimated, and what is fixed cost.
     pub billed: PicoUsd,
     pub estimated: PicoUsd,
-    /// Tokens of estimated days without a price: the cost is too low then.
-    pub unpriced: u64,
-    /// Currencies of billed lines that are in no sum.
-    pub foreign: BTreeSet<String>,
-    /// False while a billed day may still change, or anything is estimated.
+    pub fixed: PicoUsd,
+    /// False while anything is estimated or a billed day may still change.
     pub is_final: bool,
+    /// What the chargeback says of its numbers.
+    pub notes: Vec<String>,
 }
 
 impl UsageCost {
     #[must_use]
     pub fn total(&self) -> PicoUsd {
-        PicoUsd(self.billed.0.saturating_add(self.estimated.0))
+        let parts = [self.billed, self.estimated, self.fixed];
+        PicoUsd(parts.iter().fold(0, |sum, part| sum.saturating_add(part.0)))
     }
 }
 
-/// Estimates of one UTC day of a provider: groups with their cost.
-type Days = BTreeMap<(String, String), BTreeMap<String, i128>>;
+/// Whose cost a line is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Charged {
+    Usage,
+    /// Fixed cost, shared out as it is configured.
+    Fixed,
+    /// What nobody is charged for by use.
+    Nobody,
+}
 
-/// Reads what usage cost; `group` names the group of a person in a team.
+/// A line of the chargeback.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Line {
+    /// The day and the provider: a bill is of one of these as a whole.
+    place: (String, String),
+    charged: Charged,
+    group: String,
+    estimate: Option<i128>,
+    actual: Option<i128>,
+}
+
+/// Reads what was paid from the chargeback; `group` names the group of a person in a team.
 pub async fn of_usage(
     reports: &Reports,
-    from: Timestamp,
-    to: Timestamp,
-    basis: Basis,
+    request: &Request,
     by: &[By],
-    group: impl Fn(&CostLines, u32) -> String,
+    group: impl Fn(&str, &str) -> String,
+    now: Timestamp,
 ) -> Result<UsageCost, ReportError> {
-    let mut all = vec![By::Day, By::Provider];
-    all.extend_from_slice(by);
-    let query = CostQuery {
-        from,
-        to,
-        zone: TimeZone::UTC,
-        by: all,
+    let all = [By::Day, By::Provider].iter().chain(by);
+    let request = Request {
+        group_by: all.map(|by| by.name().into()).collect(),
+        ..request.clone()
     };
-    let lines = reports.ledger.cost_lines(query).await?;
-    let mut days = Days::new();
-    let mut unpriced: BTreeMap<(String, String), u64> = BTreeMap::new();
-    for line in &lines.lines {
-        let key = |by| lines.key(line.group, by).to_owned();
-        let day = (key(By::Day), key(By::Provider));
-        *unpriced.entry(day.clone()).or_default() += line.unpriced;
-        let groups = days.entry(day).or_default();
-        *groups.entry(group(&lines, line.group)).or_default() += line.estimate.0;
-    }
-    let bill = reports.ledger.bill(first_day(from), first_day(to)).await?;
-    Ok(settle(&days, &unpriced, &bill, basis))
+    let report = chargeback::report(reports, &request, now).await?;
+    let mut cost = settle(&report.tables.first().map_or_else(Vec::new, |table| {
+        lines(table, &group)
+    }));
+    cost.is_final = cost.estimated == PicoUsd::ZERO && report.manifest.standing != Standing::Provisional;
+    cost.notes = report.manifest.notes;
+    Ok(cost)
 }
 
-/// The first UTC day that begins at a time or after it.
-fn first_day(at: Timestamp) -> Date {
-    let zoned = at.to_zoned(TimeZone::UTC);
-    let begins = zoned.start_of_day().is_ok_and(|start| start == zoned);
-    let day = zoned.date();
-    if begins {
-        return day;
-    }
-    day.checked_add(1.day()).unwrap_or(day)
-}
-
-/// Puts the bill in the place of the estimate wherever there is one.
-fn settle(
-    days: &Days,
-    unpriced: &BTreeMap<(String, String), u64>,
-    bill: &[BillDay],
-    basis: Basis,
-) -> UsageCost {
-    let mut cost = UsageCost {
-        is_final: true,
-        ..UsageCost::default()
-    };
-    let mut billed: BTreeMap<(String, String), i128> = BTreeMap::new();
-    for day in bill {
-        cost.is_final &= day.standing() == Standing::Final;
-        for line in &day.lines {
-            if &*line.currency != "USD" {
-                cost.foreign.insert(line.currency.to_string());
-                continue;
-            }
-            let key = (line.day.to_string(), line.provider.to_string());
-            *billed.entry(key).or_default() += line.amounts.on(basis).0;
-        }
-    }
-    for (day, amount) in &billed {
-        cost.billed.0 += amount;
-        let groups = days.get(day);
-        let weights: Vec<i128> = groups.iter().flat_map(|groups| groups.values().copied()).collect();
-        let Some((groups, parts)) = groups.zip(share_out(*amount, &weights)) else {
-            cost.unallocated.0 += amount;
-            continue;
+fn lines(table: &Table, group: impl Fn(&str, &str) -> String) -> Vec<Line> {
+    let place = |name: &str| table.columns.iter().position(|column| column.name == name);
+    let [day, provider, team, user, charge, estimate, actual] = [
+        By::Day.name(),
+        By::Provider.name(),
+        By::Team.name(),
+        By::User.name(),
+        chargeback::CHARGE.name,
+        chargeback::ESTIMATE.name,
+        chargeback::ACTUAL.name,
+    ]
+    .map(place);
+    let mut lines = Vec::with_capacity(table.rows.len());
+    let mut cells = Vec::new();
+    for index in 0..table.rows.len() {
+        table.rows.row(index, &mut cells);
+        let text = |place: Option<usize>| match place.and_then(|place| cells.get(place)) {
+            Some(Cell::Text(text)) => &**text,
+            _ => "",
         };
-        for (group, part) in groups.keys().zip(parts) {
-            cost.groups.entry(group.clone()).or_default().0 += part;
-        }
+        let money = |place: Option<usize>| match place.and_then(|place| cells.get(place)) {
+            Some(Cell::Money(money)) => Some(money.0),
+            _ => None,
+        };
+        lines.push(Line {
+            place: (text(day).to_owned(), text(provider).to_owned()),
+            charged: match text(charge) {
+                "Usage" => Charged::Usage,
+                "Fixed" => Charged::Fixed,
+                _ => Charged::Nobody,
+            },
+            group: group(text(user), text(team)),
+            estimate: money(estimate),
+            actual: money(actual),
+        });
     }
-    for (day, groups) in days.iter().filter(|(day, _)| !billed.contains_key(*day)) {
-        cost.is_final = false;
-        cost.unpriced += unpriced.get(day).copied().unwrap_or(0);
-        for (group, amount) in groups {
-            cost.estimated.0 += amount;
-            cost.groups.entry(group.clone()).or_default().0 += amount;
+    lines
+}
+
+/// Takes the bill of each day and provider, and the estimate where there is none.
+fn settle(lines: &[Line]) -> UsageCost {
+    let is_usage = |line: &&Line| line.charged != Charged::Fixed;
+    let billed: BTreeSet<&(String, String)> = lines
+        .iter()
+        .filter(is_usage)
+        .filter(|line| line.actual.is_some())
+        .map(|line| &line.place)
+        .collect();
+    let mut cost = UsageCost::default();
+    for line in lines {
+        let (sum, amount) = if line.charged == Charged::Fixed {
+            (&mut cost.fixed, line.actual)
+        } else if billed.contains(&line.place) {
+            (&mut cost.billed, line.actual)
+        } else {
+            (&mut cost.estimated, line.estimate)
+        };
+        let amount = amount.unwrap_or(0);
+        sum.0 += amount;
+        if line.charged == Charged::Nobody {
+            cost.nobodys.0 += amount;
+        } else {
+            cost.groups.entry(line.group.clone()).or_default().0 += amount;
         }
     }
     cost
@@ -206,80 +227,45 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::model::bill::{Amounts, BillLine, BilledSku, Charge};
 
     const DOLLAR: i128 = 1_000_000_000_000;
 
-    fn time(text: &str) -> Timestamp {
-        text.parse().expect("a time")
-    }
-
-    fn bill(day: &str, amounts: &[(&str, i128)]) -> BillDay {
-        let day: Date = day.parse().expect("a day");
-        let lines = amounts.iter().map(|(currency, amount)| BillLine {
-            provider: "bedrock".into(),
-            account: "1".into(),
-            day,
-            charge: Charge::Tokens,
-            sku: BilledSku::default(),
-            service: "".into(),
-            usage_type: "".into(),
-            user: None,
-            quantity: "".into(),
-            unit: "".into(),
-            tokens: None,
-            currency: (*currency).into(),
-            amounts: Amounts {
-                unblended: Some(PicoUsd(*amount)),
-                ..Amounts::default()
-            },
-        });
-        BillDay {
-            source: "import:aws".into(),
-            provider: "bedrock".into(),
-            account: "1".into(),
-            day,
-            estimated: false,
-            revision: 1,
-            pulled_at: time("2026-11-20T00:00:00Z"),
-            lines: lines.collect(),
+    fn line(place: (&str, &str), charged: Charged, group: &str, amounts: [Option<i128>; 2]) -> Line {
+        Line {
+            place: (place.0.to_owned(), place.1.to_owned()),
+            charged,
+            group: group.to_owned(),
+            estimate: amounts[0].map(|amount| amount * DOLLAR),
+            actual: amounts[1].map(|amount| amount * DOLLAR),
         }
-    }
-
-    fn days(list: &[(&str, &str, &str, i128)]) -> Days {
-        let mut days = Days::new();
-        for (day, provider, team, cost) in list {
-            let key = ((*day).to_owned(), (*provider).to_owned());
-            *days.entry(key).or_default().entry((*team).to_owned()).or_default() += cost;
-        }
-        days
     }
 
     #[test]
     fn a_bill_takes_the_place_of_the_estimate_of_its_days_only() {
-        let days = days(&[
-            ("2026-11-01", "bedrock", "a", DOLLAR),
-            ("2026-11-01", "bedrock", "b", 3 * DOLLAR),
-            ("2026-11-01", "anthropic", "a", 5 * DOLLAR),
-            ("2026-11-02", "bedrock", "b", 7 * DOLLAR),
-        ]);
-        let bill = [
-            bill("2026-11-01", &[("USD", 8 * DOLLAR), ("EUR", 99 * DOLLAR)]),
-            bill("2026-11-03", &[("USD", 2 * DOLLAR)]),
+        use Charged::{Fixed, Nobody, Usage};
+        let first = ("2026-11-01", "bedrock");
+        let lines = [
+            line(first, Usage, "a", [Some(1), Some(2)]),
+            line(first, Usage, "b", [Some(3), Some(6)]),
+            // Estimated, and no line of the bill is for it.
+            line(first, Usage, "c", [Some(9), None]),
+            line(first, Nobody, "", [None, Some(-1)]),
+            line(("2026-11-01", "anthropic"), Usage, "a", [Some(5), None]),
+            line(("2026-11-02", "bedrock"), Usage, "b", [Some(7), None]),
+            line(("2026-11-02", "fixed"), Fixed, "a", [None, Some(10)]),
         ];
-        let unpriced = BTreeMap::from([(("2026-11-02".to_owned(), "bedrock".to_owned()), 9)]);
-        let cost = settle(&days, &unpriced, &bill, Basis::Unblended);
-        let groups = [("a", 7 * DOLLAR), ("b", 13 * DOLLAR)];
+        let groups = [("a", 17), ("b", 13), ("c", 0)];
         assert_eq!(
-            cost,
+            settle(&lines),
             UsageCost {
-                groups: groups.map(|(team, cost)| (team.to_owned(), PicoUsd(cost))).into(),
-                unallocated: PicoUsd(2 * DOLLAR),
-                billed: PicoUsd(10 * DOLLAR),
+                groups: groups
+                    .map(|(team, cost)| (team.to_owned(), PicoUsd(cost * DOLLAR)))
+                    .into(),
+                nobodys: PicoUsd(-DOLLAR),
+                billed: PicoUsd(7 * DOLLAR),
                 estimated: PicoUsd(12 * DOLLAR),
-                unpriced: 9,
-                foreign: ["EUR".to_owned()].into(),
-                is_final: false,
+                fixed: PicoUsd(10 * DOLLAR),
+                ..UsageCost::default()
             }
         );
     }
@@ -305,25 +291,24 @@ mod tests {
 
     proptest! {
         #[test]
-        fn groups_and_unallocated_add_up_to_the_total(
-            estimates in prop::collection::vec((1_u8..5, 0_u8..3, 0_i128..DOLLAR), 0..20),
-            billed in prop::collection::vec((1_u8..5, -DOLLAR..DOLLAR), 0..8),
+        fn groups_and_what_is_nobodys_add_up_to_the_total(
+            list in prop::collection::vec(
+                (0_u8..4, 0_u8..3, 0_u8..3, prop::option::of(-99_i128..99), prop::option::of(-99_i128..99)),
+                0..30,
+            ),
         ) {
-            let list: Vec<(String, String, i128)> = estimates
-                .iter()
-                .map(|(day, team, cost)| (format!("2026-11-0{day}"), team.to_string(), *cost))
+            let charges = [Charged::Usage, Charged::Fixed, Charged::Nobody];
+            let lines: Vec<Line> = list
+                .into_iter()
+                .map(|(day, charge, group, estimate, actual)| {
+                    let place = (&*format!("2026-11-0{}", day + 1), "bedrock");
+                    let charged = charges[usize::from(charge)];
+                    line(place, charged, &group.to_string(), [estimate, actual])
+                })
                 .collect();
-            let list: Vec<(&str, &str, &str, i128)> = list
-                .iter()
-                .map(|(day, team, cost)| (&**day, "bedrock", &**team, *cost))
-                .collect();
-            let bill: Vec<BillDay> = billed
-                .iter()
-                .map(|(day, amount)| bill(&format!("2026-11-0{day}"), &[("USD", *amount)]))
-                .collect();
-            let cost = settle(&days(&list), &BTreeMap::new(), &bill, Basis::Unblended);
+            let cost = settle(&lines);
             let groups: i128 = cost.groups.values().map(|cost| cost.0).sum();
-            prop_assert_eq!(groups + cost.unallocated.0, cost.total().0);
+            prop_assert_eq!(groups + cost.nobodys.0, cost.total().0);
         }
     }
 }

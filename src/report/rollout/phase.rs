@@ -389,11 +389,17 @@ async fn costs(
     } else {
         &[By::Team, By::User]
     };
-    let usage = cost::of_usage(reports, from, to, request.basis, by, |lines, group| {
-        let inside = who.include(lines.key(group, By::User), lines.key(group, By::Team));
+    let request = Request {
+        from,
+        to,
+        zone: config.time.zone.clone(),
+        ..request.clone()
+    };
+    let inside = |user: &str, team: &str| {
+        let inside = who.include(user, team);
         if inside { "in" } else { "out" }.to_owned()
-    })
-    .await?;
+    };
+    let usage = cost::of_usage(reports, &request, by, inside, time.now).await?;
     let everyone = *who == Participants::default();
     let used = if everyone {
         usage.total().0
@@ -415,7 +421,7 @@ async fn costs(
         (true, true) => "cost as billed, and estimated where there is no bill",
         _ => "cost as estimated",
     };
-    let source = if fixed.is_empty() {
+    let source = if fixed.is_empty() && usage.fixed == PicoUsd::ZERO {
         source.to_owned()
     } else {
         format!("{source}, with seats and fixed cost")

@@ -10,7 +10,7 @@ use crate::model::money::{PicoUsd, apportion};
 /// A table's money as shown, its totals, and what proves its content.
 #[derive(Debug)]
 pub struct ShownTable {
-    /// For each column of money, the rounded amounts of its rows; `None` for other columns.
+    /// For each column of money that adds up, the rounded amounts of its rows; `None` for others.
     money: Vec<Option<Vec<PicoUsd>>>,
     /// For each column, its sum: exact, and as shown. Empty where a sum means nothing.
     pub exact: Vec<Cell>,
@@ -48,7 +48,7 @@ fn show_table(table: &Table, request: &Request, hash: &mut Sha256) -> Option<Sho
     let columns = &table.columns;
     let mut money: Vec<Option<Vec<PicoUsd>>> = columns
         .iter()
-        .map(|column| (column.kind == Kind::Money).then(Vec::new))
+        .map(|column| (column.kind == Kind::Money && column.sums).then(Vec::new))
         .collect();
     let mut sums: Vec<Option<i128>> = vec![None; columns.len()];
     let mut cells = Vec::new();
