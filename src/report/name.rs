@@ -18,6 +18,7 @@ impl Name {
         Self::Roi,
         Self::Rollout,
     ];
+    pub const ALL: [Self; 3] = [Self::Chargeback, Self::CostDetail, Self::Savings];
 
     /// The name in addresses and files. It never changes.
     #[must_use]

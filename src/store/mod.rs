@@ -23,9 +23,11 @@ mod mute;
 mod notice;
 mod numbers;
 mod open;
+mod prices;
 mod published;
 mod query;
 mod request;
+mod reprice;
 mod rollup;
 mod schema;
 mod span;
@@ -61,12 +63,15 @@ pub use minute::{
 };
 pub use mute::MAX_MUTES;
 pub use notice::{Claim, MAX_NOTICES, NoticeQueue, Queued, Told};
+pub use prices::{MAX_PRICE_ADJUSTMENTS, MissingPrice, PriceAdjustment};
 pub use published::{
     ActivityLabels, CLIENT_COST, COST, DURATION_BOUNDS_MS, Difference, Durations, Growth, REQUESTS,
     SEPARATOR, UNPRICED, UsageLabels,
 };
 pub use request::Counted;
 pub use terms::{BusinessTerms, ControlRule, Terms};
+pub use reprice::{RepriceMode, RepriceOrder, Repriced, RepricedLine};
+pub use terms::{ControlRule, Terms};
 pub use warning::Warned;
 pub use write::Effects;
 
@@ -213,6 +218,7 @@ struct Inner {
     readers: Mutex<Vec<Reader>>,
     terms: Arc<ArcSwap<Terms>>,
     spans: Spans,
+    retain_raw: Duration,
 }
 
 /// Work for the writer.
@@ -329,6 +335,7 @@ impl Ledger {
             readers: Mutex::new(Vec::new()),
             terms: terms.clone(),
             spans: spans.clone(),
+            retain_raw: settings.retain_raw,
         };
         let writer = writer::Writer {
             file,
