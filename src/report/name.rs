@@ -18,7 +18,6 @@ impl Name {
         Self::Roi,
         Self::Rollout,
     ];
-    pub const ALL: [Self; 3] = [Self::Chargeback, Self::CostDetail, Self::Savings];
 
     /// The name in addresses and files. It never changes.
     #[must_use]

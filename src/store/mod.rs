@@ -71,7 +71,6 @@ pub use published::{
 pub use request::Counted;
 pub use terms::{BusinessTerms, ControlRule, Terms};
 pub use reprice::{RepriceMode, RepriceOrder, Repriced, RepricedLine};
-pub use terms::{ControlRule, Terms};
 pub use warning::Warned;
 pub use write::Effects;
 
