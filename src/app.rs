@@ -189,6 +189,8 @@ impl App {
         jobs.spawn(quota::survey(survey, parts.clone(), naming(&config)));
         let gauges = ticks("gauges", jobs::GAUGE_PERIOD).starting_now();
         jobs.spawn(jobs::gauges(gauges, parts.clone()));
+        let business = ticks("business", jobs::BUSINESS_PERIOD).starting_now();
+        jobs.spawn(jobs::business(business, parts.clone()));
         let series = ticks("series", jobs::SERIES_PERIOD).starting_now();
         jobs.spawn(jobs::series(series, parts.clone()));
         let evaluation = ticks("alarms", alarms::PERIOD).starting_now();

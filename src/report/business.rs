@@ -4,6 +4,9 @@
 //! [`rollout`](super::rollout). Nothing here leaves for fewer than five people.
 
 pub mod cost;
+mod gauges;
+
+pub use gauges::saved_this_month;
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,7 +1,7 @@
 //! `roi`: what Claude Code is worth, by what is measured and what is stated, beside all its cost.
 //!
 //! A figure of time or money is a range with the id of the assumptions that it was made with.
-//! Nothing is told of fewer than five people.
+//! Besides the whole, only groups of five people or more are told.
 
 mod category;
 mod tables;
@@ -231,8 +231,7 @@ fn notes(found: &Found, business: &Business) -> Vec<String> {
     notes.extend(found.usage.notes.iter().map(|note| format!("Cost: {note}")));
     if found.whole.measured.headcount() < SMALLEST_GROUP {
         notes.push(format!(
-            "Fewer than {SMALLEST_GROUP} people were active: figures of so few would be about \
-             persons and are withheld."
+            "Fewer than {SMALLEST_GROUP} people were active: these figures are nearly about persons."
         ));
     }
     notes.push(

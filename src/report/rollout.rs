@@ -1,7 +1,7 @@
 //! `rollout`: the phases of the configuration, and whether each met its criteria.
 //!
 //! A criterion is met, not met, or not measurable; what cannot be measured is never taken as met.
-//! Figures about what people did are withheld for fewer than five of them.
+//! Figures of a part of the company are withheld if fewer than five people were active in it.
 
 mod phase;
 
@@ -33,26 +33,18 @@ impl Time {
     }
 
     /// How far it has come.
-    const fn state(&self, order: std::cmp::Ordering) -> &'static str {
-        match order {
-            std::cmp::Ordering::Less => "planned",
-            std::cmp::Ordering::Equal => "running",
-            std::cmp::Ordering::Greater => "ended",
-        }
-    }
-
-    fn shown(&self) -> &'static str {
+    fn state(self) -> &'static str {
         if self.now < self.from {
-            self.state(std::cmp::Ordering::Less)
+            "planned"
         } else if self.now < self.to {
-            self.state(std::cmp::Ordering::Equal)
+            "running"
         } else {
-            self.state(std::cmp::Ordering::Greater)
+            "ended"
         }
     }
 
     /// The end of what can be measured.
-    pub(super) fn end(&self) -> Timestamp {
+    pub(super) fn end(self) -> Timestamp {
         self.to.min(self.now)
     }
 }
@@ -92,8 +84,8 @@ pub async fn report(
     manifest.notes = vec![
         format!("Assumptions: {}.", business.assumptions.id()),
         "Each phase has its own dates; the period of the request does not matter.".to_owned(),
-        "A criterion that cannot be measured is not met and not failed; figures of fewer than five \
-         people are withheld."
+        "A criterion that cannot be measured is not met and not failed; figures of groups of fewer \
+         than five people are withheld."
             .to_owned(),
         "productivity_gain is the rate of merged changes beside that of as many days before the \
          phase: it shows a change, not its cause."
@@ -140,7 +132,7 @@ fn phase_rows(phase: &Phase, time: Time, findings: &[Finding]) -> Vec<Vec<Cell>>
         text(&phase.name),
         Cell::Date(phase.from),
         Cell::Date(phase.to),
-        text(time.shown()),
+        text(time.state()),
         text(&participants(phase)),
     ];
     if findings.is_empty() {

@@ -2,7 +2,7 @@
 
 use super::{Category, Found, Group, Worth};
 use crate::config::Business;
-use crate::model::business::{Range, SMALLEST_GROUP, Span};
+use crate::model::business::{Range, Span};
 use crate::model::money::{PicoUsd, divide_half_even};
 use crate::report::business::Measured;
 use crate::report::table::{Cell, Column, Kind, Table};
@@ -125,14 +125,13 @@ fn categories(found: &Found, id: &str) -> Table {
         ),
     ];
     columns.extend(WORTH);
-    let withheld = is_withheld(&found.whole);
     let mut rows: Vec<Vec<Cell>> = found
         .whole
         .categories
         .iter()
-        .map(|category| category_row(category, id, withheld))
+        .map(|category| category_row(category, id))
         .collect();
-    rows.push(total_row(&found.whole, id, withheld));
+    rows.push(total_row(&found.whole, id));
     Table {
         name: "roi",
         columns,
@@ -140,45 +139,36 @@ fn categories(found: &Found, id: &str) -> Table {
     }
 }
 
-fn is_withheld(group: &Group) -> bool {
-    group.measured.headcount() < SMALLEST_GROUP
-}
-
-const WITHHELD: &str = "withheld: fewer than five people";
-
-fn category_row(category: &Category, id: &str, withheld: bool) -> Vec<Cell> {
+fn category_row(category: &Category, id: &str) -> Vec<Cell> {
     let assumed = category.assumed.map(shown).unwrap_or_default();
-    let has_figure = category.time.is_some() && !withheld;
-    let quantity = category.quantity.filter(|_| !withheld);
+    let has_figure = category.time.is_some();
     let mut row = vec![
         text(category.name),
         text(category.input),
-        quantity.map_or(Cell::Empty, Cell::Decimal),
+        category.quantity.map_or(Cell::Empty, Cell::Decimal),
         text(category.source),
         text(category.setting),
         text(&assumed),
         text(if has_figure { id } else { "" }),
         text(if category.counts { "yes" } else { "no" }),
-        text(if withheld { WITHHELD } else { category.reason }),
+        text(category.reason),
         Cell::Empty,
     ];
     let worth = Worth {
-        time: category.time.filter(|_| has_figure),
-        value: category.value.filter(|_| has_figure),
+        time: category.time,
+        value: category.value,
         roi: None,
     };
     row.extend(worth_cells(&worth));
     row
 }
 
-fn total_row(whole: &Group, id: &str, withheld: bool) -> Vec<Cell> {
-    let none = Worth::default();
-    let worth = if withheld { &none } else { &whole.worth };
-    let remark = match (withheld, &whole.worth) {
-        (true, _) => WITHHELD,
-        (_, Worth { time: None, .. }) => "not measured: no assumption is stated",
-        (_, Worth { value: None, .. }) => "no value: business.hourly_rate is not stated",
-        (_, Worth { roi: None, .. }) => "no return: nothing was spent",
+fn total_row(whole: &Group, id: &str) -> Vec<Cell> {
+    let worth = &whole.worth;
+    let remark = match worth {
+        Worth { time: None, .. } => "not measured: no assumption is stated",
+        Worth { value: None, .. } => "no value: business.hourly_rate is not stated",
+        Worth { roi: None, .. } => "no return: nothing was spent",
         _ => "",
     };
     let mut row = vec![
@@ -316,15 +306,10 @@ fn economics(found: &Found) -> Table {
         column("bugs_fixed_unknown", Kind::Count, "The tracker does not say."),
     ];
     let whole = &found.whole;
-    let rows = if is_withheld(whole) {
-        Vec::new()
-    } else {
-        vec![economics_row(&whole.measured, whole.cost)]
-    };
     Table {
         name: "unit_economics",
         columns,
-        rows: Box::new(rows),
+        rows: Box::new(vec![economics_row(&whole.measured, whole.cost)]),
     }
 }
 

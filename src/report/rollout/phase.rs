@@ -167,7 +167,8 @@ impl<'a> Seen<'a> {
             Measure::Known(known) => *known,
         };
         let people = self.measured.headcount();
-        if people < SMALLEST_GROUP {
+        let is_part = self.phase.participants != Participants::default();
+        if is_part && people < SMALLEST_GROUP {
             return Err(format!(
                 "{people} people were active: figures of fewer than {SMALLEST_GROUP} are withheld"
             ));
