@@ -203,6 +203,8 @@ impl App {
             parts.clone(),
             config.time.zone.clone(),
         ));
+        let business = ticks("business", jobs::BUSINESS_PERIOD).starting_now();
+        jobs.spawn(jobs::business(business, parts.clone()));
         let series = ticks("series", jobs::SERIES_PERIOD).starting_now();
         jobs.spawn(jobs::series(series, parts.clone()));
         let evaluation = ticks("alarms", alarms::PERIOD).starting_now();

@@ -11,10 +11,12 @@ pub enum Name {
     Anomalies,
     DataQuality,
     Savings,
+    Roi,
+    Rollout,
 }
 
 impl Name {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::Chargeback,
         Self::CostDetail,
         Self::Budget,
@@ -23,6 +25,8 @@ impl Name {
         Self::Anomalies,
         Self::DataQuality,
         Self::Savings,
+        Self::Roi,
+        Self::Rollout,
     ];
 
     /// The name in addresses and files. It never changes.
@@ -30,13 +34,15 @@ impl Name {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Chargeback => "chargeback",
-            Self::CostDetail => "cost_detail",
+            Self::Roi => "roi",
+            Self::Rollout => "rollout",
             Self::Savings => "savings",
             Self::Budget => "budget",
             Self::MonthClose => "month-close",
             Self::Trend => "trend",
             Self::Anomalies => "anomalies",
             Self::DataQuality => "data-quality",
+            Self::CostDetail => "cost_detail",
         }
     }
 
