@@ -10,6 +10,7 @@ mod auth;
 mod aws;
 mod bedrock;
 mod bill;
+mod bedrock_logs;
 mod budgets;
 mod cloudwatch;
 mod collect;
@@ -49,6 +50,7 @@ pub use auth::{Auth, Token};
 pub use aws::{Account, Authorities, Aws};
 pub use bedrock::Bedrock;
 pub use bill::Bill;
+pub use bedrock_logs::{BedrockLogs, LogKind, LogSource};
 pub use budgets::{Allocate, Anomalies, Budget, By, Fixed, Period, Plans, Scope};
 pub use cloudwatch::{Ambiguous, CloudWatch, Prices, Tier};
 pub use collect::Collect;
@@ -96,6 +98,7 @@ const SECTIONS: &[&Section] = &[
     &aws::SECTION,
     &cloudwatch::SECTION,
     &bedrock::SECTION,
+    &bedrock_logs::SECTION,
     &forward::SECTION,
     &maintenance::SECTION,
     &alarms::SECTION,
@@ -126,6 +129,7 @@ pub struct Config {
     pub aws: Aws,
     pub cloudwatch: CloudWatch,
     pub bedrock: Bedrock,
+    pub bedrock_logs: BedrockLogs,
     pub forward: Option<Forward>,
     /// Whom alarms are told, by name.
     pub notify: Vec<Notify>,
@@ -177,6 +181,7 @@ impl Config {
             aws: aws::read(&mut reader),
             cloudwatch: cloudwatch::read(&mut reader),
             bedrock: bedrock::read(&mut reader),
+            bedrock_logs: bedrock_logs::read(&mut reader),
             forward: forward::read(&mut reader),
             notify: notify::read(&mut reader),
             maintenance: maintenance::read(&mut reader),
@@ -214,6 +219,16 @@ impl Config {
                 ));
             }
         }
+        for source in &self.bedrock_logs.sources {
+            let known = |id: &String| self.aws.accounts.iter().any(|account| account.id == *id);
+            if let Some(id) = source.account.as_ref().filter(|id| !known(id)) {
+                let name = &source.name;
+                reader.fault(format!(
+                    "bedrock_logs.sources: {name} is in account {id}, which [[aws.accounts]] does \
+                     not name"
+                ));
+            }
+        }
     }
 
     /// Whether anything that is configured needs AWS.
@@ -223,8 +238,14 @@ impl Config {
         self.cloudwatch.enabled
             || self.bedrock.enabled
             || self.cost.bill.collect
+            || self.reads_logs_in_aws()
             || !self.aws.accounts.is_empty()
             || self.notify.iter().any(is_topic)
+    }
+
+    fn reads_logs_in_aws(&self) -> bool {
+        let logs = &self.bedrock_logs;
+        logs.enabled && logs.sources.iter().any(LogSource::is_in_aws)
     }
 
     /// What differs in `new`, by key.

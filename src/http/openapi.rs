@@ -10,7 +10,7 @@ use super::usage_record::WireRecord;
 use super::{
     alarms, backup, cloud_event, cloudwatch, health, litellm, metrics, minutes, mutes, notify,
     quota_adjust, quota_ask, quota_balances, quota_list, quota_policies, quota_replay,
-    quota_settle, reports, sources, usage_events, usage_query,
+    quota_settle, reports, sources, usage_events, usage_import, usage_query,
 };
 
 #[derive(OpenApi)]
@@ -34,6 +34,7 @@ use super::{
     paths(
         usage_events::post,
         litellm::post,
+        usage_import::post,
         usage_query::usage,
         usage_query::control,
         usage_query::user_usage,

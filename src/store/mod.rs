@@ -17,6 +17,7 @@ mod dict;
 mod fact;
 mod journal;
 mod keys;
+mod log_object;
 mod minute;
 mod mute;
 mod notice;
@@ -54,6 +55,7 @@ pub use backup::restore;
 pub use bill::Replaced;
 pub use booked::{Booked, reservation_key};
 pub use journal::Journal;
+pub use log_object::{LogObject, LogProgress, NO_HOUR};
 pub use minute::{
     Dimensions, LeftOut, MinuteEffects, MinuteQuery, Oldest, Outbox, OutboxState, Seal, Values,
     Waiting, last_due, minute_at,

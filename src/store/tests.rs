@@ -1,5 +1,7 @@
 //! The ledger as a whole: any order of arrival, any grouping into commits, any restart.
 
+mod backfill;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
