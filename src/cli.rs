@@ -4,6 +4,7 @@
 //! all others ask a running daemon over HTTP.
 
 mod alarms;
+mod bills;
 mod client_config;
 mod cloudwatch;
 mod demo;
@@ -25,6 +26,7 @@ use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 
 pub use alarms::AlarmsCommand;
+pub use bills::BillsCommand;
 pub use client_config::ClientConfig;
 pub use cloudwatch::CloudWatchCommand;
 pub use demo::Demo;
@@ -71,6 +73,8 @@ pub enum Command {
     Usage(Usage),
     /// Makes a report for finance, or writes it to a file.
     Report(ReportCommand),
+    /// Lists what providers billed, day by day: source, standing, revision and amount.
+    Bills(BillsCommand),
     /// Shows how limits stand, and corrects them.
     #[command(subcommand)]
     Quota(QuotaCommand),
@@ -107,6 +111,7 @@ pub fn execute(command: Command) -> ExitCode {
         Command::ClientConfig(wanted) => client_config::execute(&wanted),
         Command::Doctor(wanted) => doctor::execute(&wanted),
         Command::Usage(wanted) => usage::execute(&wanted),
+        Command::Bills(wanted) => bills::execute(&wanted),
         Command::Report(wanted) => report::execute(&wanted),
         Command::Quota(command) => quota::execute(command),
         Command::Verify(wanted) => quota::verify(&wanted),

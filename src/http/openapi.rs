@@ -8,9 +8,9 @@ use super::error::ProblemBody;
 use super::quota::QuotaProblemBody;
 use super::usage_record::WireRecord;
 use super::{
-    alarms, backup, cloud_event, cloudwatch, health, litellm, metrics, minutes, mutes, notify,
-    quota_adjust, quota_ask, quota_balances, quota_list, quota_policies, quota_replay,
-    quota_settle, reports, sources, usage_events, usage_import, usage_query,
+    alarms, backup, bills, bills_import, cloud_event, cloudwatch, health, litellm, metrics,
+    minutes, mutes, notify, quota_adjust, quota_ask, quota_balances, quota_list, quota_policies,
+    quota_replay, quota_settle, reports, sources, usage_events, usage_import, usage_query,
 };
 
 #[derive(OpenApi)]
@@ -52,6 +52,8 @@ use super::{
         quota_replay::simulate,
         minutes::get,
         reports::get,
+        bills::list,
+        bills_import::post,
         sources::list,
         alarms::list,
         alarms::backtest,

@@ -13,10 +13,10 @@ use serde_json::{Value, json};
 
 use super::{MAX_TOLD, Progress, Remote, Sender, verdict};
 use crate::aws::Aws;
+use crate::cli::ConfigFile;
 use crate::clock::Clock;
 use crate::collect::bedrock_logs::{Entry, Failure, Found, Place, Sink, Skip};
 use crate::config::{Config, LogKind, LogSource};
-use crate::cli::ConfigFile;
 use crate::model::label::grouped;
 use crate::model::usage::source;
 
@@ -41,7 +41,10 @@ pub(super) async fn import(wanted: BedrockLogsImport) -> anyhow::Result<()> {
     let config = wanted.config.source().load()?;
     let (place, found) = find(&wanted.place, &config).await?;
     if found.is_empty() {
-        bail!("{}: there are no logs (.gz, .json, .jsonl, .ndjson, .log)", wanted.place);
+        bail!(
+            "{}: there are no logs (.gz, .json, .jsonl, .ndjson, .log)",
+            wanted.place
+        );
     }
     let total = found.iter().map(|found| found.size).sum();
     let mut progress = Progress::new(total)?;
@@ -224,6 +227,7 @@ impl Sums {
             (sender.refusals(), "records were refused"),
         ];
         let told = told.into_iter().filter(|(count, _)| *count > 0);
-        told.map(|(count, what)| format!("{count} {what}")).collect()
+        told.map(|(count, what)| format!("{count} {what}"))
+            .collect()
     }
 }

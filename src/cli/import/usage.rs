@@ -25,7 +25,10 @@ pub(super) async fn import(wanted: UsageImport) -> anyhow::Result<()> {
     let file = File::open(&wanted.file).with_context(cannot)?;
     let length = file.metadata().with_context(cannot)?.len();
     let mut file = BufReader::new(file);
-    let is_packed = file.fill_buf().with_context(cannot)?.starts_with(&[0x1f, 0x8b]);
+    let is_packed = file
+        .fill_buf()
+        .with_context(cannot)?
+        .starts_with(&[0x1f, 0x8b]);
     let unpacked: Box<dyn Read> = if is_packed {
         Box::new(MultiGzDecoder::new(file))
     } else {
