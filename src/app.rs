@@ -10,6 +10,8 @@ mod live;
 mod notify;
 mod prices;
 mod quota;
+mod reports;
+mod savings;
 #[cfg(test)]
 mod tests;
 
@@ -79,6 +81,7 @@ impl Parts {
             ledger: self.ledger.clone(),
             config: self.live.config.clone(),
             terms: self.live.terms.clone(),
+            heard: self.heard.clone(),
         }
     }
 }
@@ -132,6 +135,7 @@ impl App {
         };
         parts.readiness.set("ledger", true, "open");
         jobs::note_reload(&parts.registry, true, parts.clock.now());
+        jobs::restore_bugs(&parts, &config).await?;
         let version = env!("CARGO_PKG_VERSION");
         parts.registry.set(catalogue::BUILD_INFO, &[version], 1.0);
         // Last: a daemon that cannot open its ledger must not have taken a port.
@@ -193,10 +197,19 @@ impl App {
         jobs.spawn(quota::survey(survey, parts.clone(), naming(&config)));
         let gauges = ticks("gauges", jobs::GAUGE_PERIOD).starting_now();
         jobs.spawn(jobs::gauges(gauges, parts.clone()));
+        let saved = ticks("savings", savings::PERIOD).starting_now();
+        jobs.spawn(savings::watch(
+            saved,
+            parts.clone(),
+            config.time.zone.clone(),
+        ));
         let series = ticks("series", jobs::SERIES_PERIOD).starting_now();
         jobs.spawn(jobs::series(series, parts.clone()));
         let evaluation = ticks("alarms", alarms::PERIOD).starting_now();
         jobs.spawn(alarms::evaluate(evaluation, parts.clone()));
+        let due = ticks("reports", reports::PERIOD).starting_now();
+        let ways = reports::ways(&config, &parts)?;
+        jobs.spawn(reports::write_due(due, parts.clone(), ways, stop.clone()));
         if let Some(backup) = config.store.backup.clone() {
             let ticks = ticks("backup", backup.every).starting_now();
             jobs.spawn(jobs::backups(ticks, parts.clone(), backup));

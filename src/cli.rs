@@ -10,6 +10,7 @@ mod cloudwatch;
 mod demo;
 mod doctor;
 mod import;
+mod prices;
 mod quota;
 mod remote;
 mod report;
@@ -32,6 +33,7 @@ pub use cloudwatch::CloudWatchCommand;
 pub use demo::Demo;
 pub use doctor::Doctor;
 pub use import::ImportCommand;
+pub use prices::PricesCommand;
 pub use quota::{QuotaCommand, StatusLine, Verify};
 pub use remote::Remote;
 pub use report::ReportCommand;
@@ -75,6 +77,9 @@ pub enum Command {
     Report(ReportCommand),
     /// Lists what providers billed, day by day: source, standing, revision and amount.
     Bills(BillsCommand),
+    /// Lists and checks prices, imports them, and prices past days anew.
+    #[command(subcommand)]
+    Prices(PricesCommand),
     /// Shows how limits stand, and corrects them.
     #[command(subcommand)]
     Quota(QuotaCommand),
@@ -113,6 +118,7 @@ pub fn execute(command: Command) -> ExitCode {
         Command::Usage(wanted) => usage::execute(&wanted),
         Command::Bills(wanted) => bills::execute(&wanted),
         Command::Report(wanted) => report::execute(&wanted),
+        Command::Prices(command) => prices::execute(command),
         Command::Quota(command) => quota::execute(command),
         Command::Verify(wanted) => quota::verify(&wanted),
         Command::StatusLine(wanted) => {

@@ -12,6 +12,7 @@ mod bedrock;
 mod bill;
 mod bedrock_logs;
 mod budgets;
+mod business;
 mod cloudwatch;
 mod collect;
 mod cost;
@@ -28,6 +29,8 @@ mod models;
 mod notify;
 mod quota;
 mod reader;
+mod report;
+mod savings;
 mod secret;
 mod series;
 mod setting;
@@ -52,6 +55,7 @@ pub use bedrock::Bedrock;
 pub use bill::Bill;
 pub use bedrock_logs::{BedrockLogs, LogKind, LogSource};
 pub use budgets::{Allocate, Anomalies, Budget, By, Fixed, Period, Plans, Scope};
+pub use business::Business;
 pub use cloudwatch::{Ambiguous, CloudWatch, Prices, Tier};
 pub use collect::Collect;
 pub use cost::Cost;
@@ -67,6 +71,8 @@ pub use models::Models;
 pub use notify::{Notify, NotifyKind, TopicArn};
 pub use quota::{Audit, Quota};
 pub use reader::Faults;
+pub use report::{Close, Destination, Every, Report, Schedule};
+pub use savings::Savings;
 pub use secret::Secret;
 pub use series::Series;
 pub use setting::Applies;
@@ -93,6 +99,9 @@ const SECTIONS: &[&Section] = &[
     &metrics::SECTION,
     &collect::SECTION,
     &cost::SECTION,
+    &report::SECTION,
+    &savings::SECTION,
+    &business::SECTION,
     &quota::SECTION,
     &envoy::SECTION,
     &aws::SECTION,
@@ -124,6 +133,9 @@ pub struct Config {
     pub metrics: Metrics,
     pub collect: Collect,
     pub cost: Cost,
+    pub report: Report,
+    pub savings: Savings,
+    pub business: Business,
     pub quota: Quota,
     pub envoy: Envoy,
     pub aws: Aws,
@@ -176,6 +188,9 @@ impl Config {
             metrics: metrics::read(&mut reader),
             collect: collect::read(&mut reader),
             cost: cost::read(&mut reader),
+            report: report::read(&mut reader),
+            savings: savings::read(&mut reader),
+            business: business::read(&mut reader),
             quota: quota::read(&mut reader),
             envoy: envoy::read(&mut reader),
             aws: aws::read(&mut reader),
@@ -235,12 +250,14 @@ impl Config {
     #[must_use]
     pub fn uses_aws(&self) -> bool {
         let is_topic = |target: &Notify| matches!(target.kind, NotifyKind::Sns { .. });
+        let is_bucket = |one: &Schedule| matches!(one.to, Destination::S3 { .. });
         self.cloudwatch.enabled
             || self.bedrock.enabled
             || self.cost.bill.collect
             || self.reads_logs_in_aws()
             || !self.aws.accounts.is_empty()
             || self.notify.iter().any(is_topic)
+            || self.report.schedule.iter().any(is_bucket)
     }
 
     fn reads_logs_in_aws(&self) -> bool {

@@ -9,6 +9,7 @@ mod backup;
 mod bills;
 mod bills_import;
 mod body;
+mod business_events;
 mod cloud_event;
 mod cloudwatch;
 pub mod delivery;
@@ -23,9 +24,12 @@ mod litellm_call;
 mod litellm_fields;
 mod metrics;
 mod minutes;
+mod month_close;
 mod mutes;
 mod notify;
 mod openapi;
+mod optimize;
+mod prices;
 mod quota;
 mod quota_adjust;
 mod quota_ask;
@@ -45,6 +49,7 @@ mod usage_import;
 mod usage_query;
 mod usage_record;
 mod watch;
+mod webhooks;
 
 use std::fmt;
 use std::sync::Arc;
@@ -166,6 +171,18 @@ fn routes() -> Vec<(&'static str, MethodRouter<Arc<Api>>)> {
         ("/api/v1/quota/simulate", post(quota_replay::simulate)),
         ("/api/v1/minutes", get(minutes::get)),
         ("/api/v1/reports/{name}", get(reports::get)),
+        ("/api/v1/optimize/model", post(optimize::model)),
+        ("/api/v1/optimize/batch", post(optimize::batch)),
+        ("/api/v1/webhooks/github", post(webhooks::github)),
+        ("/api/v1/webhooks/gitlab", post(webhooks::gitlab)),
+        ("/api/v1/business/events", post(business_events::post)),
+        ("/api/v1/prices/missing", get(prices::missing)),
+        ("/api/v1/prices/reprice", post(prices::reprice)),
+        ("/api/v1/prices/adjustments", get(prices::adjustments)),
+        (
+            "/api/v1/reports/{name}",
+            get(reports::get).post(month_close::post),
+        ),
         ("/api/v1/sources", get(sources::list)),
         ("/api/v1/bills", get(bills::list).post(bills_import::post)),
         ("/api/v1/alarms", get(alarms::list)),

@@ -28,10 +28,12 @@ pub enum By {
     Scope,
     Region,
     Tier,
+    /// The size of the context, in the steps at which prices change.
+    Context,
 }
 
 impl By {
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Month,
         Self::Day,
         Self::Hour,
@@ -46,6 +48,23 @@ impl By {
         Self::Scope,
         Self::Region,
         Self::Tier,
+        Self::Context,
+    ];
+
+    /// All but the times.
+    pub const TIMELESS: [Self; 12] = [
+        Self::User,
+        Self::Team,
+        Self::Project,
+        Self::CostCenter,
+        Self::Role,
+        Self::Provider,
+        Self::Account,
+        Self::Model,
+        Self::Scope,
+        Self::Region,
+        Self::Tier,
+        Self::Context,
     ];
 
     /// The name in reports and parameters. It never changes.
@@ -66,6 +85,7 @@ impl By {
             Self::Scope => "scope",
             Self::Region => "region",
             Self::Tier => "tier",
+            Self::Context => "context",
         }
     }
 
@@ -134,11 +154,36 @@ impl CostLines {
         &self.by
     }
 
+    /// Adds names and keys that others have met since: those here are the first of them.
+    pub fn extend_groups(&mut self, (names, keys): (&[Arc<str>], &[u32])) {
+        self.names.extend_from_slice(&names[self.names.len()..]);
+        self.keys.extend_from_slice(&keys[self.keys.len()..]);
+    }
+
+    /// All names.
+    #[must_use]
+    pub fn names(&self) -> &[Arc<str>] {
+        &self.names
+    }
+
+    /// The values of a group as places in [`names`](Self::names), in the order of `by`.
+    #[must_use]
+    pub fn places(&self, group: u32) -> &[u32] {
+        let first = group as usize * self.by.len();
+        &self.keys[first..first + self.by.len()]
+    }
+
+    /// How many groups there are.
+    #[must_use]
+    pub fn groups(&self) -> u32 {
+        let groups = self.keys.len() / self.by.len().max(1);
+        u32::try_from(groups).unwrap_or(u32::MAX)
+    }
+
     /// The values of a group in the order of `by`; empty where nothing is known.
     pub fn keys(&self, group: u32) -> impl Iterator<Item = &Arc<str>> {
-        let first = group as usize * self.by.len();
-        let keys = &self.keys[first..first + self.by.len()];
-        keys.iter().map(|key| &self.names[*key as usize])
+        let places = self.places(group).iter();
+        places.map(|place| &self.names[*place as usize])
     }
 
     /// The value of a group for one of `by`; empty where nothing is known or it was not asked.

@@ -138,6 +138,17 @@ pub enum Band {
 impl Band {
     pub const ALL: [Self; 4] = [Self::UpTo100k, Self::UpTo200k, Self::Above200k, Self::Mixed];
 
+    /// The name in reports. It never changes.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::UpTo100k => "up_to_100k",
+            Self::UpTo200k => "up_to_200k",
+            Self::Above200k => "above_200k",
+            Self::Mixed => "mixed",
+        }
+    }
+
     /// The band of one request.
     #[must_use]
     pub fn of(tokens: &Tokens) -> Self {

@@ -1,12 +1,16 @@
-//! `chargeback`: who used what, and what it cost.
+//! `chargeback`: who used what, what it cost by estimate, and what was really billed for it.
 
 use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::costs::{Costs, Foreign, costs};
+use super::sheet::{Sums, charge_name};
 use super::table::{Cell, Column, Kind, Rows, Table};
 use super::{Report, ReportError, Reports, Request};
-use crate::model::cost::{By, CostLines, CostQuery};
+use crate::model::bill::Charge;
+use crate::model::cost::By;
+use crate::model::money::PicoUsd;
 
 /// What lines are told apart by where nothing is asked.
 const DEFAULT: [By; 7] = [
@@ -19,6 +23,12 @@ const DEFAULT: [By; 7] = [
     By::Model,
 ];
 
+/// The name of months in this report.
+const PERIOD: &str = "period";
+
+/// One, as a ratio is written.
+const WHOLE: i128 = 1_000_000;
+
 /// Makes the report.
 pub async fn report(
     reports: &Reports,
@@ -26,36 +36,50 @@ pub async fn report(
     now: Timestamp,
 ) -> Result<Report, ReportError> {
     let by = dimensions(&request.group_by)?;
-    let query = CostQuery {
-        from: request.from,
-        to: request.to,
-        zone: request.zone.clone(),
-        by: by.clone(),
-    };
-    let lines = reports.ledger.cost_lines(query).await?;
+    let mut manifest = reports.manifest("chargeback", request, now);
+    let costs = costs(reports, request, &by, &mut manifest).await?;
+    manifest.standing = costs.standing;
     Ok(Report {
         name: "chargeback",
         title: "Who used what, and what it cost".to_owned(),
-        tables: vec![Table {
-            name: "chargeback",
-            columns: columns(&by),
-            rows: Box::new(Lines(lines)),
-        }],
-        manifest: reports.manifest("chargeback", request, now),
+        tables: tables(columns(&by), costs),
+        manifest,
     })
 }
 
+fn tables(columns: Vec<Column>, costs: Costs) -> Vec<Table> {
+    let foreign = (!costs.foreign.is_empty()).then(|| foreign_table(&costs.foreign));
+    let mut tables = vec![Table {
+        name: "chargeback",
+        columns,
+        rows: Box::new(Lines::new(costs)),
+    }];
+    tables.extend(foreign);
+    tables
+}
+
 /// The parameter `group_by`.
+///
+/// Errors: a name that is none, or hours.
 pub(super) fn dimensions(asked: &[Arc<str>]) -> Result<Vec<By>, ReportError> {
     if asked.is_empty() {
         return Ok(DEFAULT.to_vec());
     }
     let mut by = Vec::with_capacity(asked.len());
     for name in asked {
-        let Some(dimension) = By::parse(name) else {
-            let names = By::ALL.map(By::name).join(", ");
+        let dimension = match &**name {
+            PERIOD => Some(By::Month),
+            name => By::parse(name).filter(|by| *by != By::Hour),
+        };
+        let Some(dimension) = dimension else {
+            let names: Vec<&str> = By::ALL
+                .into_iter()
+                .filter(|by| *by != By::Hour)
+                .map(By::name)
+                .collect();
             return Err(ReportError::Parameter(format!(
-                "group_by: must be a list of {names}"
+                "group_by: must be a list of {}; there are no hours, because a bill is of days",
+                names.join(", ")
             )));
         };
         if !by.contains(&dimension) {
@@ -65,65 +89,214 @@ pub(super) fn dimensions(asked: &[Arc<str>]) -> Result<Vec<By>, ReportError> {
     Ok(by)
 }
 
-const fn text(name: &'static str, help: &'static str) -> Column {
+/// A column of a dimension.
+pub(super) const fn dimension(by: By) -> Column {
     Column {
-        name,
+        name: match by {
+            By::Month => PERIOD,
+            by => by.name(),
+        },
         kind: Kind::Text,
         sums: false,
+        help: match by {
+            By::Month => "The month in the zone.",
+            By::Day => "The day in the zone.",
+            By::User => "Who used it, after the directory.",
+            By::Team => "The team; empty where none is known.",
+            By::Project => "The project; empty where none is known.",
+            By::CostCenter => "The cost center; empty where none is known.",
+            By::Provider => "Who sells it: anthropic, bedrock, vertex, ...",
+            By::Model => "The model under its canonical name.",
+            By::Scope => "Where a request may be served, as prices tell it apart.",
+            By::Context => "The size of the context, as prices tell it apart.",
+            _ => "Empty where nothing is known.",
+        },
+    }
+}
+
+pub(super) const CHARGE: Column = Column {
+    name: "charge",
+    kind: Kind::Text,
+    sums: false,
+    help: "Usage, Unallocated (billed, but nobody is known who used it), Other usage, Credit, \
+           Refund, Tax, Fee, or Unclassified.",
+};
+
+pub(super) const TOKEN_TYPE: Column = Column {
+    name: "token_type",
+    kind: Kind::Text,
+    sums: false,
+    help: "The kind of token; empty where a charge is not for one kind.",
+};
+
+pub(super) const TOKENS: Column = sum("tokens", Kind::Count, "Tokens that were counted.");
+
+pub(super) const REQUESTS: Column = sum(
+    "requests",
+    Kind::Count,
+    "Requests; told on the first kind of token of a group, so that they add up.",
+);
+
+pub(super) const LIST: Column = sum(
+    "list_cost_usd",
+    Kind::Money,
+    "What the tokens cost at list prices.",
+);
+
+pub(super) const ESTIMATE: Column = sum(
+    "estimated_cost_usd",
+    Kind::Money,
+    "tallyd's estimate from its price table, contract included; empty where no price is known.",
+);
+
+pub(super) const ACTUAL: Column = sum(
+    "actual_cost_usd",
+    Kind::Money,
+    "What was billed; empty where nothing has been billed yet.",
+);
+
+pub(super) const METHOD: Column = Column {
+    name: "allocation_method",
+    kind: Kind::Text,
+    sums: false,
+    help: "direct: the bill tells the person; by_estimate, by_tokens: the bill of a provider, \
+           model, UTC day and kind is shared in that proportion; unallocated; mixed.",
+};
+
+pub(super) const STATUS: Column = Column {
+    name: "status",
+    kind: Kind::Text,
+    sums: false,
+    help: "How sure the actual cost is: provisional, final or closed.",
+};
+
+const SHARE: Column = Column {
+    name: "allocation_share",
+    kind: Kind::Ratio,
+    sums: false,
+    help: "The part of all usage billed in the report.",
+};
+
+const fn sum(name: &'static str, kind: Kind, help: &'static str) -> Column {
+    Column {
+        name,
+        kind,
+        sums: true,
         help,
     }
 }
 
 fn columns(by: &[By]) -> Vec<Column> {
-    let sum = |name, kind, help| Column {
-        name,
-        kind,
-        sums: true,
-        help,
-    };
-    let mut columns: Vec<Column> = by
-        .iter()
-        .map(|by| {
-            text(
-                by.name(),
-                "What the line is of; empty where nothing is known.",
-            )
-        })
-        .collect();
-    columns.push(text("token_type", "Kind of token."));
-    columns.push(sum("tokens", Kind::Count, "Tokens that were counted."));
-    columns.push(sum(
-        "requests",
-        Kind::Count,
-        "Requests, on the first line of their group only.",
-    ));
-    columns.push(sum("list_cost_usd", Kind::Money, "Cost at list prices."));
-    columns.push(sum(
-        "estimated_cost_usd",
-        Kind::Money,
-        "tallyd's estimate from its price table.",
-    ));
+    let mut columns: Vec<Column> = by.iter().copied().map(dimension).collect();
+    columns.extend([
+        CHARGE, TOKEN_TYPE, TOKENS, REQUESTS, LIST, ESTIMATE, ACTUAL, METHOD, SHARE, STATUS,
+    ]);
     columns
 }
 
 #[derive(Debug)]
-struct Lines(CostLines);
+struct Lines {
+    costs: Costs,
+    /// What was billed for usage in all.
+    usage: i128,
+}
+
+impl Lines {
+    fn new(costs: Costs) -> Self {
+        let rows = &costs.rows;
+        let usage =
+            (0..rows.len()).filter(|row| &**rows.charge(*row) == charge_name(Charge::Tokens));
+        let usage = usage.map(|row| rows.sums(row).actual).sum();
+        Self { costs, usage }
+    }
+
+    fn share(&self, charge: &str, sums: &Sums) -> Cell {
+        if self.usage <= 0 || charge != charge_name(Charge::Tokens) || !sums.marks.is_billed() {
+            return Cell::Empty;
+        }
+        let share = sums.actual.saturating_mul(WHOLE) / self.usage;
+        i64::try_from(share).map_or(Cell::Empty, Cell::Ratio)
+    }
+}
+
+/// The cells of tokens, requests, list, estimate and actual cost.
+pub(super) fn figures(charge: &str, sums: &Sums) -> [Cell; 5] {
+    let actual = if sums.marks.is_billed() {
+        Cell::Money(PicoUsd(sums.actual))
+    } else {
+        Cell::Empty
+    };
+    if charge != charge_name(Charge::Tokens) {
+        return [Cell::Empty, Cell::Empty, Cell::Empty, Cell::Empty, actual];
+    }
+    let unpriced = sums.unpriced > 0 && sums.unpriced >= sums.tokens;
+    let money = |amount| match amount {
+        0 if unpriced => Cell::Empty,
+        amount => Cell::Money(PicoUsd(amount)),
+    };
+    [
+        Cell::Count(sums.tokens.into()),
+        Cell::Count(sums.requests.into()),
+        money(sums.list),
+        money(sums.estimate),
+        actual,
+    ]
+}
 
 impl Rows for Lines {
     fn len(&self) -> usize {
-        self.0.lines.len()
+        self.costs.rows.len()
     }
 
     fn row(&self, index: usize, cells: &mut Vec<Cell>) {
-        let line = &self.0.lines[index];
+        let rows = &self.costs.rows;
+        let (sums, charge) = (rows.sums(index), rows.charge(index));
         cells.clear();
-        cells.extend(self.0.keys(line.group).cloned().map(Cell::Text));
-        cells.extend([
-            Cell::Text(line.kind.name().into()),
-            Cell::Count(line.tokens.into()),
-            Cell::Count(line.requests.into()),
-            Cell::Money(line.list),
-            Cell::Money(line.estimate),
-        ]);
+        cells.extend(rows.keys(index).cloned().map(Cell::Text));
+        cells.push(Cell::Text(charge.clone()));
+        cells.push(Cell::Text(rows.kind(index).clone()));
+        cells.extend(figures(charge, sums));
+        cells.push(method(sums));
+        cells.push(self.share(charge, sums));
+        cells.push(Cell::Text(sums.marks.least().name().into()));
+    }
+}
+
+/// The cell of the method.
+pub(super) fn method(sums: &Sums) -> Cell {
+    let name = sums.marks.method_name();
+    name.map_or(Cell::Empty, |name| Cell::Text(name.into()))
+}
+
+/// What was billed in other currencies than USD. Amounts are not added up.
+pub(super) fn foreign_table(foreign: &[Foreign]) -> Table {
+    let text = |name, help| Column {
+        name,
+        kind: Kind::Text,
+        sums: false,
+        help,
+    };
+    let cells = |line: &Foreign| {
+        let text = |text: &str| Cell::Text(text.into());
+        vec![
+            text(&line.currency),
+            text(&line.provider),
+            text(&line.account),
+            text(charge_name(line.charge)),
+            // Exact text: a column of money would be rounded and added up as dollars.
+            text(&line.amount.to_string()),
+        ]
+    };
+    let rows: Vec<Vec<Cell>> = foreign.iter().map(cells).collect();
+    Table {
+        name: "other_currencies",
+        columns: vec![
+            text("currency", "ISO 4217 code of the amount."),
+            text("provider", "Whose bill it is."),
+            text("account", "The account that pays."),
+            CHARGE,
+            text("amount", "What was billed, exact, in the currency."),
+        ],
+        rows: Box::new(rows),
     }
 }

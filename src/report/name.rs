@@ -4,16 +4,39 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Name {
     Chargeback,
+    CostDetail,
+    Budget,
+    MonthClose,
+    Trend,
+    Anomalies,
+    DataQuality,
+    Savings,
 }
 
 impl Name {
-    pub const ALL: [Self; 1] = [Self::Chargeback];
+    pub const ALL: [Self; 8] = [
+        Self::Chargeback,
+        Self::CostDetail,
+        Self::Budget,
+        Self::MonthClose,
+        Self::Trend,
+        Self::Anomalies,
+        Self::DataQuality,
+        Self::Savings,
+    ];
 
     /// The name in addresses and files. It never changes.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Chargeback => "chargeback",
+            Self::CostDetail => "cost_detail",
+            Self::Savings => "savings",
+            Self::Budget => "budget",
+            Self::MonthClose => "month-close",
+            Self::Trend => "trend",
+            Self::Anomalies => "anomalies",
+            Self::DataQuality => "data-quality",
         }
     }
 

@@ -10,9 +10,13 @@ mod alarm;
 mod backup;
 mod bill;
 mod booked;
+mod business;
+mod caching;
+mod closing;
 mod control;
 mod cost;
 mod cover;
+mod delivery;
 mod dict;
 mod fact;
 mod journal;
@@ -27,6 +31,7 @@ mod prices;
 mod published;
 mod query;
 mod reprice;
+mod request;
 mod rollup;
 mod schema;
 mod span;
@@ -54,6 +59,9 @@ pub use alarm::{AlarmChange, AlarmStatus, MAX_HISTORY_ANSWER};
 pub use backup::restore;
 pub use bill::Replaced;
 pub use booked::{Booked, reservation_key};
+pub use business::{ActivitySum, BugsPublished, BusinessEffect, Delivery, Taken};
+pub use caching::{CacheUse, CacheUses};
+pub use delivery::ReportDelivery;
 pub use journal::Journal;
 pub use log_object::{LogObject, LogProgress, NO_HOUR};
 pub use minute::{
@@ -68,7 +76,8 @@ pub use published::{
     SEPARATOR, UNPRICED, UsageLabels,
 };
 pub use reprice::{RepriceMode, RepriceOrder, Repriced, RepricedLine};
-pub use terms::{ControlRule, Terms};
+pub use request::Counted;
+pub use terms::{BusinessTerms, ControlRule, Terms};
 pub use warning::Warned;
 pub use write::Effects;
 

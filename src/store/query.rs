@@ -378,7 +378,8 @@ pub(super) struct Place {
     pub(super) sku: i64,
 }
 
-/// Reads the sums of a query's range from the largest roll-ups that answer it exactly.
+/// Reads the sums of a query's range from the largest roll-ups that answer it exactly, in order
+/// of time.
 pub(super) fn each_sum(
     connection: &Connection,
     query: &UsageQuery,
@@ -392,12 +393,14 @@ pub(super) fn each_sum(
                 None => {
                     "SELECT quarter, identity, sku, requests, errors, input, output, \
                      cache_read, cache_write_5m, cache_write_1h, cache_write_unknown, cost, \
-                     unpriced FROM usage_quarter WHERE quarter >= ?1 AND quarter < ?2"
+                     unpriced FROM usage_quarter WHERE quarter >= ?1 AND quarter < ?2 \
+                     ORDER BY quarter"
                 }
                 Some(_) => {
                     "SELECT start, identity, sku, requests, errors, input, output, \
                      cache_read, cache_write_5m, cache_write_1h, cache_write_unknown, cost, \
-                     unpriced FROM usage_span WHERE start >= ?1 AND start < ?2 AND span = ?3"
+                     unpriced FROM usage_span WHERE start >= ?1 AND start < ?2 AND span = ?3 \
+                     ORDER BY start"
                 }
             })
             .map_err(StoreError::sql("prepare a question"))?;

@@ -1,4 +1,30 @@
 -- Cost: bills, what was closed, business figures.
+-- Merged changes and what trackers tell: one row each, as it stood last. Times are milliseconds.
+CREATE TABLE business_event (
+    source TEXT NOT NULL, id TEXT NOT NULL,
+    at INTEGER NOT NULL,
+    updated INTEGER NOT NULL,               -- what is told of an earlier time changes nothing
+    kind TEXT NOT NULL,
+    is_fix INTEGER NOT NULL,
+    claude INTEGER,                         -- NULL: not told
+    merge_commit TEXT,
+    user TEXT, team TEXT,
+    amount INTEGER NOT NULL,                -- millionths
+    PRIMARY KEY (source, id)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX business_event_at ON business_event (at);
+CREATE INDEX business_event_commit ON business_event (merge_commit) WHERE merge_commit IS NOT NULL;
+-- Deliveries of webhooks, so that one that comes again is known.
+CREATE TABLE business_delivery (
+    source TEXT NOT NULL, id TEXT NOT NULL, at INTEGER NOT NULL, PRIMARY KEY (source, id)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX business_delivery_at ON business_delivery (at);
+-- Commits in which Claude Code took part.
+CREATE TABLE business_commit (hash TEXT PRIMARY KEY, at INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+CREATE INDEX business_commit_at ON business_commit (at);
+-- Fixed bugs as /metrics shows them; a decrease is debt, paid by later growth.
+CREATE TABLE business_published (
+    claude TEXT PRIMARY KEY, value INTEGER NOT NULL, debt INTEGER NOT NULL
 
 -- Logs of Bedrock: where they are read from, and which objects were read.
 CREATE TABLE log_source (
@@ -19,6 +45,27 @@ CREATE TABLE log_object (
     hour INTEGER NOT NULL,
     PRIMARY KEY (source, key)
 ) WITHOUT ROWID;
+-- Months that were closed: frozen lines, and lines that correct earlier closed months.
+CREATE TABLE closed_month (
+    month TEXT PRIMARY KEY,                 -- 2026-10, in the calendar of the zone
+    zone TEXT NOT NULL,
+    closed_at INTEGER NOT NULL,             -- milliseconds since 1970
+    closed_by TEXT NOT NULL,
+    forced INTEGER NOT NULL,
+    standing TEXT NOT NULL,                 -- how sure the figures were
+    columns TEXT NOT NULL,                  -- JSON: names of keys and of amounts
+    sha256 TEXT NOT NULL,                   -- of the lines
+    manifest TEXT NOT NULL                  -- JSON: what the lines were made of
+) STRICT, WITHOUT ROWID;
+CREATE TABLE closed_line (
+    month TEXT NOT NULL, position INTEGER NOT NULL,
+    corrects TEXT NOT NULL,                 -- the month itself, or an earlier closed one
+    keys TEXT NOT NULL,                     -- JSON list of texts
+    amounts TEXT NOT NULL,                  -- JSON list of integers as text, or null
+    method TEXT NOT NULL,                   -- how the amount came to the line
+    PRIMARY KEY (month, position)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX closed_line_corrects ON closed_line (corrects);
 -- The bill: one row a billed UTC day of an account, as its newest revision stands.
 CREATE TABLE bill_day (
     id INTEGER PRIMARY KEY,
@@ -85,4 +132,14 @@ CREATE TABLE price_adjustment (
     old_unpriced INTEGER NOT NULL, new_unpriced INTEGER NOT NULL,
     old_version TEXT NOT NULL,              -- of the price table before; empty if not known
     PRIMARY KEY (day, run, identity, sku)
+) STRICT, WITHOUT ROWID;
+
+-- Reports that were written by schedule, once for each period. All times are milliseconds since
+-- 1970.
+CREATE TABLE report_delivery (
+    schedule TEXT NOT NULL,
+    period_start INTEGER NOT NULL, period_end INTEGER NOT NULL,
+    written_at INTEGER NOT NULL,
+    report_id TEXT NOT NULL,
+    PRIMARY KEY (schedule, period_start)
 ) STRICT, WITHOUT ROWID;

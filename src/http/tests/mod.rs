@@ -5,6 +5,7 @@ mod description;
 mod figures;
 mod litellm;
 mod mutes;
+mod optimize;
 mod properties;
 mod records;
 mod routes;
@@ -87,6 +88,7 @@ fn api() -> Api {
             ledger: recorder.ledger().clone(),
             config: setup.config.clone(),
             terms: Arc::default(),
+            heard: Arc::default(),
         },
         recorder,
         heard: Arc::default(),

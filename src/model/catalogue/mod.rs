@@ -6,16 +6,22 @@
 
 mod bedrock;
 mod bill;
+mod business;
 mod own;
 mod quota;
+mod report;
+mod savings;
 mod usage;
 
 use std::fmt::Write as _;
 
 pub use bedrock::*;
 pub use bill::*;
+pub use business::*;
 pub use own::*;
 pub use quota::*;
+pub use report::*;
+pub use savings::*;
 pub use usage::*;
 
 /// What a metric's values mean.
@@ -122,6 +128,11 @@ pub const CATALOGUE: &[&Desc] = &[
     EVENTS,
     TOOL_RESULTS,
     UNKNOWN_METRICS,
+    BUGS_FIXED,
+    TIME_SAVED,
+    COST_SAVINGS,
+    WEBHOOK_DELIVERIES,
+    BUSINESS_EVENTS,
     CPU_UTILIZATION,
     MEMORY_UTILIZATION,
     DISK_UTILIZATION,
@@ -160,6 +171,8 @@ pub const CATALOGUE: &[&Desc] = &[
     BILL_ROUNDED,
     BILL_CALLS,
     BILL_MAX_CALLS,
+    CACHE_SAVED,
+    CACHE_HITS,
     BUILD_INFO,
     LEDGER_RECORDS,
     LEDGER_COMMIT_SECONDS,
@@ -222,6 +235,9 @@ pub const CATALOGUE: &[&Desc] = &[
     PROCESS_RESIDENT_MEMORY,
     PROCESS_START_TIME,
     PROCESS_THREADS,
+    REPORT_SCHEDULE_DUE,
+    REPORT_SCHEDULE_RUNS,
+    REPORT_SCHEDULE_LAST_SUCCESS,
 ];
 
 /// Finds a metric by its full name.

@@ -1,0 +1,575 @@
+//! Estimate and bill of a period, brought together row by row: what chargeback and the detail of
+//! cost are made from.
+//!
+//! Provider bills know UTC days only and are never cut anew: a report of days in another zone
+//! takes the bill of the UTC days with the same dates.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+use jiff::{Timestamp, ToSpan as _};
+
+use super::allocate::{Billed, Method, NO_ACCOUNT, Share, Sold, Use, allocate};
+use super::sheet::{Marks, Ordered, Sheet, Sums, UNALLOCATED, What, charge_name};
+use super::{Manifest, ReportError, Reports, Request};
+use crate::model::bill::{Basis, BillDay, Charge, PricedKind, Standing};
+use crate::model::cost::{By, CostLines, CostQuery};
+use crate::model::identity::Identity;
+use crate::model::label;
+use crate::model::money::PicoUsd;
+use crate::model::window::day_start;
+use crate::store::Terms;
+
+/// The currency of the ledger.
+const USD: &str = "USD";
+
+const KINDS: usize = PricedKind::ALL.len();
+
+/// The rows of a period.
+#[derive(Debug)]
+pub struct Costs {
+    pub rows: Ordered,
+    /// What the bill says in all in USD; `None` if there is no bill.
+    pub actual: Option<PicoUsd>,
+    /// What was billed in other currencies; it is in no row.
+    pub foreign: Vec<Foreign>,
+    pub standing: Standing,
+}
+
+/// An amount of a bill that is not in USD.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Foreign {
+    pub currency: Box<str>,
+    pub provider: Box<str>,
+    pub account: Box<str>,
+    pub charge: Charge,
+    /// In 1e-12 of the currency.
+    pub amount: PicoUsd,
+}
+
+/// The UTC days whose bill belongs to a period: those with the dates of its days in its zone.
+#[must_use]
+pub fn billed_days(from: Timestamp, to: Timestamp, zone: &TimeZone) -> (Date, Date) {
+    let date = |at: Timestamp| at.to_zoned(zone.clone()).date();
+    let last = date(to);
+    let end = if day_start(last, zone) < to {
+        last.saturating_add(1.day())
+    } else {
+        last
+    };
+    (date(from), end)
+}
+
+/// Brings estimate and bill together, told apart by `by`, which has no hours in it, and adds to
+/// the manifest what a reader must know.
+pub async fn costs(
+    reports: &Reports,
+    request: &Request,
+    by: &[By],
+    manifest: &mut Manifest,
+) -> Result<Costs, ReportError> {
+    let mut sheet = Sheet::default();
+    let query = CostQuery {
+        from: request.from,
+        to: request.to,
+        zone: request.zone.clone(),
+        by: by.to_vec(),
+    };
+    let unpriced = estimate(&reports.ledger.cost_lines(query).await?, &mut sheet);
+    let days = billed_days(request.from, request.to, &request.zone);
+    let bill = reports.ledger.bill(days.0, days.1).await?;
+    let foreign = foreign(&bill, request.basis);
+    note(manifest, &bill, days, unpriced, &foreign);
+    if bill.is_empty() {
+        return Ok(Costs {
+            rows: sheet.finish(by.len()),
+            actual: None,
+            foreign,
+            standing: Standing::Provisional,
+        });
+    }
+    let terms = reports.terms.load_full();
+    let work = Work::new(bill, request.basis, by, terms, sheet);
+    let days = reports
+        .ledger
+        .cost_days(days, By::TIMELESS.to_vec(), work, Work::day);
+    let (work, _) = days.await?;
+    let (sheet, actual, standing) = work.finish();
+    let complete = manifest.notes.iter().all(|note| !note.starts_with(NO_BILL));
+    Ok(Costs {
+        rows: sheet.finish(by.len()),
+        actual: Some(PicoUsd(actual)),
+        foreign,
+        standing: if complete {
+            standing
+        } else {
+            Standing::Provisional
+        },
+    })
+}
+
+/// Adds the estimate; returns the tokens without a price.
+fn estimate(lines: &CostLines, sheet: &mut Sheet) -> u64 {
+    let names: Vec<u32> = lines.names().iter().map(|name| sheet.name(name)).collect();
+    let mut unpriced = 0_u64;
+    let mut key = Vec::new();
+    for line in &lines.lines {
+        key.clear();
+        let places = lines.places(line.group).iter();
+        key.extend(places.map(|place| names[*place as usize]));
+        let what = What {
+            charge: charge_name(Charge::Tokens),
+            kind: Some(line.kind),
+        };
+        let sums = Sums {
+            tokens: line.tokens,
+            requests: line.requests,
+            unpriced: line.unpriced,
+            list: line.list.0,
+            estimate: line.estimate.0,
+            ..Sums::default()
+        };
+        unpriced = unpriced.saturating_add(line.unpriced);
+        sheet.add(&mut key, what, &sums);
+    }
+    unpriced
+}
+
+fn foreign(bill: &[BillDay], basis: Basis) -> Vec<Foreign> {
+    let mut sums: BTreeMap<(&str, &str, &str, Charge), i128> = BTreeMap::new();
+    for line in bill.iter().flat_map(|day| &day.lines) {
+        if *line.currency != *USD {
+            let key = (
+                &*line.currency,
+                &*line.provider,
+                &*line.account,
+                line.charge,
+            );
+            *sums.entry(key).or_default() += line.amounts.on(basis).0;
+        }
+    }
+    sums.into_iter()
+        .map(|((currency, provider, account, charge), amount)| Foreign {
+            currency: currency.into(),
+            provider: provider.into(),
+            account: account.into(),
+            charge,
+            amount: PicoUsd(amount),
+        })
+        .collect()
+}
+
+/// How a note begins that tells of days without a bill.
+const NO_BILL: &str = "no bill for ";
+
+/// Tells where the bill comes from, and what is missing.
+fn note(
+    manifest: &mut Manifest,
+    bill: &[BillDay],
+    (from, to): (Date, Date),
+    unpriced: u64,
+    foreign: &[Foreign],
+) {
+    let mut read: BTreeMap<String, Timestamp> = BTreeMap::new();
+    let mut days: BTreeMap<&str, BTreeSet<Date>> = BTreeMap::new();
+    for day in bill {
+        let at = read
+            .entry(format!("bill_{}", day.source))
+            .or_insert(day.pulled_at);
+        *at = (*at).max(day.pulled_at);
+        days.entry(&day.provider).or_default().insert(day.day);
+    }
+    manifest
+        .watermarks
+        .push(("usage".to_owned(), manifest.made_at));
+    manifest.watermarks.extend(read);
+    let notes = &mut manifest.notes;
+    if unpriced > 0 {
+        notes.push(format!(
+            "{unpriced} tokens have no price and are in no estimate; `tallyd prices missing` \
+             lists them"
+        ));
+    }
+    if bill.is_empty() {
+        notes.push(format!(
+            "{NO_BILL}{from} to {to}: actual cost is not known, only estimates"
+        ));
+        return;
+    }
+    notes.push(format!(
+        "the bill is of the UTC days from {from} up to, not including, {to}"
+    ));
+    for (provider, billed) in days {
+        let missing: Vec<Date> = dates(from, to)
+            .filter(|day| !billed.contains(day))
+            .collect();
+        if let (Some(first), Some(last)) = (missing.first(), missing.last()) {
+            notes.push(format!(
+                "{NO_BILL}{} of these days of {provider}, between {first} and {last}",
+                missing.len()
+            ));
+        }
+    }
+    if !foreign.is_empty() {
+        notes.push(
+            "some of the bill is not in USD: it stands in a table of its own and is in no total"
+                .to_owned(),
+        );
+    }
+}
+
+fn dates(from: Date, to: Date) -> impl Iterator<Item = Date> {
+    from.series(1.day()).take_while(move |day| *day < to)
+}
+
+/// Numbers of names.
+#[derive(Debug, Default)]
+struct Numbers<K>(HashMap<K, u32>, Vec<K>);
+
+impl<K: std::hash::Hash + Eq + Clone> Numbers<K> {
+    fn of(&mut self, key: K) -> u32 {
+        if let Some(number) = self.0.get(&key) {
+            return *number;
+        }
+        let number = u32::try_from(self.1.len()).unwrap_or(u32::MAX);
+        self.1.push(key.clone());
+        self.0.insert(key, number);
+        number
+    }
+}
+
+/// What is billed of one day, ready to be shared out.
+#[derive(Debug, Default)]
+struct Bill {
+    billed: Vec<Billed>,
+    /// How sure each provider's bill is.
+    standing: HashMap<Arc<str>, Standing>,
+}
+
+/// What a group of the estimate is, in numbers.
+#[derive(Debug)]
+struct Of {
+    sold: Sold,
+    user: u32,
+    provider: Arc<str>,
+    /// The asked dimensions as names of the sheet; times are filled in.
+    key: Box<[u32]>,
+}
+
+/// The work of sharing out, day by day.
+struct Work {
+    by: Vec<By>,
+    terms: Arc<Terms>,
+    sheet: Sheet,
+    bills: BTreeMap<Date, Bill>,
+    sold: Numbers<(Arc<str>, Arc<str>)>,
+    users: Numbers<Arc<str>>,
+    accounts: Numbers<Arc<str>>,
+    groups: Vec<Of>,
+    /// Sums of the days of one time key, by group and kind.
+    sums: Vec<[(i128, Marks); KINDS]>,
+    touched: Vec<u32>,
+    /// The day of which the sums are.
+    at: Option<Date>,
+    actual: i128,
+    marks: Marks,
+}
+
+impl Work {
+    fn new(bill: Vec<BillDay>, basis: Basis, by: &[By], terms: Arc<Terms>, sheet: Sheet) -> Self {
+        let mut work = Self {
+            by: by.to_vec(),
+            terms,
+            sheet,
+            bills: BTreeMap::new(),
+            sold: Numbers::default(),
+            users: Numbers::default(),
+            accounts: Numbers::default(),
+            groups: Vec::new(),
+            sums: Vec::new(),
+            touched: Vec::new(),
+            at: None,
+            actual: 0,
+            marks: Marks::default(),
+        };
+        let none = work.accounts.of("".into());
+        debug_assert_eq!(none, NO_ACCOUNT);
+        for day in &bill {
+            work.take(day, basis);
+        }
+        work
+    }
+
+    /// Takes a day of the bill in.
+    fn take(&mut self, day: &BillDay, basis: Basis) {
+        let standing = day.standing();
+        let providers = day.lines.iter().map(|line| &*line.provider);
+        for provider in providers.chain([&*day.provider]) {
+            let bill = self.bills.entry(day.day).or_default();
+            let known = bill.standing.entry(provider.into()).or_insert(standing);
+            *known = least(*known, standing);
+        }
+        for line in &day.lines {
+            if *line.currency != *USD {
+                continue;
+            }
+            let model = line.sku.model.as_deref().unwrap_or_default();
+            let sold = (Arc::from(&*line.provider), Arc::from(model));
+            let user = line.user.as_deref().map(|user| self.person(user, day.day));
+            let billed = Billed {
+                charge: line.charge,
+                sold: self.sold.of(sold),
+                account: self.accounts.of(Arc::from(&*line.account)),
+                kind: line.sku.kind,
+                user: user.map(|user| self.users.of(user)),
+                amount: line.amounts.on(basis).0,
+            };
+            self.bills.entry(day.day).or_default().billed.push(billed);
+        }
+    }
+
+    /// Who a user of the bill is. Roles that persons take are told as `.../NAME`.
+    fn person(&self, raw: &str, day: Date) -> Arc<str> {
+        let at = day_start(day, &TimeZone::UTC);
+        let named = |name: &str| {
+            let user = label::fold(name)?.into_owned();
+            let identity = identity(&user);
+            let known = self.terms.directory.attribute(&identity, at).user;
+            Some((known == user.as_str(), Arc::<str>::from(&*known)))
+        };
+        let whole = named(raw);
+        let last = raw.rsplit_once('/').and_then(|(_, name)| named(name));
+        match (whole, last) {
+            (Some((false, known)), _) | (_, Some((_, known))) | (Some((true, known)), None) => {
+                known
+            }
+            (None, None) => raw.into(),
+        }
+    }
+
+    /// Visits a day of the estimate.
+    fn day(&mut self, day: Date, lines: &CostLines) {
+        while let Some((first, bill)) = self.bills.pop_first() {
+            if first >= day {
+                self.bills.insert(first, bill);
+                break;
+            }
+            self.share_out(first, &bill, &[]);
+        }
+        self.learn(lines);
+        let uses: Vec<Use> = lines
+            .lines
+            .iter()
+            .map(|line| {
+                let of = &self.groups[line.group as usize];
+                Use {
+                    group: line.group,
+                    sold: of.sold,
+                    user: of.user,
+                    kind: line.kind,
+                    tokens: line.tokens,
+                    estimate: line.estimate.0,
+                }
+            })
+            .collect();
+        let bill = self.bills.remove(&day).unwrap_or_default();
+        self.share_out(day, &bill, &uses);
+    }
+
+    /// Learns what new groups are.
+    fn learn(&mut self, lines: &CostLines) {
+        let known = u32::try_from(self.groups.len()).unwrap_or(u32::MAX);
+        for group in known..lines.groups() {
+            let value = |by| Arc::<str>::from(lines.key(group, by));
+            let provider = value(By::Provider);
+            let sold = self.sold.of((provider.clone(), value(By::Model)));
+            let user = self.users.of(value(By::User));
+            let by = self.by.iter();
+            let key = by.map(|by| self.sheet.name(lines.key(group, *by)));
+            self.groups.push(Of {
+                sold,
+                user,
+                provider,
+                key: key.collect(),
+            });
+            self.sums.push(Default::default());
+        }
+    }
+
+    /// Shares one day out.
+    fn share_out(&mut self, day: Date, bill: &Bill, uses: &[Use]) {
+        if self.at.is_some_and(|at| !self.is_same_time(at, day)) {
+            self.flush();
+        }
+        self.at = Some(day);
+        for used in uses {
+            let of = &self.groups[used.group as usize];
+            let marks = match bill.standing.get(&of.provider) {
+                Some(standing) => Marks::standing(*standing),
+                None => Marks::open(),
+            };
+            self.add(used, 0, marks);
+        }
+        for standing in bill.standing.values() {
+            self.marks.add(Marks::standing(*standing));
+        }
+        for share in allocate(uses, &bill.billed) {
+            self.actual = self.actual.saturating_add(share.amount());
+            match share {
+                Share::Use {
+                    place,
+                    amount,
+                    method,
+                } => self.add(&uses[place], amount, Marks::method(method)),
+                share => self.own_row(day, bill, &share),
+            }
+        }
+    }
+
+    fn add(&mut self, used: &Use, amount: i128, marks: Marks) {
+        let sums = &mut self.sums[used.group as usize];
+        if sums.iter().all(|sum| *sum == (0, Marks::default())) {
+            self.touched.push(used.group);
+        }
+        let (sum, known) = &mut sums[used.kind as usize];
+        *sum = sum.saturating_add(amount);
+        known.add(marks);
+    }
+
+    /// Adds a share that no use has.
+    fn own_row(&mut self, day: Date, bill: &Bill, share: &Share) {
+        let (charge, sold, kind, account, user) = match *share {
+            Share::Person {
+                user, sold, kind, ..
+            } => (Charge::Tokens, sold, kind, NO_ACCOUNT, Some(user)),
+            Share::Own {
+                charge,
+                sold,
+                account,
+                kind,
+                ..
+            } => (charge, sold, kind, account, None),
+            Share::Use { .. } => return,
+        };
+        let (provider, model) = self.sold.1[sold as usize].clone();
+        let user = user.map(|user| self.users.1[user as usize].clone());
+        let at = day_start(day, &TimeZone::UTC);
+        let identity = user.as_deref().map(identity).unwrap_or_default();
+        let terms = self.terms.clone();
+        let person = user
+            .is_some()
+            .then(|| terms.directory.attribute(&identity, at));
+        let mut key: Vec<u32> = Vec::with_capacity(self.by.len() + 2);
+        for by in self.by.clone() {
+            let person = person.as_ref();
+            let text: &str = match by {
+                By::User => user.as_deref().unwrap_or_default(),
+                By::Team => person.and_then(|person| person.team).unwrap_or_default(),
+                By::Project => person.and_then(|person| person.project).unwrap_or_default(),
+                By::CostCenter => person
+                    .and_then(|person| person.cost_center)
+                    .unwrap_or_default(),
+                By::Role => person.and_then(|person| person.role).unwrap_or_default(),
+                By::Provider => &provider,
+                By::Model => &model,
+                By::Account => &self.accounts.1[account as usize],
+                _ => "",
+            };
+            key.push(self.sheet.name(text));
+        }
+        self.fill_time(&mut key, day);
+        let (charge, method) = match (charge, &user) {
+            (Charge::Tokens, None) => (UNALLOCATED, Some(Method::Unallocated)),
+            (Charge::Tokens, Some(_)) => (charge_name(charge), Some(Method::Direct)),
+            _ => (charge_name(charge), None),
+        };
+        let standing = bill.standing.get(&provider);
+        let mut marks = Marks::standing(standing.copied().unwrap_or(Standing::Provisional));
+        if let Some(method) = method {
+            marks.add(Marks::method(method));
+        }
+        let sums = Sums {
+            actual: share.amount(),
+            marks,
+            ..Sums::default()
+        };
+        self.sheet.add(&mut key, What { charge, kind }, &sums);
+    }
+
+    /// Puts the names of a day and its month where they belong.
+    fn fill_time(&mut self, key: &mut [u32], day: Date) {
+        for (place, by) in self.by.iter().enumerate() {
+            key[place] = match by {
+                By::Day => self.sheet.name(&day.to_string()),
+                By::Month => self.sheet.name(&month(day)),
+                _ => continue,
+            };
+        }
+    }
+
+    /// True if rows do not tell two days apart.
+    fn is_same_time(&self, a: Date, b: Date) -> bool {
+        if self.by.contains(&By::Day) {
+            return a == b;
+        }
+        !self.by.contains(&By::Month) || a.first_of_month() == b.first_of_month()
+    }
+
+    /// Moves the sums of days that rows do not tell apart into the sheet.
+    fn flush(&mut self) {
+        let Some(day) = self.at else { return };
+        let mut key = Vec::new();
+        for group in std::mem::take(&mut self.touched) {
+            let sums = std::mem::take(&mut self.sums[group as usize]);
+            key.clear();
+            key.extend_from_slice(&self.groups[group as usize].key);
+            self.fill_time(&mut key, day);
+            for (kind, (actual, marks)) in PricedKind::ALL.into_iter().zip(sums) {
+                if marks == Marks::default() {
+                    continue;
+                }
+                let what = What {
+                    charge: charge_name(Charge::Tokens),
+                    kind: Some(kind),
+                };
+                let sums = Sums {
+                    actual,
+                    marks,
+                    ..Sums::default()
+                };
+                self.sheet.add(&mut key, what, &sums);
+            }
+        }
+    }
+
+    /// Shares out the days after the last use.
+    fn finish(mut self) -> (Sheet, i128, Standing) {
+        for (day, bill) in std::mem::take(&mut self.bills) {
+            self.share_out(day, &bill, &[]);
+        }
+        self.flush();
+        (self.sheet, self.actual, self.marks.least())
+    }
+}
+
+fn identity(user: &str) -> Identity {
+    Identity {
+        user: Some(user.into()),
+        ..Identity::default()
+    }
+}
+
+const fn least(a: Standing, b: Standing) -> Standing {
+    match (a, b) {
+        (Standing::Provisional, _) | (_, Standing::Provisional) => Standing::Provisional,
+        (Standing::Final, _) | (_, Standing::Final) => Standing::Final,
+        (Standing::Closed, Standing::Closed) => Standing::Closed,
+    }
+}
+
+/// As rows name a month.
+fn month(day: Date) -> String {
+    format!("{:04}-{:02}", day.year(), day.month())
+}

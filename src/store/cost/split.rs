@@ -1,0 +1,147 @@
+//! The money of a roll-up row by kind of token.
+
+use super::super::numbers::NumberMap;
+use super::super::rollup::Sums;
+use super::super::span::start_of;
+use super::super::terms::Terms;
+use super::KINDS;
+use crate::model::bill::PricedKind;
+use crate::model::money::share_out;
+use crate::model::usage::Sku;
+
+/// Quarter hours of a UTC day: prices hold for whole ones.
+const QUARTERS_A_DAY: i64 = 96;
+
+/// What one row costs by kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Split {
+    pub(super) estimate: [i128; KINDS],
+    pub(super) list: [i128; KINDS],
+    pub(super) unpriced: [i64; KINDS],
+}
+
+/// Unit prices by kind: those that hold, and those of the list.
+type Units = [[Option<u64>; KINDS]; 2];
+
+/// Prices by SKU and UTC day, as far as they were needed.
+#[derive(Debug, Default)]
+pub(super) struct Prices(NumberMap<(i64, i64), Units>);
+
+impl Prices {
+    /// Splits a row that begins with a quarter hour.
+    pub(super) fn split(
+        &mut self,
+        sums: &Sums,
+        (sku_number, sku): (i64, &Sku),
+        quarter: i64,
+        terms: &Terms,
+    ) -> Split {
+        let day = quarter.div_euclid(QUARTERS_A_DAY);
+        let units = self
+            .0
+            .entry((sku_number, day))
+            .or_insert_with(|| units(sku, quarter, terms));
+        split(sums, units)
+    }
+}
+
+fn units(sku: &Sku, quarter: i64, terms: &Terms) -> Units {
+    let at = start_of(quarter);
+    let write = terms.write_lifetime(&sku.provider);
+    let units = [terms.prices.unit(sku, at), terms.prices.list_unit(sku, at)];
+    units.map(|prices| {
+        let prices = prices.unwrap_or_default();
+        PricedKind::ALL.map(|kind| prices.of(kind, write))
+    })
+}
+
+/// What the prices do not explain any more, because they have changed, is split in proportion: the
+/// parts add up to what is stored.
+fn split(sums: &Sums, [own, list]: &Units) -> Split {
+    let mut split = Split::default();
+    for (kind, tokens) in sums.tokens.iter().enumerate() {
+        let times = |price: u64| i128::from(price) * i128::from(*tokens);
+        match own[kind] {
+            Some(price) => split.estimate[kind] = times(price),
+            None => split.unpriced[kind] = *tokens,
+        }
+        split.list[kind] = list[kind].map_or(0, times);
+    }
+    let stored = i128::from(sums.cost);
+    if split.estimate.iter().sum::<i128>() != stored {
+        split.estimate = shared(stored, &split.estimate, &sums.tokens);
+    }
+    if split.unpriced.iter().sum::<i64>() != sums.unpriced {
+        let weights = split.unpriced.map(i128::from);
+        let unpriced = shared(i128::from(sums.unpriced), &weights, &sums.tokens);
+        split.unpriced = unpriced.map(|count| i64::try_from(count).unwrap_or(i64::MAX));
+    }
+    split
+}
+
+/// Shares an amount out in proportion to weights, or to tokens where all weights are zero.
+fn shared(amount: i128, weights: &[i128; KINDS], tokens: &[i64; KINDS]) -> [i128; KINDS] {
+    let shares = share_out(amount, weights).or_else(|| share_out(amount, &tokens.map(i128::from)));
+    let mut parts = [0; KINDS];
+    match shares {
+        Some(shares) => parts.copy_from_slice(&shares),
+        None => parts[0] = amount,
+    }
+    parts
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn sums(tokens: [i64; KINDS], cost: i64, unpriced: i64) -> Sums {
+        Sums {
+            tokens,
+            cost,
+            unpriced,
+            ..Sums::default()
+        }
+    }
+
+    #[test]
+    fn a_row_is_split_by_the_prices_that_made_it() {
+        let units = [Some(5), Some(25), None, Some(6), Some(10), Some(6)];
+        let row = sums([10, 2, 7, 1, 1, 0], 50 + 50 + 6 + 10, 7);
+        assert_eq!(
+            split(&row, &[units, units]),
+            Split {
+                estimate: [50, 50, 0, 6, 10, 0],
+                list: [50, 50, 0, 6, 10, 0],
+                unpriced: [0, 0, 7, 0, 0, 0],
+            }
+        );
+    }
+
+    #[test]
+    fn what_was_stored_at_other_prices_is_split_in_proportion() {
+        let units = [Some(5), Some(25), None, Some(6), Some(10), Some(6)];
+        let row = sums([10, 2, 7, 0, 0, 0], 33, 0);
+        let split = split(&row, &[units, units]);
+        assert_eq!(split.estimate, [17, 16, 0, 0, 0, 0]);
+        assert_eq!(split.unpriced, [0; KINDS]);
+        let unknown = [None; KINDS];
+        let split = super::split(&row, &[unknown, unknown]);
+        assert_eq!(split.estimate.iter().sum::<i128>(), 33);
+    }
+
+    proptest! {
+        #[test]
+        fn parts_always_add_up_to_what_is_stored(
+            tokens in prop::array::uniform6(0_i64..1 << 40),
+            prices in prop::array::uniform6(prop::option::of(0_u64..1 << 24)),
+            cost in any::<i64>(),
+            unpriced in 0_i64..1 << 40,
+        ) {
+            let split = split(&sums(tokens, cost, unpriced), &[prices, prices]);
+            prop_assert_eq!(split.estimate.iter().sum::<i128>(), i128::from(cost));
+            prop_assert_eq!(split.unpriced.iter().sum::<i64>(), unpriced);
+        }
+    }
+}
