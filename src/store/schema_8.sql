@@ -25,7 +25,7 @@ CREATE INDEX business_commit_at ON business_commit (at);
 -- Fixed bugs as /metrics shows them; a decrease is debt, paid by later growth.
 CREATE TABLE business_published (
     claude TEXT PRIMARY KEY, value INTEGER NOT NULL, debt INTEGER NOT NULL
-
+) STRICT, WITHOUT ROWID; -- end of business figures
 -- Logs of Bedrock: where they are read from, and which objects were read.
 CREATE TABLE log_source (
     id INTEGER PRIMARY KEY,
@@ -44,7 +44,7 @@ CREATE TABLE log_object (
     -- The UTC hour since 1970 that it lies under; the largest number where it lies under none.
     hour INTEGER NOT NULL,
     PRIMARY KEY (source, key)
-) WITHOUT ROWID;
+) WITHOUT ROWID; -- end of logs
 -- Months that were closed: frozen lines, and lines that correct earlier closed months.
 CREATE TABLE closed_month (
     month TEXT PRIMARY KEY,                 -- 2026-10, in the calendar of the zone
