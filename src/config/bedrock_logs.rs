@@ -52,7 +52,10 @@ pub struct LogSource {
 /// What kind of place a log is in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LogKind {
-    S3 { bucket: String, prefix: String },
+    S3 {
+        bucket: String,
+        prefix: String,
+    },
     Folder(PathBuf),
     /// A log group of CloudWatch Logs.
     Group(String),
@@ -144,7 +147,12 @@ pub(super) const SECTION: Section = Section {
 pub(super) fn read(reader: &mut Reader<'_>) -> BedrockLogs {
     let mut section = reader.section(&SECTION);
     let mut key = |name| section.optional_text(name).unwrap_or_default();
-    let [metadata_user, metadata_team, metadata_project, metadata_session] = [
+    let [
+        metadata_user,
+        metadata_team,
+        metadata_project,
+        metadata_session,
+    ] = [
         "metadata_user",
         "metadata_team",
         "metadata_project",
@@ -349,13 +357,17 @@ mod tests {
         let faults = |text: &str| Config::parse(text, &Environment::default()).unwrap_err().0;
         assert_eq!(
             faults("[bedrock_logs]\nenabled = true"),
-            ["bedrock_logs.sources: is needed where bedrock_logs.enabled is true, such as \
-              [\"s3://BUCKET/PREFIX\"]"]
+            [
+                "bedrock_logs.sources: is needed where bedrock_logs.enabled is true, such as \
+              [\"s3://BUCKET/PREFIX\"]"
+            ]
         );
         assert_eq!(
             faults("[bedrock_logs]\nsources = [\"s3://a?account=111122223333\"]"),
-            ["bedrock_logs.sources: s3://a is in account 111122223333, which [[aws.accounts]] \
-              does not name"]
+            [
+                "bedrock_logs.sources: s3://a is in account 111122223333, which [[aws.accounts]] \
+              does not name"
+            ]
         );
     }
 }

@@ -244,6 +244,15 @@ impl Config {
                 ));
             }
         }
+        for (place, id) in self.cost.bill.accounts.iter().enumerate() {
+            let is_named = self.aws.accounts.iter().any(|account| account.id == *id);
+            if id != "own" && !is_named {
+                reader.fault(format!(
+                    "cost.accounts[{place}]: {id} is not in aws.accounts; name it there, or write \
+                     own for the account of tallyd's credentials"
+                ));
+            }
+        }
     }
 
     /// Whether anything that is configured needs AWS.

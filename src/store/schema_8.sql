@@ -25,7 +25,8 @@ CREATE INDEX business_commit_at ON business_commit (at);
 -- Fixed bugs as /metrics shows them; a decrease is debt, paid by later growth.
 CREATE TABLE business_published (
     claude TEXT PRIMARY KEY, value INTEGER NOT NULL, debt INTEGER NOT NULL
-) STRICT, WITHOUT ROWID; -- end of business figures
+) STRICT, WITHOUT ROWID; -- business_published
+
 -- Logs of Bedrock: where they are read from, and which objects were read.
 CREATE TABLE log_source (
     id INTEGER PRIMARY KEY,
@@ -35,7 +36,7 @@ CREATE TABLE log_source (
     since INTEGER NOT NULL,
     -- All before it was read, in milliseconds.
     read_to INTEGER NOT NULL
-);
+) STRICT; -- log_source
 
 CREATE TABLE log_object (
     source INTEGER NOT NULL,
@@ -44,7 +45,8 @@ CREATE TABLE log_object (
     -- The UTC hour since 1970 that it lies under; the largest number where it lies under none.
     hour INTEGER NOT NULL,
     PRIMARY KEY (source, key)
-) WITHOUT ROWID; -- end of logs
+) STRICT, WITHOUT ROWID; -- log_object
+
 -- Months that were closed: frozen lines, and lines that correct earlier closed months.
 CREATE TABLE closed_month (
     month TEXT PRIMARY KEY,                 -- 2026-10, in the calendar of the zone
@@ -109,7 +111,7 @@ CREATE TABLE bill_forecast (
     low TEXT NOT NULL, mid TEXT NOT NULL, high TEXT NOT NULL, -- in 1e-12 of the currency
     level INTEGER NOT NULL,                 -- percent of the interval
     made_at INTEGER NOT NULL                -- milliseconds since 1970
-) STRICT, WITHOUT ROWID; -- end of the bill
+) STRICT, WITHOUT ROWID; -- bill_forecast
 
 -- Which price table was in force from when on.
 CREATE TABLE price_table_use (

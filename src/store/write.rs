@@ -38,8 +38,8 @@ use crate::model::identity::Identity;
 use crate::model::once;
 use crate::model::tokens::{TokenKind, Tokens};
 use crate::model::usage::{
-    Activity, ActivityMetric, Counted, Intake, Labels, Outcome, Point, Reach, Receipt, Refusal, Sku,
-    Temporality, UsageRecord, Verdict, source,
+    Activity, ActivityMetric, Counted, Intake, Labels, Outcome, Point, Reach, Receipt, Refusal,
+    Sku, Temporality, UsageRecord, Verdict, source,
 };
 
 type Result<T> = std::result::Result<T, StoreError>;

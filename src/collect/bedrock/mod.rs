@@ -30,8 +30,8 @@ use crate::registry::{Registry, Sample};
 use crate::series::{Evidence, Series};
 use crate::store::Ledger;
 use call::Meter;
-pub(super) use metric::is_of_other_vendor;
 use coverage::Totals;
+pub(super) use metric::is_of_other_vendor;
 use place::{Plan, Reading};
 use window::Times;
 

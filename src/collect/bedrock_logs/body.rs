@@ -390,7 +390,8 @@ mod tests {
 
     #[test]
     fn what_is_no_count_is_absent_and_a_refusal_is_told() {
-        let body = r#"{"usage":{"input_tokens":-1,"output_tokens":"many"},"stop_reason":"refusal"}"#;
+        let body =
+            r#"{"usage":{"input_tokens":-1,"output_tokens":"many"},"stop_reason":"refusal"}"#;
         let refused = Answer {
             is_refused: true,
             ..Answer::default()

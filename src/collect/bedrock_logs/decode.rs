@@ -46,7 +46,10 @@ impl Told {
     pub fn fault(&self) -> Option<String> {
         let bad = self.skipped.get(&Skip::BadLine);
         let lines = bad.zip(self.first_bad).map(|(bad, first)| {
-            format!("{bad} of {} lines cannot be read, first line {first}", self.lines)
+            format!(
+                "{bad} of {} lines cannot be read, first line {first}",
+                self.lines
+            )
         });
         let faults: Vec<_> = self.damage.clone().into_iter().chain(lines).collect();
         (!faults.is_empty()).then(|| faults.join("; "))
@@ -101,7 +104,10 @@ fn lines(
     let mut line = Vec::new();
     loop {
         line.clear();
-        reader.by_ref().take(MAX_LINE).read_until(b'\n', &mut line)?;
+        reader
+            .by_ref()
+            .take(MAX_LINE)
+            .read_until(b'\n', &mut line)?;
         if line.is_empty() {
             return Ok(());
         }
@@ -161,7 +167,11 @@ mod tests {
         assert_eq!(ids(text.as_bytes()), (expected.clone(), told.clone()));
         assert_eq!(ids(&gzip(&text)), (expected.clone(), told.clone()));
         // Parts that were packed one by one, blank lines, and no end of line at the end.
-        let parts = [gzip(&log(0..2)), gzip("\r\n\n"), gzip(record("r2").trim_end())];
+        let parts = [
+            gzip(&log(0..2)),
+            gzip("\r\n\n"),
+            gzip(record("r2").trim_end()),
+        ];
         assert_eq!(ids(&parts.concat()), (expected, told));
     }
 
@@ -171,7 +181,10 @@ mod tests {
         let (found, told) = ids(&packed[..packed.len() / 2]);
         assert!(found.len() > 500 && found.len() < 1_500, "{}", found.len());
         let lines = told.lines;
-        assert_eq!(told.damage, Some(format!("it breaks off after {lines} lines")));
+        assert_eq!(
+            told.damage,
+            Some(format!("it breaks off after {lines} lines"))
+        );
         assert_eq!(lines, found.len() as u64);
     }
 

@@ -233,7 +233,12 @@ fn counts_of(input: &Input, output: &Output<'_>) -> Option<Tokens> {
     }
     let Number(own_read) = input.cache_read_input_token_count;
     let Number(own_write) = input.cache_write_input_token_count;
-    Some(tokens(counts, own_read.or(body.cache_read), own_write, body))
+    Some(tokens(
+        counts,
+        own_read.or(body.cache_read),
+        own_write,
+        body,
+    ))
 }
 
 fn tokens(
@@ -263,7 +268,9 @@ fn tokens(
 }
 
 fn arn_of(identity: &serde_json::Value) -> Option<&str> {
-    let one = identity.as_array().map_or(Some(identity), |all| all.first());
+    let one = identity
+        .as_array()
+        .map_or(Some(identity), |all| all.first());
     one?.get("arn")?.as_str().filter(|arn| !arn.is_empty())
 }
 
@@ -489,13 +496,23 @@ pub(super) mod tests {
         assert_eq!(read, entry());
         assert!(!format!("{read:?}").contains("secret"));
         let exported = format!("2026-11-20T09:15:05.000Z {}", record("r1"));
-        assert_eq!(super::read(exported.as_bytes(), &config()).unwrap(), entry());
+        assert_eq!(
+            super::read(exported.as_bytes(), &config()).unwrap(),
+            entry()
+        );
         let record = read.record(&ModelNames::default());
         assert_eq!(
-            (&*record.sku.provider, &*record.sku.model, &*record.sku.scope),
+            (
+                &*record.sku.provider,
+                &*record.sku.model,
+                &*record.sku.scope
+            ),
             ("bedrock", "claude-sonnet-4-6", "us")
         );
-        assert_eq!((&*record.id, record.request_id.as_deref()), ("r1", Some("r1")));
+        assert_eq!(
+            (&*record.id, record.request_id.as_deref()),
+            ("r1", Some("r1"))
+        );
         assert_eq!(record.identity.account.as_deref(), Some("111122223333"));
     }
 
@@ -592,7 +609,10 @@ pub(super) mod tests {
         });
         let cases = [
             (json!({"schemaType": "Other"}), Skip::OtherSchema),
-            (json!({"operation": "ListFoundationModels"}), Skip::OtherOperation),
+            (
+                json!({"operation": "ListFoundationModels"}),
+                Skip::OtherOperation,
+            ),
             (json!({"modelId": "amazon.nova-pro-v1:0"}), Skip::OtherModel),
             (json!({"requestId": ""}), Skip::BadLine),
             (json!({"timestamp": "yesterday"}), Skip::BadLine),
@@ -622,10 +642,19 @@ pub(super) mod tests {
         let iam = "arn:aws-us-gov:iam::111122223333";
         let cases = [
             (format!("{ROLE}/Bob@Example.com"), Some("bob@example.com")),
-            (format!("{ROLE}/ccwb-bob@example.com"), Some("bob@example.com")),
-            (format!("{sts}:assumed-role/Gateway/pod-7"), Some("role:gateway")),
+            (
+                format!("{ROLE}/ccwb-bob@example.com"),
+                Some("bob@example.com"),
+            ),
+            (
+                format!("{sts}:assumed-role/Gateway/pod-7"),
+                Some("role:gateway"),
+            ),
             (format!("{ROLE}/i-0abc12de"), Some("role:claudecode")),
-            (format!("{ROLE}/botocore-session-17"), Some("role:claudecode")),
+            (
+                format!("{ROLE}/botocore-session-17"),
+                Some("role:claudecode"),
+            ),
             (format!("{ROLE}/1700000000"), Some("role:claudecode")),
             (format!("{iam}:user/people/carol"), Some("carol")),
             (format!("{sts}:federated-user/dave"), Some("dave")),

@@ -1,5 +1,7 @@
 //! Log groups of CloudWatch Logs, read window by window.
 
+use std::collections::HashMap;
+
 use aws_sdk_cloudwatchlogs::Client;
 use jiff::{SignedDuration, Timestamp};
 
@@ -8,6 +10,7 @@ use super::entry;
 use super::place::{Failure, Sink, account_of, region_of};
 use crate::aws::{self, Aws, Permission};
 use crate::config::{Account, BedrockLogs, LogSource};
+use crate::store::LogObject;
 
 /// A window is remembered as read when all its pages were.
 const WINDOW: SignedDuration = SignedDuration::from_hours(1);
@@ -15,6 +18,12 @@ const WINDOW: SignedDuration = SignedDuration::from_hours(1);
 /// Pages of a window at most, each of up to 1 MB (CloudWatch Logs: `FilterLogEvents`). A token
 /// that never ends must not be followed for ever.
 const MAX_PAGES: usize = 10_000;
+
+/// Events that are remembered at most. Those beyond are read again, and the ledger knows them.
+const MAX_SEEN: usize = 200_000;
+
+/// Events that were read, with their times in milliseconds.
+pub(super) type Seen = HashMap<LogObject, i64>;
 
 /// A log group, ready to be asked.
 pub(super) struct Group<'a> {
@@ -66,6 +75,7 @@ impl<'a> Group<'a> {
         &self,
         (from, to): (Timestamp, Timestamp),
         config: &BedrockLogs,
+        seen: &mut Seen,
         sink: &mut dyn Sink,
     ) -> Result<Told, Failure> {
         let mut told = Told::default();
@@ -76,14 +86,23 @@ impl<'a> Group<'a> {
                 .filter_log_events()
                 .log_group_name(self.name)
                 .start_time(from.as_millisecond())
-                .end_time(to.as_millisecond())
+                // Both are inclusive.
+                .end_time(to.as_millisecond() - 1)
                 .set_next_token(token)
                 .send()
                 .await;
             let page = page.map_err(|error| self.failed(&aws::Failure::of(&error)))?;
             self.aws.note(&self.permission, Ok(()));
             let mut entries = Vec::with_capacity(page.events().len());
+            let mut fresh = Vec::with_capacity(page.events().len());
             for event in page.events() {
+                if let Some(id) = event.event_id() {
+                    let event_id = LogObject::new(id, "");
+                    if seen.contains_key(&event_id) {
+                        continue;
+                    }
+                    fresh.push((event_id, event.timestamp().unwrap_or(i64::MAX)));
+                }
                 told.lines += 1;
                 let message = event.message().unwrap_or_default();
                 match entry::read(message.as_bytes(), config) {
@@ -96,6 +115,8 @@ impl<'a> Group<'a> {
             if !entries.is_empty() {
                 sink.take(entries).await?;
             }
+            let room = MAX_SEEN.saturating_sub(seen.len());
+            seen.extend(fresh.into_iter().take(room));
             token = page.next_token().map(str::to_owned);
             if token.is_none() {
                 return Ok(told);

@@ -154,7 +154,10 @@ async fn each_below(store: &Arc<dyn ObjectStore>, folders: Vec<Path>) -> Result<
 }
 
 async fn children(store: &Arc<dyn ObjectStore>, folder: &Path) -> Result<Vec<Path>> {
-    Ok(store.list_with_delimiter(Some(folder)).await?.common_prefixes)
+    Ok(store
+        .list_with_delimiter(Some(folder))
+        .await?
+        .common_prefixes)
 }
 
 fn ends_in(path: &Path, name: &str) -> bool {
@@ -251,6 +254,9 @@ mod tests {
         assert_eq!(body_beside(&object, &named), Some(Path::from(beside)));
         assert_eq!(body_beside(&object, "s3://logs/elsewhere"), None);
         assert_eq!(body_beside(&object, "https://example.com/AWSLogs/x"), None);
-        assert_eq!(body_beside(&object, "s3://logs/AWSLogs/../../etc/passwd"), None);
+        assert_eq!(
+            body_beside(&object, "s3://logs/AWSLogs/../../etc/passwd"),
+            None
+        );
     }
 }

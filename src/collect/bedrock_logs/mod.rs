@@ -37,7 +37,7 @@ use crate::registry::{Registry, Sample};
 use crate::store::{LogProgress, QueryError};
 pub use decode::{Told, decode};
 pub use entry::{Entry, Skip};
-use groups::Group;
+use groups::{Group, Seen};
 pub use listing::Found;
 pub use place::{Failure, MAX_OBJECT, Place, Sink};
 
@@ -88,6 +88,8 @@ struct Reading {
     source: LogSource,
     /// Failures in a row, by key.
     failing: HashMap<String, u32>,
+    /// Events of a log group that were read and lie where the next round reads again.
+    seen: Seen,
     /// Objects that are to be read yet.
     waiting: usize,
     /// The newest request of the last round that brought any, and how old it was then.
@@ -121,7 +123,9 @@ impl BedrockLogsCollector {
             .await;
         let samples = self.readings.iter().flat_map(Reading::samples).collect();
         // Told under another owner, so that it is told when all sources fail.
-        plan.shared.registry.replace("bedrock_logs sources", samples);
+        plan.shared
+            .registry
+            .replace("bedrock_logs sources", samples);
         let failing: Vec<_> = self
             .readings
             .iter()
@@ -175,6 +179,7 @@ impl Reading {
         Self {
             source,
             failing: HashMap::new(),
+            seen: Seen::new(),
             waiting: 0,
             lag: None,
             good_at: None,
@@ -203,7 +208,12 @@ impl Reading {
 
     async fn read(&mut self, now: Timestamp, plan: &Plan) -> Result<(), Failure> {
         let ledger = plan.shared.recorder.ledger();
-        let progress = ledger.log_progress(self.source.name.clone(), now);
+        let begin = match self.source.kind {
+            // Rounds look back by `lookback` anyway.
+            LogKind::S3 { .. } | LogKind::Folder(_) => now,
+            LogKind::Group(_) => back(now, plan.config.lookback),
+        };
+        let progress = ledger.log_progress(self.source.name.clone(), now, begin);
         let progress = progress.await.map_err(|error| of_ledger(&error))?;
         let source = self.source.clone();
         match Place::open(&source, &plan.accounts, &plan.shared.aws).await? {
@@ -222,9 +232,8 @@ impl Reading {
         let ledger = plan.shared.recorder.ledger();
         let hour = |at: Timestamp| at.as_second().div_euclid(3_600);
         let to = hour(now);
-        let back = i64::try_from(plan.config.lookback.as_secs()).unwrap_or(i64::MAX);
-        let from = progress.read_to.min(now).as_second() - back;
-        let from = from.div_euclid(3_600).max(to - MAX_HOURS);
+        let from = hour(back(progress.read_to.min(now), plan.config.lookback));
+        let from = from.max(to - MAX_HOURS);
         let mut found = place.list(from, to).await?;
         let keys = found.iter().map(|found| found.known_by).collect();
         let known = ledger.logs_read(progress.id, keys).await;
@@ -246,7 +255,10 @@ impl Reading {
             if let Some(fault) = fault.filter(|_| told < MAX_TOLD) {
                 told += 1;
                 let source = &self.source.name;
-                warn!(source, key, fault, "an object of a log is damaged or cannot be had");
+                warn!(
+                    source,
+                    key, fault, "an object of a log is damaged or cannot be had"
+                );
             }
             self.lag = tally.lag.or(self.lag);
             let result = match &read {
@@ -300,17 +312,13 @@ impl Reading {
         let ledger = plan.shared.recorder.ledger();
         let aws = &plan.shared.aws;
         let group = Group::open(&self.source, &name, &plan.accounts, aws).await?;
-        let is_first = progress.read_to == progress.since;
-        let back = if is_first {
-            plan.config.lookback
-        } else {
-            plan.config.overlap
-        };
-        let from = progress.read_to.min(now).saturating_sub(back);
-        let from = from.unwrap_or(progress.read_to);
+        let from = back(progress.read_to.min(now), plan.config.overlap);
+        self.seen.retain(|_, at| *at >= from.as_millisecond());
         for window in groups::windows(from, now) {
             let mut tally = Tally::new(progress.since, now, plan);
-            let read = group.read(window, &plan.config, &mut tally).await;
+            let read = group
+                .read(window, &plan.config, &mut self.seen, &mut tally)
+                .await;
             self.lag = tally.lag.or(self.lag);
             self.count(plan, &tally, read.as_ref().ok());
             if let Some(fault) = read?.fault() {
@@ -420,6 +428,11 @@ impl Sink for Tally<'_> {
     fn take(&mut self, entries: Vec<Entry>) -> BoxFuture<'_, Result<(), Failure>> {
         Box::pin(self.record(entries))
     }
+}
+
+/// A time so long before another.
+fn back(from: Timestamp, by: Duration) -> Timestamp {
+    from.saturating_sub(by).unwrap_or(Timestamp::MIN)
 }
 
 fn of_ledger(error: &QueryError) -> Failure {

@@ -69,7 +69,9 @@ impl Place {
             LogKind::Folder(path) => {
                 let store = LocalFileSystem::new_with_prefix(path).map_err(|error| {
                     let path = path.display();
-                    Failure(format!("cannot open the folder {path} ({error}): is it there?"))
+                    Failure(format!(
+                        "cannot open the folder {path} ({error}): is it there?"
+                    ))
                 })?;
                 (Arc::new(store), Path::default(), None)
             }
@@ -123,7 +125,9 @@ impl Place {
     ) -> Result<Told, Failure> {
         if found.size > MAX_OBJECT {
             let megabytes = MAX_OBJECT >> 20;
-            let damage = Some(format!("it is larger than {megabytes} MiB and was not read"));
+            let damage = Some(format!(
+                "it is larger than {megabytes} MiB and was not read"
+            ));
             return Ok(Told {
                 damage,
                 ..Told::default()
@@ -170,14 +174,15 @@ impl Place {
                 lost += 1;
                 continue;
             };
-            let body = match self.store.head(&beside).await {
-                Ok(meta) if meta.size <= MAX_BODY => self.get(&beside).await?,
+            let got = match self.store.get(&beside).await {
+                Ok(got) if got.meta.size <= MAX_BODY => got.bytes().await,
                 Ok(_) | Err(object_store::Error::NotFound { .. }) => {
                     lost += 1;
                     continue;
                 }
-                Err(error) => return Err(self.failed(Call::Get, &error)),
+                Err(error) => Err(error),
             };
+            let body = self.noted(Call::Get, got)?;
             match entry.counted_by(&unpacked(&body)) {
                 Ok(entry) => complete.push(entry),
                 Err(_) => lost += 1,

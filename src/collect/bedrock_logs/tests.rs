@@ -149,7 +149,9 @@ async fn damage_costs_no_other_object_and_what_is_good_counts() {
     bench.round(NOW).await.unwrap();
     assert_eq!(bench.counts(), [1, 2, 0, 2, 0, 0]);
     let labels = [&*bench.source(), "bad_line"];
-    let bad = bench.registry.counter(catalogue::BEDROCK_LOGS_SKIPPED, &labels);
+    let bad = bench
+        .registry
+        .counter(catalogue::BEDROCK_LOGS_SKIPPED, &labels);
     assert_eq!(bad, Some(1));
     bench.round("2026-11-20T12:05:00Z").await.unwrap();
     assert_eq!(bench.counts(), [1, 2, 0, 2, 0, 0]);
@@ -186,6 +188,9 @@ async fn logs_are_a_control_total_unless_their_account_is_listed() {
     });
     assert_eq!(counted.await.unwrap(), []);
     let control = ledger.control(day.0, day.1).await.unwrap();
-    assert_eq!((control[0].reported_requests, control[0].counted_requests), (1, 0));
+    assert_eq!(
+        (control[0].reported_requests, control[0].counted_requests),
+        (1, 0)
+    );
     assert_eq!(&*control[0].source, "bedrock_logs");
 }
