@@ -4,6 +4,7 @@
 //! all others ask a running daemon over HTTP.
 
 mod alarms;
+mod bills;
 mod client_config;
 mod cloudwatch;
 mod demo;
@@ -26,6 +27,7 @@ use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 
 pub use alarms::AlarmsCommand;
+pub use bills::BillsCommand;
 pub use client_config::ClientConfig;
 pub use cloudwatch::CloudWatchCommand;
 pub use demo::Demo;
@@ -73,6 +75,8 @@ pub enum Command {
     Usage(Usage),
     /// Makes a report for finance, or writes it to a file.
     Report(ReportCommand),
+    /// Lists what providers billed, day by day: source, standing, revision and amount.
+    Bills(BillsCommand),
     /// Lists and checks prices, imports them, and prices past days anew.
     #[command(subcommand)]
     Prices(PricesCommand),
@@ -112,6 +116,7 @@ pub fn execute(command: Command) -> ExitCode {
         Command::ClientConfig(wanted) => client_config::execute(&wanted),
         Command::Doctor(wanted) => doctor::execute(&wanted),
         Command::Usage(wanted) => usage::execute(&wanted),
+        Command::Bills(wanted) => bills::execute(&wanted),
         Command::Report(wanted) => report::execute(&wanted),
         Command::Prices(command) => prices::execute(command),
         Command::Quota(command) => quota::execute(command),

@@ -6,6 +6,8 @@
 mod alarms;
 mod auth;
 mod backup;
+mod bills;
+mod bills_import;
 mod body;
 mod business_events;
 mod cloud_event;
@@ -107,6 +109,8 @@ pub struct Api {
     /// The zone of days and months where a query names none.
     pub zone: TimeZone,
     pub body_limits: BodyLimits,
+    /// Held while a bill is imported: it may take much memory.
+    pub importing: tokio::sync::Mutex<()>,
     /// What the plan for CloudWatch is made with.
     pub cloudwatch: config::CloudWatch,
 }
@@ -180,6 +184,7 @@ fn routes() -> Vec<(&'static str, MethodRouter<Arc<Api>>)> {
             get(reports::get).post(month_close::post),
         ),
         ("/api/v1/sources", get(sources::list)),
+        ("/api/v1/bills", get(bills::list).post(bills_import::post)),
         ("/api/v1/alarms", get(alarms::list)),
         ("/api/v1/alarms/backtest", post(alarms::backtest)),
         ("/api/v1/store/backup", post(backup::post)),

@@ -8,10 +8,17 @@ use super::error::ProblemBody;
 use super::quota::QuotaProblemBody;
 use super::usage_record::WireRecord;
 use super::{
+<<<<<<< HEAD
+    alarms, backup, bills, bills_import, business_events, cloud_event, cloudwatch, health, litellm,
+    metrics, minutes, month_close, mutes, notify, optimize, prices, quota_adjust, quota_ask,
+    quota_balances, quota_list, quota_policies, quota_replay, quota_settle, reports, sources,
+    usage_events, usage_import, usage_query, webhooks,
+=======
     alarms, backup, business_events, cloud_event, cloudwatch, health, litellm, metrics, minutes,
     month_close, mutes, notify, optimize, prices, quota_adjust, quota_ask, quota_balances,
     quota_list, quota_policies, quota_replay, quota_settle, reports, sources, usage_events,
     usage_import, usage_query, webhooks,
+>>>>>>> main
 };
 
 #[derive(OpenApi)]
@@ -55,6 +62,8 @@ use super::{
         quota_replay::simulate,
         minutes::get,
         reports::get,
+        bills::list,
+        bills_import::post,
         optimize::model,
         optimize::batch,
         webhooks::github,

@@ -108,6 +108,7 @@ fn api() -> Api {
             })
         }),
         zone: TimeZone::get("Asia/Tokyo").expect("the zone is bundled"),
+        importing: tokio::sync::Mutex::default(),
         body_limits: BodyLimits {
             bytes: 1_000_000,
             ..BodyLimits::default()
