@@ -137,7 +137,8 @@ fn estimate(lines: &CostLines, sheet: &mut Sheet) -> u64 {
     unpriced
 }
 
-fn foreign(bill: &[BillDay], basis: Basis) -> Vec<Foreign> {
+/// What was billed in other currencies.
+pub(super) fn foreign(bill: &[BillDay], basis: Basis) -> Vec<Foreign> {
     let mut sums: BTreeMap<(&str, &str, &str, Charge), i128> = BTreeMap::new();
     for line in bill.iter().flat_map(|day| &day.lines) {
         if *line.currency != *USD {
@@ -165,7 +166,7 @@ fn foreign(bill: &[BillDay], basis: Basis) -> Vec<Foreign> {
 const NO_BILL: &str = "no bill for ";
 
 /// Tells where the bill comes from, and what is missing.
-fn note(
+pub(super) fn note(
     manifest: &mut Manifest,
     bill: &[BillDay],
     (from, to): (Date, Date),
@@ -278,13 +279,7 @@ struct Work {
 }
 
 impl Work {
-    fn new(
-        bill: Vec<BillDay>,
-        basis: Basis,
-        by: &[By],
-        terms: Arc<Terms>,
-        sheet: Sheet,
-    ) -> Self {
+    fn new(bill: Vec<BillDay>, basis: Basis, by: &[By], terms: Arc<Terms>, sheet: Sheet) -> Self {
         let mut work = Self {
             by: by.to_vec(),
             terms,
@@ -464,7 +459,9 @@ impl Work {
         let at = day_start(day, &TimeZone::UTC);
         let identity = user.as_deref().map(identity).unwrap_or_default();
         let terms = self.terms.clone();
-        let person = user.is_some().then(|| terms.directory.attribute(&identity, at));
+        let person = user
+            .is_some()
+            .then(|| terms.directory.attribute(&identity, at));
         let mut key: Vec<u32> = Vec::with_capacity(self.by.len() + 2);
         for by in self.by.clone() {
             let person = person.as_ref();

@@ -11,8 +11,12 @@ pub mod costs;
 pub mod forecast;
 mod name;
 pub mod period;
+pub mod reconcile;
+pub mod reconciliation;
 pub mod sheet;
 pub mod table;
+#[cfg(test)]
+mod tests;
 pub mod write;
 
 use std::sync::Arc;
@@ -51,6 +55,7 @@ impl Reports {
     ) -> Result<Report, ReportError> {
         match name {
             Name::Chargeback => chargeback::report(self, request, now).await,
+            Name::Reconciliation => reconciliation::report(self, request, now).await,
             Name::CostDetail => cost_detail::report(self, request, now).await,
         }
     }

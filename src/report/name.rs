@@ -5,10 +5,11 @@
 pub enum Name {
     Chargeback,
     CostDetail,
+    Reconciliation,
 }
 
 impl Name {
-    pub const ALL: [Self; 2] = [Self::Chargeback, Self::CostDetail];
+    pub const ALL: [Self; 3] = [Self::Chargeback, Self::CostDetail, Self::Reconciliation];
 
     /// The name in addresses and files. It never changes.
     #[must_use]
@@ -16,6 +17,7 @@ impl Name {
         match self {
             Self::Chargeback => "chargeback",
             Self::CostDetail => "cost_detail",
+            Self::Reconciliation => "reconciliation",
         }
     }
 
