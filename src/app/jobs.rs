@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use tracing::{error, info, warn};
 
 use super::{Live, Parts, Reloader};
-use crate::config::{Backup, Faults};
+use crate::config::{Backup, Config, Faults};
 use crate::forward::Forward;
 use crate::model::catalogue;
 use crate::model::policy::Usage;
@@ -281,4 +281,21 @@ pub(super) async fn watch_files(
             Err(error) => say_faults(&error, "the directory is faulty, the old one stays"),
         }
     }
+}
+
+/// Shows fixed bugs as they were published before; with a source, none is 0 and not missing.
+pub(super) async fn restore_bugs(parts: &Parts, config: &Config) -> anyhow::Result<()> {
+    let published = parts.ledger.bugs_published().await?;
+    for (claude, total) in published {
+        let labels = [&*claude];
+        parts
+            .registry
+            .raise(catalogue::BUGS_FIXED, &labels, total.into());
+    }
+    if config.business.tells_bugs() {
+        for claude in ["yes", "no"] {
+            parts.registry.add(catalogue::BUGS_FIXED, &[claude], 0);
+        }
+    }
+    Ok(())
 }

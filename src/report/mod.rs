@@ -13,6 +13,7 @@ mod name;
 pub mod period;
 pub mod reconcile;
 pub mod reconciliation;
+pub mod savings;
 pub mod sheet;
 pub mod table;
 #[cfg(test)]
@@ -56,6 +57,7 @@ impl Reports {
         match name {
             Name::Chargeback => chargeback::report(self, request, now).await,
             Name::Reconciliation => reconciliation::report(self, request, now).await,
+            Name::Savings => savings::report(self, request, now).await,
             Name::CostDetail => cost_detail::report(self, request, now).await,
         }
     }

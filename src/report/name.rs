@@ -10,6 +10,11 @@ pub enum Name {
 
 impl Name {
     pub const ALL: [Self; 3] = [Self::Chargeback, Self::CostDetail, Self::Reconciliation];
+    Savings,
+}
+
+impl Name {
+    pub const ALL: [Self; 3] = [Self::Chargeback, Self::CostDetail, Self::Savings];
 
     /// The name in addresses and files. It never changes.
     #[must_use]
@@ -18,6 +23,7 @@ impl Name {
             Self::Chargeback => "chargeback",
             Self::CostDetail => "cost_detail",
             Self::Reconciliation => "reconciliation",
+            Self::Savings => "savings",
         }
     }
 

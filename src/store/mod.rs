@@ -10,6 +10,8 @@ mod alarm;
 mod backup;
 mod bill;
 mod booked;
+mod caching;
+mod business;
 mod control;
 mod cost;
 mod cover;
@@ -22,8 +24,11 @@ mod mute;
 mod notice;
 mod numbers;
 mod open;
+mod prices;
 mod published;
 mod query;
+mod reprice;
+mod request;
 mod rollup;
 mod schema;
 mod span;
@@ -51,18 +56,23 @@ pub use alarm::{AlarmChange, AlarmStatus, MAX_HISTORY_ANSWER};
 pub use backup::restore;
 pub use bill::Replaced;
 pub use booked::{Booked, reservation_key};
+pub use business::{ActivitySum, BugsPublished, BusinessEffect, Delivery, Taken};
 pub use journal::Journal;
+pub use caching::{CacheUse, CacheUses};
 pub use minute::{
     Dimensions, LeftOut, MinuteEffects, MinuteQuery, Oldest, Outbox, OutboxState, Seal, Values,
     Waiting, last_due, minute_at,
 };
 pub use mute::MAX_MUTES;
 pub use notice::{Claim, MAX_NOTICES, NoticeQueue, Queued, Told};
+pub use prices::{MAX_PRICE_ADJUSTMENTS, MissingPrice, PriceAdjustment};
 pub use published::{
     ActivityLabels, CLIENT_COST, COST, DURATION_BOUNDS_MS, Difference, Durations, Growth, REQUESTS,
     SEPARATOR, UNPRICED, UsageLabels,
 };
-pub use terms::{ControlRule, Terms};
+pub use reprice::{RepriceMode, RepriceOrder, Repriced, RepricedLine};
+pub use request::Counted;
+pub use terms::{BusinessTerms, ControlRule, Terms};
 pub use warning::Warned;
 pub use write::Effects;
 
@@ -209,6 +219,7 @@ struct Inner {
     readers: Mutex<Vec<Reader>>,
     terms: Arc<ArcSwap<Terms>>,
     spans: Spans,
+    retain_raw: Duration,
 }
 
 /// Work for the writer.
@@ -325,6 +336,7 @@ impl Ledger {
             readers: Mutex::new(Vec::new()),
             terms: terms.clone(),
             spans: spans.clone(),
+            retain_raw: settings.retain_raw,
         };
         let writer = writer::Writer {
             file,
