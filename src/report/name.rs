@@ -6,15 +6,16 @@ pub enum Name {
     Chargeback,
     CostDetail,
     Reconciliation,
-}
-
-impl Name {
-    pub const ALL: [Self; 3] = [Self::Chargeback, Self::CostDetail, Self::Reconciliation];
     Savings,
 }
 
 impl Name {
-    pub const ALL: [Self; 3] = [Self::Chargeback, Self::CostDetail, Self::Savings];
+    pub const ALL: [Self; 4] = [
+        Self::Chargeback,
+        Self::CostDetail,
+        Self::Reconciliation,
+        Self::Savings,
+    ];
 
     /// The name in addresses and files. It never changes.
     #[must_use]
