@@ -6,6 +6,11 @@ pub enum Name {
     Chargeback,
     CostDetail,
     Reconciliation,
+    Budget,
+    MonthClose,
+    Trend,
+    Anomalies,
+    DataQuality,
     Savings,
 }
 
@@ -14,6 +19,14 @@ impl Name {
         Self::Chargeback,
         Self::CostDetail,
         Self::Reconciliation,
+    pub const ALL: [Self; 8] = [
+        Self::Chargeback,
+        Self::CostDetail,
+        Self::Budget,
+        Self::MonthClose,
+        Self::Trend,
+        Self::Anomalies,
+        Self::DataQuality,
         Self::Savings,
     ];
 
@@ -25,6 +38,11 @@ impl Name {
             Self::CostDetail => "cost_detail",
             Self::Reconciliation => "reconciliation",
             Self::Savings => "savings",
+            Self::Budget => "budget",
+            Self::MonthClose => "month-close",
+            Self::Trend => "trend",
+            Self::Anomalies => "anomalies",
+            Self::DataQuality => "data-quality",
         }
     }
 
