@@ -67,15 +67,12 @@ impl Reports {
         request: &Request,
         now: Timestamp,
     ) -> Result<Report, ReportError> {
-        match name {
-            Name::Chargeback => chargeback::report(self, request, now).await,
-            Name::Reconciliation => reconciliation::report(self, request, now).await,
-            Name::Savings => savings::report(self, request, now).await,
         // Before the work: a currency without a rate costs no more than this.
         let rate = currency::rate(self, request, now)?;
         let mut report = match name {
             Name::Chargeback => closing::chargeback(self, request, now).await,
             Name::CostDetail => cost_detail::report(self, request, now).await,
+            Name::Reconciliation => reconciliation::report(self, request, now).await,
             Name::Budget => budget::report(self, request, now).await,
             Name::MonthClose => month_close::report(self, request, now).await,
             Name::Trend => trend::report(self, request, now).await,

@@ -15,13 +15,10 @@ pub enum Name {
 }
 
 impl Name {
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 9] = [
         Self::Chargeback,
         Self::CostDetail,
         Self::Reconciliation,
-    pub const ALL: [Self; 8] = [
-        Self::Chargeback,
-        Self::CostDetail,
         Self::Budget,
         Self::MonthClose,
         Self::Trend,

@@ -63,6 +63,7 @@ impl Company {
             ledger,
             config: Arc::new(ArcSwap::from_pointee(config)),
             terms,
+            heard: Arc::default(),
         };
         Self {
             reports,
