@@ -13,6 +13,7 @@ pub mod cost_detail;
 pub mod costs;
 mod currency;
 pub mod data_quality;
+pub mod deliver;
 pub mod fixed;
 mod fixed_lines;
 pub mod forecast;
@@ -23,6 +24,7 @@ pub mod period;
 pub mod reconcile;
 pub mod reconciliation;
 pub mod savings;
+pub mod schedule;
 pub mod sheet;
 pub mod table;
 #[cfg(test)]

@@ -16,10 +16,12 @@ mod closing;
 mod control;
 mod cost;
 mod cover;
+mod delivery;
 mod dict;
 mod fact;
 mod journal;
 mod keys;
+mod log_object;
 mod minute;
 mod mute;
 mod notice;
@@ -59,7 +61,9 @@ pub use bill::Replaced;
 pub use booked::{Booked, reservation_key};
 pub use business::{ActivitySum, BugsPublished, BusinessEffect, Delivery, Taken};
 pub use caching::{CacheUse, CacheUses};
+pub use delivery::ReportDelivery;
 pub use journal::Journal;
+pub use log_object::{LogObject, LogProgress, NO_HOUR};
 pub use minute::{
     Dimensions, LeftOut, MinuteEffects, MinuteQuery, Oldest, Outbox, OutboxState, Seal, Values,
     Waiting, last_due, minute_at,
