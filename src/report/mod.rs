@@ -24,10 +24,14 @@ mod name;
 pub mod period;
 pub mod roi;
 pub mod rollout;
+pub mod reconcile;
+pub mod reconciliation;
 pub mod savings;
 pub mod schedule;
 pub mod sheet;
 pub mod table;
+#[cfg(test)]
+mod tests;
 pub mod trend;
 pub mod write;
 
@@ -76,6 +80,7 @@ impl Reports {
             Name::Rollout => rollout::report(self, request, now).await,
             Name::Savings => savings::report(self, request, now).await,
             Name::CostDetail => cost_detail::report(self, request, now).await,
+            Name::Reconciliation => reconciliation::report(self, request, now).await,
             Name::Budget => budget::report(self, request, now).await,
             Name::MonthClose => month_close::report(self, request, now).await,
             Name::Trend => trend::report(self, request, now).await,

@@ -5,6 +5,7 @@
 pub enum Name {
     Chargeback,
     CostDetail,
+    Reconciliation,
     Budget,
     MonthClose,
     Trend,
@@ -17,8 +18,10 @@ pub enum Name {
 
 impl Name {
     pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 9] = [
         Self::Chargeback,
         Self::CostDetail,
+        Self::Reconciliation,
         Self::Budget,
         Self::MonthClose,
         Self::Trend,
@@ -36,6 +39,8 @@ impl Name {
             Self::Chargeback => "chargeback",
             Self::Roi => "roi",
             Self::Rollout => "rollout",
+            Self::CostDetail => "cost_detail",
+            Self::Reconciliation => "reconciliation",
             Self::Savings => "savings",
             Self::Budget => "budget",
             Self::MonthClose => "month-close",

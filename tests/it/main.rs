@@ -42,4 +42,5 @@ mod privacy;
 mod promql;
 mod quota;
 mod quota_people;
+mod reports;
 mod sessions;
