@@ -25,6 +25,7 @@ CREATE INDEX business_commit_at ON business_commit (at);
 -- Fixed bugs as /metrics shows them; a decrease is debt, paid by later growth.
 CREATE TABLE business_published (
     claude TEXT PRIMARY KEY, value INTEGER NOT NULL, debt INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
 
 -- The bill: one row a billed UTC day of an account, as its newest revision stands.
 CREATE TABLE bill_day (
