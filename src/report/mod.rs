@@ -15,6 +15,7 @@ mod currency;
 pub mod data_quality;
 pub mod fixed;
 mod fixed_lines;
+pub mod delta;
 pub mod forecast;
 pub mod grid;
 pub mod month_close;
