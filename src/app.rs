@@ -197,6 +197,8 @@ impl App {
         jobs.spawn(quota::survey(survey, parts.clone(), naming(&config)));
         let gauges = ticks("gauges", jobs::GAUGE_PERIOD).starting_now();
         jobs.spawn(jobs::gauges(gauges, parts.clone()));
+        let compare = ticks("bill delta", savings::COMPARE_PERIOD).starting_now();
+        jobs.spawn(savings::compare(compare, parts.clone()));
         let saved = ticks("savings", savings::PERIOD).starting_now();
         jobs.spawn(savings::watch(
             saved,

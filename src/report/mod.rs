@@ -17,6 +17,7 @@ pub mod data_quality;
 pub mod deliver;
 pub mod fixed;
 mod fixed_lines;
+pub mod delta;
 pub mod forecast;
 pub mod grid;
 pub mod month_close;

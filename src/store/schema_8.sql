@@ -47,6 +47,7 @@ CREATE TABLE log_object (
     hour INTEGER NOT NULL,
     PRIMARY KEY (source, key)
 ) STRICT, WITHOUT ROWID; -- log_object
+) STRICT, WITHOUT ROWID;
 
 -- Months that were closed: frozen lines, and lines that correct earlier closed months.
 CREATE TABLE closed_month (
@@ -114,6 +115,7 @@ CREATE TABLE bill_forecast (
     made_at INTEGER NOT NULL                -- milliseconds since 1970
 ) STRICT, WITHOUT ROWID; -- bill_forecast
 ) STRICT, WITHOUT ROWID; -- end of the bill
+) STRICT, WITHOUT ROWID;
 
 -- Which price table was in force from when on.
 CREATE TABLE price_table_use (
