@@ -113,6 +113,10 @@ pub(super) async fn watch_policy(mut ticks: Ticks, parts: Parts) {
 /// Rolls up days and lets go of what is too old.
 pub(super) async fn upkeep(mut ticks: Ticks, parts: Parts, stop: Stop) {
     while let Some(now) = ticks.next().await {
+        if let Err(error) = parts.ledger.note_prices(now).await {
+            let error = format!("{:#}", anyhow::Error::from(error));
+            warn!(error, "the price table in force could not be noted");
+        }
         loop {
             match parts.ledger.upkeep(now).await {
                 Ok(true) if !stop.is_stopped() => tokio::task::yield_now().await,

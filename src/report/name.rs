@@ -17,8 +17,7 @@ pub enum Name {
 }
 
 impl Name {
-    pub const ALL: [Self; 10] = [
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::Chargeback,
         Self::CostDetail,
         Self::Reconciliation,
@@ -47,7 +46,6 @@ impl Name {
             Self::Trend => "trend",
             Self::Anomalies => "anomalies",
             Self::DataQuality => "data-quality",
-            Self::CostDetail => "cost_detail",
         }
     }
 
