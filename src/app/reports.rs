@@ -19,7 +19,7 @@ use crate::report::schedule::{self, Period};
 use crate::report::write::{self, Form, ManifestPlace};
 use crate::report::{Name, Report, Reports, Request};
 use crate::schedule::{Stop, Ticks};
-use crate::store::Delivery;
+use crate::store::WrittenReport;
 
 /// Time between two looks at what is due.
 pub(super) const PERIOD: Duration = Duration::from_mins(1);
@@ -43,7 +43,7 @@ struct Wait {
 
 /// What became of a period.
 enum Outcome {
-    Written(Delivery),
+    Written(WrittenReport),
     /// Some number is provisional still.
     NotFinal,
 }
@@ -100,7 +100,7 @@ async fn round(
     waiting: &mut Waiting,
     now: Timestamp,
 ) -> anyhow::Result<usize> {
-    let last = parts.ledger.last_delivery(schedule.name.clone()).await?;
+    let last = parts.ledger.last_written_report(schedule.name.clone()).await?;
     if let Some(last) = &last {
         let seconds = last.written_at.as_second() as f64;
         let labels = [&*schedule.name];
@@ -216,14 +216,14 @@ async fn write_period(
         }
     }
     ways.deliver(files, &schedule.to, now).await?;
-    let delivery = Delivery {
+    let delivery = WrittenReport {
         schedule: schedule.name.clone(),
         from: period.start,
         to: period.end,
         written_at: now,
         report_id,
     };
-    parts.ledger.note_delivery(delivery.clone()).await?;
+    parts.ledger.note_written_report(delivery.clone()).await?;
     Ok(Outcome::Written(delivery))
 }
 

@@ -14,7 +14,7 @@ mod business;
 mod control;
 mod cost;
 mod cover;
-mod delivery;
+mod written;
 mod dict;
 mod fact;
 mod journal;
@@ -54,7 +54,7 @@ pub use alarm::{AlarmChange, AlarmStatus, MAX_HISTORY_ANSWER};
 pub use backup::restore;
 pub use bill::Replaced;
 pub use booked::{Booked, reservation_key};
-pub use delivery::Delivery;
+pub use written::WrittenReport;
 pub use business::{ActivitySum, BugsPublished, BusinessEffect, Delivery, Taken};
 pub use journal::Journal;
 pub use minute::{

@@ -40,4 +40,5 @@ mod privacy;
 mod promql;
 mod quota;
 mod quota_people;
+mod reports;
 mod sessions;

@@ -8,6 +8,8 @@ mod manifest;
 mod rounding;
 mod shown;
 #[cfg(test)]
+mod peer_tests;
+#[cfg(test)]
 mod tests;
 mod text;
 mod xlsx;
