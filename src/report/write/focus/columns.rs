@@ -4,6 +4,7 @@ use jiff::civil::Date;
 use serde_json::json;
 
 use super::line::Line;
+use crate::report::write::csv;
 use crate::model::bill::{Charge, PricedKind};
 use crate::model::money::PicoUsd;
 
@@ -34,7 +35,7 @@ pub(super) const COLUMNS: &[(&str, Value)] = &[
     ("ChargePeriodEnd", |line, _| midnight(line.day.tomorrow().ok()?)),
     ("ChargeCategory", |line, _| text(category(line.charge))),
     ("ChargeClass", |_, _| None),
-    ("ChargeDescription", |line, _| Some(description(line))),
+    ("ChargeDescription", |line, _| outside(&description(line))),
     ("ChargeFrequency", |line, _| {
         text(match line.charge {
             Charge::Tokens | Charge::OtherUsage | Charge::Unclassified => "Usage-Based",
@@ -287,11 +288,16 @@ fn sub_account(line: &Line) -> Option<String> {
 }
 
 fn region(line: &Line) -> Option<String> {
-    given(&line.region)
+    outside(&line.region)
 }
 
 fn model(line: &Line) -> Option<String> {
-    given(&line.model)
+    outside(&line.model)
+}
+
+/// A text from outside that a spreadsheet must not take for a formula.
+fn outside(text: &str) -> Option<String> {
+    (!text.is_empty()).then(|| csv::safe(text).into_owned())
 }
 
 /// One thing that is sold: a kind of token of a model at a provider. Charges that nothing was
