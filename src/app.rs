@@ -11,6 +11,7 @@ mod notify;
 mod prices;
 mod quota;
 mod reports;
+mod savings;
 #[cfg(test)]
 mod tests;
 
@@ -75,6 +76,7 @@ impl Parts {
             ledger: self.ledger.clone(),
             config: self.live.config.clone(),
             terms: self.live.terms.clone(),
+            heard: self.heard.clone(),
         }
     }
 }
@@ -190,6 +192,12 @@ impl App {
         jobs.spawn(quota::survey(survey, parts.clone(), naming(&config)));
         let gauges = ticks("gauges", jobs::GAUGE_PERIOD).starting_now();
         jobs.spawn(jobs::gauges(gauges, parts.clone()));
+        let saved = ticks("savings", savings::PERIOD).starting_now();
+        jobs.spawn(savings::watch(
+            saved,
+            parts.clone(),
+            config.time.zone.clone(),
+        ));
         let series = ticks("series", jobs::SERIES_PERIOD).starting_now();
         jobs.spawn(jobs::series(series, parts.clone()));
         let evaluation = ticks("alarms", alarms::PERIOD).starting_now();

@@ -19,7 +19,7 @@ use crate::report::schedule::{self, Period};
 use crate::report::write::{self, Form, ManifestPlace};
 use crate::report::{Name, Report, Reports, Request};
 use crate::schedule::{Stop, Ticks};
-use crate::store::WrittenReport;
+use crate::store::ReportDelivery;
 
 /// Time between two looks at what is due.
 pub(super) const PERIOD: Duration = Duration::from_mins(1);
@@ -43,7 +43,7 @@ struct Wait {
 
 /// What became of a period.
 enum Outcome {
-    Written(WrittenReport),
+    Written(ReportDelivery),
     /// Some number is provisional still.
     NotFinal,
 }
@@ -80,8 +80,15 @@ pub(super) async fn write_due(mut ticks: Ticks, parts: Parts, ways: Ways, stop: 
                 ),
             }
         }
-        let names: BTreeSet<&str> = config.report.schedule.iter().map(|one| &*one.name).collect();
-        waiting.0.retain(|(name, _), _| names.contains(name.as_str()));
+        let names: BTreeSet<&str> = config
+            .report
+            .schedule
+            .iter()
+            .map(|one| &*one.name)
+            .collect();
+        waiting
+            .0
+            .retain(|(name, _), _| names.contains(name.as_str()));
         let samples = behind.into_iter().map(|(name, count)| Sample {
             desc: catalogue::REPORT_SCHEDULE_DUE,
             labels: vec![name],
@@ -100,7 +107,7 @@ async fn round(
     waiting: &mut Waiting,
     now: Timestamp,
 ) -> anyhow::Result<usize> {
-    let last = parts.ledger.last_written_report(schedule.name.clone()).await?;
+    let last = parts.ledger.last_delivery(schedule.name.clone()).await?;
     if let Some(last) = &last {
         let seconds = last.written_at.as_second() as f64;
         let labels = [&*schedule.name];
@@ -207,7 +214,8 @@ async fn write_period(
             manifest,
         };
         let name = format!("{base}.{}", form.extension());
-        let beside = form.has_manifest_beside() || (form == Form::Csv && schedule.separate_manifest);
+        let beside =
+            form.has_manifest_beside() || (form == Form::Csv && schedule.separate_manifest);
         if beside {
             files.push(file(name.clone(), ManifestPlace::Separate));
             files.push(file(format!("{name}.manifest.json"), ManifestPlace::Only));
@@ -216,14 +224,14 @@ async fn write_period(
         }
     }
     ways.deliver(files, &schedule.to, now).await?;
-    let delivery = WrittenReport {
+    let delivery = ReportDelivery {
         schedule: schedule.name.clone(),
         from: period.start,
         to: period.end,
         written_at: now,
         report_id,
     };
-    parts.ledger.note_written_report(delivery.clone()).await?;
+    parts.ledger.note_delivery(delivery.clone()).await?;
     Ok(Outcome::Written(delivery))
 }
 

@@ -48,7 +48,10 @@ impl Aws {
             .with_connect_timeout(settings.connect_timeout)
             .with_read_timeout(settings.timeout);
         let unfit = |error: object_store::Error| Trouble {
-            what: format!("the client for S3 cannot be made ({})", failure::chain(&error)),
+            what: format!(
+                "the client for S3 cannot be made ({})",
+                failure::chain(&error)
+            ),
             mend: "check aws.ca_bundle and aws.endpoint_url".to_owned(),
         };
         if let Some(authorities) = &settings.authorities {

@@ -130,7 +130,10 @@ fn schedules(value: &Value) -> Converted<Vec<Schedule>> {
         return Err(vec![Problem::new("", message)]);
     }
     for (index, schedule) in schedules.iter().enumerate() {
-        if schedules[..index].iter().any(|other| other.name == schedule.name) {
+        if schedules[..index]
+            .iter()
+            .any(|other| other.name == schedule.name)
+        {
             let message = format!("{} is there twice", schedule.name);
             return Err(vec![Problem::new(format!("[{index}].name"), message)]);
         }
@@ -146,7 +149,10 @@ fn schedule(row: &mut Row<'_>) -> Option<Schedule> {
     }
     let formats = row.texts("formats");
     if formats.is_empty() {
-        row.problem("formats", &format!("is needed, some of {}", FORMATS.join(", ")));
+        row.problem(
+            "formats",
+            &format!("is needed, some of {}", FORMATS.join(", ")),
+        );
     }
     for (index, format) in formats.iter().enumerate() {
         if !FORMATS.contains(&format.as_str()) {
@@ -159,7 +165,10 @@ fn schedule(row: &mut Row<'_>) -> Option<Schedule> {
     let zone = row.optional("timezone").and_then(|name| {
         let zone = TimeZone::get(&name).ok();
         if zone.is_none() {
-            row.problem("timezone", "must be an IANA time zone such as UTC or Asia/Tokyo");
+            row.problem(
+                "timezone",
+                "must be an IANA time zone such as UTC or Asia/Tokyo",
+            );
         }
         zone
     });
@@ -383,23 +392,38 @@ mod tests {
             "#,
         )
         .unwrap_err();
-        let of = |index, key: &str, message: &str| {
-            format!("report.schedule[{index}].{key}: {message}")
-        };
+        let of =
+            |index, key: &str, message: &str| format!("report.schedule[{index}].{key}: {message}");
         assert_eq!(
             faults,
             [
-                of(0, "name", "has up to 40 lower-case letters, digits, - and _"),
-                of(0, "formats[1]", "must be one of csv, json, focus, xlsx, html"),
+                of(
+                    0,
+                    "name",
+                    "has up to 40 lower-case letters, digits, - and _"
+                ),
+                of(
+                    0,
+                    "formats[1]",
+                    "must be one of csv, json, focus, xlsx, html"
+                ),
                 of(0, "basis", "must be one of unblended, net, blended"),
-                of(0, "timezone", "must be an IANA time zone such as UTC or Asia/Tokyo"),
+                of(
+                    0,
+                    "timezone",
+                    "must be an IANA time zone such as UTC or Asia/Tokyo"
+                ),
                 of(0, "decimals", "must be a number from 2 to 6"),
                 of(0, "currency", "must be an ISO 4217 code such as EUR"),
                 of(0, "on_day", "is for months only"),
                 of(0, "to", PLACES),
                 of(0, "colour", "unknown key"),
                 of(1, "name", "is needed"),
-                of(1, "formats", "is needed, some of csv, json, focus, xlsx, html"),
+                of(
+                    1,
+                    "formats",
+                    "is needed, some of csv, json, focus, xlsx, html"
+                ),
                 of(1, "on_day", "must be a day from 1 to 28"),
                 of(
                     1,

@@ -116,12 +116,7 @@ pub(super) async fn get(
     let form = form.unwrap_or(Form::Json);
     let (name, request) = form.instead(name, &request)?.unwrap_or((name, request));
     let report = api.reports.run(name, &request, now).await?;
-    answer(
-        report,
-        form,
-        manifest.unwrap_or_default(),
-    )
-    .await
+    answer(report, form, manifest.unwrap_or_default()).await
 }
 
 /// What the parameters ask of any report.

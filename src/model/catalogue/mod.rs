@@ -10,6 +10,7 @@ mod business;
 mod own;
 mod quota;
 mod report;
+mod savings;
 mod usage;
 
 use std::fmt::Write as _;
@@ -20,6 +21,7 @@ pub use business::*;
 pub use own::*;
 pub use quota::*;
 pub use report::*;
+pub use savings::*;
 pub use usage::*;
 
 /// What a metric's values mean.
@@ -162,6 +164,8 @@ pub const CATALOGUE: &[&Desc] = &[
     BILL_ROUNDED,
     BILL_CALLS,
     BILL_MAX_CALLS,
+    CACHE_SAVED,
+    CACHE_HITS,
     BUILD_INFO,
     LEDGER_RECORDS,
     LEDGER_COMMIT_SECONDS,

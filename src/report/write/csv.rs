@@ -19,9 +19,7 @@ pub(super) fn write(
         out.write_all(shown.stamp.comment_lines().as_bytes())?;
     }
     match (report.tables.first(), shown.tables.first()) {
-        (Some(table), Some(rounding)) => {
-            write_data(table, rounding, &report.manifest.request, out)
-        }
+        (Some(table), Some(rounding)) => write_data(table, rounding, &report.manifest.request, out),
         _ => Ok(()),
     }
 }

@@ -85,12 +85,7 @@ fn head(report: &Report, stamp: &Stamp, out: &mut dyn Write) -> io::Result<()> {
 }
 
 /// The totals that a reader looks for first: money, then counts.
-fn tiles(
-    table: &Table,
-    rounding: &Rounding,
-    stamp: &Stamp,
-    out: &mut dyn Write,
-) -> io::Result<()> {
+fn tiles(table: &Table, rounding: &Rounding, stamp: &Stamp, out: &mut dyn Write) -> io::Result<()> {
     let mut tiles = Vec::new();
     for kinds in [&[Kind::Money][..], &[Kind::Count, Kind::Decimal]] {
         for (at, column) in table.columns.iter().enumerate() {
@@ -125,7 +120,10 @@ fn notes(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     if notes.is_empty() {
         return Ok(());
     }
-    writeln!(out, "<section class=\"notes\">\n<h2>Before you use these numbers</h2>\n<ul>")?;
+    writeln!(
+        out,
+        "<section class=\"notes\">\n<h2>Before you use these numbers</h2>\n<ul>"
+    )?;
     for note in notes {
         writeln!(out, "<li>{}</li>", escape(note))?;
     }
@@ -138,9 +136,16 @@ fn section(
     request: &Request,
     out: &mut dyn Write,
 ) -> io::Result<()> {
-    writeln!(out, "<section class=\"table\">\n<h2>{}</h2>", escape(&heading(table.name)))?;
+    writeln!(
+        out,
+        "<section class=\"table\">\n<h2>{}</h2>",
+        escape(&heading(table.name))
+    )?;
     if table.rows.is_empty() {
-        return writeln!(out, "<p class=\"empty\">Nothing in this period.</p>\n</section>");
+        return writeln!(
+            out,
+            "<p class=\"empty\">Nothing in this period.</p>\n</section>"
+        );
     }
     let shown = shown_rows(table);
     let columns = filled_columns(table, rounding, &shown);
@@ -173,7 +178,15 @@ fn section(
             let text = format!("{} further rows", group(&count.to_string()));
             cells[*first] = Cell::Text(text.into());
         }
-        row(" class=\"rest\"", &cells, table, &columns, rounding, request, out)?;
+        row(
+            " class=\"rest\"",
+            &cells,
+            table,
+            &columns,
+            rounding,
+            request,
+            out,
+        )?;
     }
     writeln!(out, "</tbody>")?;
     totals(table, rounding, &columns, request, out)?;
@@ -190,7 +203,12 @@ fn explain(
     if let ShownRows::Largest { by, rows } = shown {
         let by = by.map_or_else(
             || "first".to_owned(),
-            |at| format!("with the largest {}", heading(table.columns[at].name).to_lowercase()),
+            |at| {
+                format!(
+                    "with the largest {}",
+                    heading(table.columns[at].name).to_lowercase()
+                )
+            },
         );
         sentences.push(format!(
             "The {} rows {by} of {}; the last row sums up the others. CSV and XLSX have all rows.",
@@ -273,11 +291,15 @@ fn filled_columns(table: &Table, rounding: &Rounding, shown: &ShownRows) -> Vec<
     for index in (0..table.rows.len()).filter(|index| shown.includes(*index)) {
         table.rows.row(index, &mut cells);
         for (filled, cell) in filled.iter_mut().zip(&cells) {
-            *filled |= !matches!(cell, Cell::Empty) && !matches!(cell, Cell::Text(t) if t.is_empty());
+            *filled |=
+                !matches!(cell, Cell::Empty) && !matches!(cell, Cell::Text(t) if t.is_empty());
         }
     }
     let columns = filled.iter().enumerate();
-    columns.filter(|(_, filled)| **filled).map(|(at, _)| at).collect()
+    columns
+        .filter(|(_, filled)| **filled)
+        .map(|(at, _)| at)
+        .collect()
 }
 
 /// What is left of the totals when the shown rows are taken from them.
@@ -297,7 +319,8 @@ impl Rest {
                     *left = PicoUsd(left.0.saturating_sub(one.0));
                 }
                 (Cell::Count(left), Cell::Count(one)) => *left = left.saturating_sub(*one),
-                (Cell::Decimal(left), Cell::Decimal(one)) | (Cell::Ratio(left), Cell::Ratio(one)) => {
+                (Cell::Decimal(left), Cell::Decimal(one))
+                | (Cell::Ratio(left), Cell::Ratio(one)) => {
                     *left = left.saturating_sub(*one);
                 }
                 _ => {}
@@ -367,9 +390,7 @@ const fn class(kind: Kind) -> &'static str {
     match kind {
         Kind::Text => "",
         Kind::Date | Kind::Time => " class=\"d\"",
-        Kind::Count | Kind::Money | Kind::UnitPrice | Kind::Ratio | Kind::Decimal => {
-            " class=\"n\""
-        }
+        Kind::Count | Kind::Money | Kind::UnitPrice | Kind::Ratio | Kind::Decimal => " class=\"n\"",
     }
 }
 
@@ -400,7 +421,8 @@ fn number(cell: &Cell, decimals: u32) -> String {
         Cell::Decimal(thousandths) => group(&decimal_text(i128::from(*thousandths), 3)),
         Cell::Ratio(millionths) => {
             // One place of a percent: 1,000 millionths.
-            let tenths = (i128::from(*millionths) + if *millionths < 0 { -500 } else { 500 }) / 1_000;
+            let tenths =
+                (i128::from(*millionths) + if *millionths < 0 { -500 } else { 500 }) / 1_000;
             format!("{} %", group(&decimal_text(tenths, 1)))
         }
         Cell::Empty | Cell::Text(_) | Cell::Date(_) | Cell::Time(_) => String::new(),

@@ -134,7 +134,11 @@ impl Stamp {
             hash.update([0]);
         }
         let digits = hex(&hash.finalize());
-        let period = period_label(&manifest.request.zone, manifest.request.from, manifest.request.to);
+        let period = period_label(
+            &manifest.request.zone,
+            manifest.request.from,
+            manifest.request.to,
+        );
         format!("{}-{period}-{}", self.report, &digits[..12])
     }
 
@@ -237,10 +241,9 @@ fn exact_text(cell: &Cell, request: &Request) -> String {
 fn zone_name(zone: &TimeZone) -> String {
     match zone.iana_name() {
         Some(name) => name.to_owned(),
-        None => zone.to_fixed_offset().map_or_else(
-            |_| "UTC".to_owned(),
-            |offset| offset.to_string(),
-        ),
+        None => zone
+            .to_fixed_offset()
+            .map_or_else(|_| "UTC".to_owned(), |offset| offset.to_string()),
     }
 }
 

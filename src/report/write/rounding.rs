@@ -229,7 +229,10 @@ mod tests {
     #[test]
     fn an_unknown_amount_stays_unknown_and_the_rest_adds_up() {
         let third = Cell::Money(PicoUsd(3_333_333_333_333));
-        let given = table(Kind::Money, &[third.clone(), Cell::Empty, third.clone(), third]);
+        let given = table(
+            Kind::Money,
+            &[third.clone(), Cell::Empty, third.clone(), third],
+        );
         let [up, down] = [3_340_000_000_000, 3_330_000_000_000].map(|v| Cell::Money(PicoUsd(v)));
         assert_eq!(
             shown(&given, 2),

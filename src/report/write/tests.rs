@@ -58,11 +58,23 @@ pub(super) fn sample() -> Report {
             rows.push(vec![
                 Cell::Date(jiff::civil::date(2026, 10, day)),
                 Cell::Text((*team).into()),
-                if credit { Cell::Empty } else { Cell::Count(number * 1_000_003) },
+                if credit {
+                    Cell::Empty
+                } else {
+                    Cell::Count(number * 1_000_003)
+                },
                 Cell::Money(PicoUsd(cost)),
-                if credit { Cell::Money(PicoUsd(-cost / 7)) } else { Cell::Money(PicoUsd(cost + 5)) },
+                if credit {
+                    Cell::Money(PicoUsd(-cost / 7))
+                } else {
+                    Cell::Money(PicoUsd(cost + 5))
+                },
                 Cell::UnitPrice(PicoUsd(3_000_000 + number)),
-                if credit { Cell::Empty } else { Cell::Ratio(-123_456) },
+                if credit {
+                    Cell::Empty
+                } else {
+                    Cell::Ratio(-123_456)
+                },
                 Cell::Decimal(1_500),
                 Cell::Time(at("2026-10-25T00:30:00Z")),
             ]);
@@ -72,7 +84,12 @@ pub(super) fn sample() -> Report {
         column("day", Kind::Date, false, "Day in the zone."),
         column("team", Kind::Text, false, "Team of the directory."),
         column("tokens", Kind::Count, true, "Tokens of all kinds."),
-        column("estimated_cost_usd", Kind::Money, true, "At the price table."),
+        column(
+            "estimated_cost_usd",
+            Kind::Money,
+            true,
+            "At the price table.",
+        ),
         column("actual_cost_usd", Kind::Money, true, "As billed."),
         column("unit_price_usd", Kind::UnitPrice, false, "Of the table."),
         column("share", Kind::Ratio, false, "Of the whole."),
@@ -125,7 +142,11 @@ fn the_forms_of_a_report_are_those_of_the_golden_files() {
             std::fs::write(&file, &text).unwrap();
         }
         let golden = std::fs::read_to_string(&file).unwrap();
-        assert!(text == golden, "{}: rewrite with TALLYD_BLESS=1", file.display());
+        assert!(
+            text == golden,
+            "{}: rewrite with TALLYD_BLESS=1",
+            file.display()
+        );
     }
 }
 
@@ -162,9 +183,12 @@ fn a_workbook_is_the_same_each_time() {
 #[test]
 fn a_page_loads_nothing_runs_nothing_and_keeps_text_text() {
     let page = text(&sample(), Form::Html);
-    for never in ["<script", "src=", "href=", "url(", "@import", "style=\"", " on", "<b>"] {
+    for never in [
+        "<script", "src=", "href=", "url(", "@import", "style=\"", " on", "<b>",
+    ] {
         let found = page.match_indices(never).next();
-        let is_word = never == " on" && found.is_some_and(|(at, _)| !page[at..at + 12].contains('='));
+        let is_word =
+            never == " on" && found.is_some_and(|(at, _)| !page[at..at + 12].contains('='));
         assert!(found.is_none() || is_word, "{never}");
     }
     assert!(page.contains("data, &quot;core&quot; &lt;b&gt;"));
@@ -198,7 +222,10 @@ fn long() -> Report {
 #[test]
 fn a_long_table_is_shortened_to_the_largest_and_still_adds_up() {
     let page = text(&long(), Form::Html);
-    let rows: Vec<&str> = page.lines().filter(|line| line.starts_with("<tr")).collect();
+    let rows: Vec<&str> = page
+        .lines()
+        .filter(|line| line.starts_with("<tr"))
+        .collect();
     assert_eq!(rows.len(), 302, "300 rows, the rest, the total");
     assert!(rows[0].contains("user-700@"), "{}", rows[0]);
     let amounts = rows.iter().map(|row| {

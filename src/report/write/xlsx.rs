@@ -8,7 +8,8 @@ use std::io::{self, Cursor, Write};
 
 use jiff::tz::TimeZone;
 use rust_xlsxwriter::{
-    Color, DocProperties, Format, FormatAlign, FormatBorder, Formula, Workbook, Worksheet, XlsxError,
+    Color, DocProperties, Format, FormatAlign, FormatBorder, Formula, Workbook, Worksheet,
+    XlsxError,
 };
 
 use super::super::table::{Cell, Column, Kind, Table};
@@ -87,14 +88,21 @@ impl Book<'_> {
             .set_subject(&self.shown.stamp.report_id)
             .set_author("tallyd");
         let made = self.report.manifest.made_at.to_zoned(TimeZone::UTC);
-        if let Ok(made) = rust_xlsxwriter::ExcelDateTime::from_timestamp(made.timestamp().as_second())
+        if let Ok(made) =
+            rust_xlsxwriter::ExcelDateTime::from_timestamp(made.timestamp().as_second())
         {
             // Not the time of writing: the same report gives the same file.
             properties = properties.set_creation_datetime(&made);
         }
         workbook.set_properties(&properties);
         let mut names = Names::default();
-        for (at, (table, rounding)) in self.report.tables.iter().zip(&self.shown.tables).enumerate() {
+        for (at, (table, rounding)) in self
+            .report
+            .tables
+            .iter()
+            .zip(&self.shown.tables)
+            .enumerate()
+        {
             let sheet = workbook.add_worksheet_with_constant_memory()?;
             sheet.set_name(names.take(&heading(table.name)))?;
             self.sheet(sheet, table, rounding, Use::Read)?;
@@ -239,7 +247,8 @@ impl Book<'_> {
             };
             match number(&total, &self.report.manifest.request) {
                 Ok(value) => {
-                    let range = rust_xlsxwriter::utility::cell_range(first, column, end - 1, column);
+                    let range =
+                        rust_xlsxwriter::utility::cell_range(first, column, end - 1, column);
                     let formula = Formula::new(format!("=SUBTOTAL(109,{range})"));
                     let formula = formula.set_result(value.to_string());
                     let style = self.styles.total(&total);
@@ -329,7 +338,10 @@ impl Styles {
             .set_text_wrap()
             .set_align(FormatAlign::VerticalCenter);
         Self {
-            title: Format::new().set_bold().set_font_size(14).set_font_color(ink),
+            title: Format::new()
+                .set_bold()
+                .set_font_size(14)
+                .set_font_color(ink),
             dim: Format::new().set_font_color(Color::RGB(0x005F_6B7A)),
             label: Format::new().set_bold(),
             header_number: header.clone().set_align(FormatAlign::Right),
@@ -441,7 +453,9 @@ fn widths(table: &Table, rounding: &Rounding, purpose: Use) -> Vec<f64> {
             *width = (*width).max(shown_chars(&total, decimals) + 2);
         }
     }
-    let widths = widest.into_iter().map(|width| width.clamp(8, WIDEST) as f64);
+    let widths = widest
+        .into_iter()
+        .map(|width| width.clamp(8, WIDEST) as f64);
     widths.collect()
 }
 

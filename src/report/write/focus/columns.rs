@@ -27,12 +27,16 @@ pub(super) const COLUMNS: &[(&str, Value)] = &[
     ("BillingAccountName", |line, _| Some(account(line))),
     ("BillingAccountType", |_, _| text("Billing Account")),
     ("BillingCurrency", |_, _| text(USD)),
-    ("BillingPeriodStart", |line, _| midnight(line.day.first_of_month())),
+    ("BillingPeriodStart", |line, _| {
+        midnight(line.day.first_of_month())
+    }),
     ("BillingPeriodEnd", |line, _| {
         midnight(line.day.last_of_month().tomorrow().ok()?)
     }),
     ("ChargePeriodStart", |line, _| midnight(line.day)),
-    ("ChargePeriodEnd", |line, _| midnight(line.day.tomorrow().ok()?)),
+    ("ChargePeriodEnd", |line, _| {
+        midnight(line.day.tomorrow().ok()?)
+    }),
     ("ChargeCategory", |line, _| text(category(line.charge))),
     ("ChargeClass", |_, _| None),
     ("ChargeDescription", |line, _| outside(&description(line))),
@@ -57,7 +61,11 @@ pub(super) const COLUMNS: &[(&str, Value)] = &[
     ("PricingQuantity", |line, _| line.quantity().map(quantity)),
     ("PricingUnit", |line, _| {
         line.quantity()?;
-        text(if consumed(line).is_some() { "Tokens" } else { "Units" })
+        text(if consumed(line).is_some() {
+            "Tokens"
+        } else {
+            "Units"
+        })
     }),
     ("ProviderName", |line, _| Some(provider(line))),
     ("PublisherName", |_, _| text("Anthropic")),
@@ -115,7 +123,9 @@ pub(super) const COLUMNS: &[(&str, Value)] = &[
     ("PricingCurrencyContractedUnitPrice", |line, _| {
         unit_price(line.contracted()?, line)
     }),
-    ("PricingCurrencyEffectiveCost", |line, _| money(line.effective())),
+    ("PricingCurrencyEffectiveCost", |line, _| {
+        money(line.effective())
+    }),
     ("PricingCurrencyListUnitPrice", |line, _| {
         unit_price(line.list()?, line)
     }),
@@ -131,7 +141,11 @@ pub(super) const COLUMNS: &[(&str, Value)] = &[
     ("CommitmentDiscountUnit", |_, _| None),
     ("x_AllocationMethod", |line, _| given(&line.allocation)),
     ("x_CostBasis", |line, _| {
-        text(if line.actual.is_some() { "Billed" } else { "Estimate" })
+        text(if line.actual.is_some() {
+            "Billed"
+        } else {
+            "Estimate"
+        })
     }),
     ("x_PriceTableVersion", |_, price_table| text(price_table)),
 ];
@@ -306,8 +320,16 @@ fn sku(line: &Line) -> Option<String> {
     if !line.is_usage() {
         return None;
     }
-    let provider = if line.provider.is_empty() { "anthropic" } else { &*line.provider };
-    let model = if line.model.is_empty() { "other" } else { &*line.model };
+    let provider = if line.provider.is_empty() {
+        "anthropic"
+    } else {
+        &*line.provider
+    };
+    let model = if line.model.is_empty() {
+        "other"
+    } else {
+        &*line.model
+    };
     let kind = line.kind.map_or("usage", PricedKind::name);
     Some(format!("{provider}/{model}/{kind}"))
 }
@@ -335,7 +357,10 @@ mod tests {
     #[test]
     fn no_column_is_there_twice_and_own_ones_come_last() {
         let names: Vec<_> = COLUMNS.iter().map(|(name, _)| *name).collect();
-        let own = names.iter().position(|name| name.starts_with("x_")).unwrap();
+        let own = names
+            .iter()
+            .position(|name| name.starts_with("x_"))
+            .unwrap();
         assert!(names[own..].iter().all(|name| name.starts_with("x_")));
         let distinct: std::collections::BTreeSet<_> = names.iter().collect();
         assert_eq!((names.len(), distinct.len(), own), (60, 60, 57));

@@ -63,13 +63,19 @@ impl Line {
     /// Quantity times the price agreed on; what was billed where there is no such price.
     #[must_use]
     pub(super) fn contracted(&self) -> Option<PicoUsd> {
-        self.priced().then_some(self.estimate).flatten().or_else(|| self.billed())
+        self.priced()
+            .then_some(self.estimate)
+            .flatten()
+            .or_else(|| self.billed())
     }
 
     /// Quantity times the list price; what was billed where there is no such price.
     #[must_use]
     pub(super) fn list(&self) -> Option<PicoUsd> {
-        self.priced().then_some(self.list).flatten().or_else(|| self.contracted())
+        self.priced()
+            .then_some(self.list)
+            .flatten()
+            .or_else(|| self.contracted())
     }
 
     fn priced(&self) -> bool {

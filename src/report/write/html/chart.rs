@@ -74,7 +74,13 @@ pub(super) fn figures(report: &Report) -> String {
         return String::new();
     };
     let mut text = String::new();
-    let asked: Vec<&str> = report.manifest.request.group_by.iter().map(|name| &**name).collect();
+    let asked: Vec<&str> = report
+        .manifest
+        .request
+        .group_by
+        .iter()
+        .map(|name| &**name)
+        .collect();
     let dimension = dimension(table, &asked);
     let currency = &report.manifest.request.currency;
     if let Some(time) = time(table) {
@@ -98,7 +104,11 @@ fn compared(report: &str, table: &Table, measure: usize) -> Vec<usize> {
     if !["reconciliation", "trend", "forecast"].contains(&report) {
         return vec![measure];
     }
-    let difference = |name: &str| ["delta", "variance", "adjust"].iter().any(|w| name.contains(w));
+    let difference = |name: &str| {
+        ["delta", "variance", "adjust"]
+            .iter()
+            .any(|w| name.contains(w))
+    };
     let columns = table.columns.iter().enumerate();
     let columns = columns.filter(|(_, column)| {
         column.kind == Kind::Money && column.sums && !difference(column.name)
@@ -138,7 +148,9 @@ pub(super) fn measure(table: &Table) -> Option<usize> {
 }
 
 fn mark(report: &str, table: &Table, measure: usize) -> Option<usize> {
-    let fit = MARKS.iter().filter(|(of, _)| of.is_empty() || *of == report);
+    let fit = MARKS
+        .iter()
+        .filter(|(of, _)| of.is_empty() || *of == report);
     let mut names = fit.flat_map(|(_, names)| names.iter());
     names
         .find_map(|name| position(table, name, |kind| kind == Kind::Money))
@@ -149,7 +161,12 @@ fn time(table: &Table) -> Option<usize> {
     let named = TIMES
         .iter()
         .find_map(|name| position(table, name, |kind| matches!(kind, Kind::Date | Kind::Text)));
-    named.or_else(|| table.columns.iter().position(|column| column.kind == Kind::Date))
+    named.or_else(|| {
+        table
+            .columns
+            .iter()
+            .position(|column| column.kind == Kind::Date)
+    })
 }
 
 /// The first column asked for, else the most telling one, that tells at least two things apart.
@@ -160,9 +177,11 @@ fn dimension(table: &Table, asked: &[&str]) -> Option<usize> {
         .filter(|name| !TIMES.contains(name))
         .filter_map(|name| position(table, name, |kind| kind == Kind::Text))
         .collect();
-    let rest = table.columns.iter().enumerate().filter(|(_, column)| {
-        column.kind == Kind::Text && !TIMES.contains(&column.name)
-    });
+    let rest = table
+        .columns
+        .iter()
+        .enumerate()
+        .filter(|(_, column)| column.kind == Kind::Text && !TIMES.contains(&column.name));
     columns.extend(rest.map(|(at, _)| at));
     let mut first: Option<Vec<Cell>> = None;
     let mut cells = Vec::new();
@@ -173,7 +192,9 @@ fn dimension(table: &Table, asked: &[&str]) -> Option<usize> {
             first = Some(cells.clone());
             continue;
         };
-        let differs = columns[..best].iter().position(|at| cells[*at] != first[*at]);
+        let differs = columns[..best]
+            .iter()
+            .position(|at| cells[*at] != first[*at]);
         best = differs.unwrap_or(best);
         if best == 0 {
             break;
@@ -237,7 +258,9 @@ fn stacked(
         table.rows.row(index, &mut cells);
         let at = dimension.map(|at| label(&cells[at]));
         let at = at.and_then(|name| names.iter().position(|known| *known == name));
-        let step = steps.entry(label(&cells[time])).or_insert_with(|| vec![0; series]);
+        let step = steps
+            .entry(label(&cells[time]))
+            .or_insert_with(|| vec![0; series]);
         step[at.unwrap_or(series - 1)] += amount(&cells[measure]);
     }
     if steps.len() < 2 || steps.len() > MAX_STEPS {
@@ -246,8 +269,14 @@ fn stacked(
     if others {
         names.push("all others".into());
     }
-    let high = steps.values().map(|step| part(step, |v| v > 0)).fold(0.0, f64::max);
-    let low = steps.values().map(|step| part(step, |v| v < 0)).fold(0.0, f64::min);
+    let high = steps
+        .values()
+        .map(|step| part(step, |v| v > 0))
+        .fold(0.0, f64::max);
+    let low = steps
+        .values()
+        .map(|step| part(step, |v| v < 0))
+        .fold(0.0, f64::min);
     let scale = Scale::new(low, high);
     let measured = heading(table.columns[measure].name);
     let by = dimension.map_or_else(String::new, |at| {
@@ -304,7 +333,12 @@ fn lines(table: &Table, time: usize, measures: &[usize], currency: &str) -> Opti
         .iter()
         .map(|at| heading(table.columns[*at].name).into())
         .collect();
-    let title = format!("{}, {} to {}", names.join(" and "), first(&steps), last(&steps));
+    let title = format!(
+        "{}, {} to {}",
+        names.join(" and "),
+        first(&steps),
+        last(&steps)
+    );
     let mut svg = open(&title, HEIGHT);
     scale.grid(&mut svg, currency);
     let width = (WIDTH - LEFT - RIGHT) / steps.len() as f64;
@@ -322,7 +356,11 @@ fn lines(table: &Table, time: usize, measures: &[usize], currency: &str) -> Opti
                 r#"<circle class="f{at}" cx="{x:.1}" cy="{y:.1}" r="2.5"><title>{tip}</title></circle>"#
             );
         }
-        let _ = write!(svg, r#"<polyline class="l{at}" points="{}"/>{dots}"#, points.trim_end());
+        let _ = write!(
+            svg,
+            r#"<polyline class="l{at}" points="{}"/>{dots}"#,
+            points.trim_end()
+        );
     }
     times(&mut svg, &steps);
     svg.push_str("</svg>");
@@ -341,8 +379,9 @@ fn largest(
     const NAMES: f64 = 210.0;
     const VALUES: f64 = 120.0;
     let mut bars = sums(table, dimension, measure);
-    let marks: BTreeMap<Arc<str>, i128> =
-        mark.map_or_else(BTreeMap::new, |at| sums(table, dimension, at).into_iter().collect());
+    let marks: BTreeMap<Arc<str>, i128> = mark.map_or_else(BTreeMap::new, |at| {
+        sums(table, dimension, at).into_iter().collect()
+    });
     let marked = |name: &Arc<str>| marks.get(name).copied().unwrap_or(0);
     bars.retain(|(name, sum)| *sum != 0 || marked(name) != 0);
     if bars.len() < 2 {
@@ -350,13 +389,19 @@ fn largest(
     }
     let mut rows: Vec<(Arc<str>, i128, i128)> = Vec::new();
     let rest = bars.split_off(bars.len().min(LARGEST));
-    rows.extend(bars.into_iter().map(|(name, sum)| (name.clone(), sum, marked(&name))));
+    rows.extend(
+        bars.into_iter()
+            .map(|(name, sum)| (name.clone(), sum, marked(&name))),
+    );
     if !rest.is_empty() {
         let name = format!("{} others", rest.len()).into();
         let marks = rest.iter().map(|(name, _)| marked(name)).sum();
         rows.push((name, rest.iter().map(|(_, sum)| sum).sum(), marks));
     }
-    let ends = || rows.iter().flat_map(|(_, sum, mark)| [usd(*sum), usd(*mark)]);
+    let ends = || {
+        rows.iter()
+            .flat_map(|(_, sum, mark)| [usd(*sum), usd(*mark)])
+    };
     let (low, high) = (ends().fold(0.0, f64::min), ends().fold(0.0, f64::max));
     let span = (high - low).max(f64::MIN_POSITIVE);
     let place = |value: f64| NAMES + (WIDTH - NAMES - VALUES) * (value - low) / span;
@@ -450,7 +495,10 @@ fn times(svg: &mut String, steps: &BTreeMap<Arc<str>, Vec<i128>>) {
         // Days of one chart rarely need their year.
         let text = if step.len() == 10 { &step[5..] } else { step };
         let (y, text) = (HEIGHT - 10.0, escape(text));
-        let _ = write!(svg, r#"<text class="step" x="{x:.1}" y="{y}">{text}</text>"#);
+        let _ = write!(
+            svg,
+            r#"<text class="step" x="{x:.1}" y="{y}">{text}</text>"#
+        );
     }
 }
 
@@ -488,7 +536,11 @@ impl Scale {
         while line <= lines {
             let value = self.low + self.step * line;
             let y = self.y(value);
-            let class = if value.abs() < self.step / 2.0 { "zero" } else { "grid" };
+            let class = if value.abs() < self.step / 2.0 {
+                "zero"
+            } else {
+                "grid"
+            };
             let _ = write!(
                 svg,
                 r#"<line class="{class}" x1="{LEFT}" x2="{:.1}" y1="{y:.1}" y2="{y:.1}"/><text class="scale" x="{:.1}" y="{:.1}">{}</text>"#,
@@ -499,7 +551,11 @@ impl Scale {
             );
             line += 1.0;
         }
-        let _ = write!(svg, r#"<text class="unit" x="0" y="{TOP}">{}</text>"#, escape(currency));
+        let _ = write!(
+            svg,
+            r#"<text class="unit" x="0" y="{TOP}">{}</text>"#,
+            escape(currency)
+        );
     }
 }
 

@@ -6,12 +6,12 @@ use rusqlite::{OptionalExtension as _, params};
 use super::alarm::time;
 use super::{Ledger, QueryError, StoreError};
 
-/// Reports of one schedule that are remembered.
-const MAX_KEPT: i64 = 400;
+/// Deliveries of one schedule that are kept.
+const MAX_DELIVERIES: i64 = 400;
 
 /// A report that arrived where it goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct WrittenReport {
+pub struct ReportDelivery {
     pub schedule: String,
     /// Half-open.
     pub from: Timestamp,
@@ -21,8 +21,11 @@ pub struct WrittenReport {
 }
 
 impl Ledger {
-    /// The report of the latest period of a schedule.
-    pub async fn last_written_report(&self, schedule: String) -> Result<Option<WrittenReport>, QueryError> {
+    /// The delivery of the latest period of a schedule.
+    pub async fn last_delivery(
+        &self,
+        schedule: String,
+    ) -> Result<Option<ReportDelivery>, QueryError> {
         self.read(move |reader| {
             let row = reader
                 .connection
@@ -33,7 +36,7 @@ impl Ledger {
                 .and_then(|mut select| {
                     select
                         .query_row([&schedule], |row| {
-                            Ok(WrittenReport {
+                            Ok(ReportDelivery {
                                 schedule: schedule.clone(),
                                 from: time(row, "period_start")?,
                                 to: time(row, "period_end")?,
@@ -49,7 +52,7 @@ impl Ledger {
     }
 
     /// Notes that a report was delivered. Of a schedule, only the latest ones are kept.
-    pub async fn note_written_report(&self, written: WrittenReport) -> Result<(), QueryError> {
+    pub async fn note_delivery(&self, delivery: ReportDelivery) -> Result<(), QueryError> {
         self.change(move |transaction| {
             let write = || {
                 transaction.execute(
@@ -57,22 +60,22 @@ impl Ledger {
                      (schedule, period_start, period_end, written_at, report_id) \
                      VALUES (?, ?, ?, ?, ?)",
                     params![
-                        written.schedule,
-                        written.from.as_millisecond(),
-                        written.to.as_millisecond(),
-                        written.written_at.as_millisecond(),
-                        written.report_id,
+                        delivery.schedule,
+                        delivery.from.as_millisecond(),
+                        delivery.to.as_millisecond(),
+                        delivery.written_at.as_millisecond(),
+                        delivery.report_id,
                     ],
                 )?;
                 transaction.execute(
                     "DELETE FROM report_delivery WHERE schedule = ?1 AND period_start NOT IN \
                      (SELECT period_start FROM report_delivery WHERE schedule = ?1 \
                      ORDER BY period_start DESC LIMIT ?2)",
-                    params![written.schedule, MAX_KEPT],
+                    params![delivery.schedule, MAX_DELIVERIES],
                 )?;
                 Ok(())
             };
-            write().map_err(StoreError::sql("note a written report"))
+            write().map_err(StoreError::sql("note a delivery"))
         })
         .await
     }
