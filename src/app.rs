@@ -80,6 +80,7 @@ impl Parts {
             ledger: self.ledger.clone(),
             config: self.live.config.clone(),
             terms: self.live.terms.clone(),
+            heard: self.heard.clone(),
         }
     }
 }
@@ -196,7 +197,11 @@ impl App {
         let gauges = ticks("gauges", jobs::GAUGE_PERIOD).starting_now();
         jobs.spawn(jobs::gauges(gauges, parts.clone()));
         let saved = ticks("savings", savings::PERIOD).starting_now();
-        jobs.spawn(savings::watch(saved, parts.clone(), config.time.zone.clone()));
+        jobs.spawn(savings::watch(
+            saved,
+            parts.clone(),
+            config.time.zone.clone(),
+        ));
         let series = ticks("series", jobs::SERIES_PERIOD).starting_now();
         jobs.spawn(jobs::series(series, parts.clone()));
         let evaluation = ticks("alarms", alarms::PERIOD).starting_now();

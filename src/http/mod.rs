@@ -22,6 +22,7 @@ mod litellm_call;
 mod litellm_fields;
 mod metrics;
 mod minutes;
+mod month_close;
 mod mutes;
 mod notify;
 mod openapi;
@@ -174,6 +175,10 @@ fn routes() -> Vec<(&'static str, MethodRouter<Arc<Api>>)> {
         ("/api/v1/prices/missing", get(prices::missing)),
         ("/api/v1/prices/reprice", post(prices::reprice)),
         ("/api/v1/prices/adjustments", get(prices::adjustments)),
+        (
+            "/api/v1/reports/{name}",
+            get(reports::get).post(month_close::post),
+        ),
         ("/api/v1/sources", get(sources::list)),
         ("/api/v1/alarms", get(alarms::list)),
         ("/api/v1/alarms/backtest", post(alarms::backtest)),

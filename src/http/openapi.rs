@@ -9,9 +9,9 @@ use super::quota::QuotaProblemBody;
 use super::usage_record::WireRecord;
 use super::{
     alarms, backup, business_events, cloud_event, cloudwatch, health, litellm, metrics, minutes,
-    mutes, notify, optimize, prices, quota_adjust, quota_ask, quota_balances, quota_list,
-    quota_policies, quota_replay, quota_settle, reports, sources, usage_events, usage_import, usage_query,
-    webhooks,
+    month_close, mutes, notify, optimize, prices, quota_adjust, quota_ask, quota_balances,
+    quota_list, quota_policies, quota_replay, quota_settle, reports, sources, usage_events,
+    usage_import, usage_query, webhooks,
 };
 
 #[derive(OpenApi)]
@@ -63,6 +63,7 @@ use super::{
         prices::missing,
         prices::reprice,
         prices::adjustments,
+        month_close::post,
         sources::list,
         alarms::list,
         alarms::backtest,

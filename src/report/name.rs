@@ -5,11 +5,25 @@
 pub enum Name {
     Chargeback,
     CostDetail,
+    Budget,
+    MonthClose,
+    Trend,
+    Anomalies,
+    DataQuality,
     Savings,
 }
 
 impl Name {
-    pub const ALL: [Self; 3] = [Self::Chargeback, Self::CostDetail, Self::Savings];
+    pub const ALL: [Self; 8] = [
+        Self::Chargeback,
+        Self::CostDetail,
+        Self::Budget,
+        Self::MonthClose,
+        Self::Trend,
+        Self::Anomalies,
+        Self::DataQuality,
+        Self::Savings,
+    ];
 
     /// The name in addresses and files. It never changes.
     #[must_use]
@@ -18,6 +32,11 @@ impl Name {
             Self::Chargeback => "chargeback",
             Self::CostDetail => "cost_detail",
             Self::Savings => "savings",
+            Self::Budget => "budget",
+            Self::MonthClose => "month-close",
+            Self::Trend => "trend",
+            Self::Anomalies => "anomalies",
+            Self::DataQuality => "data-quality",
         }
     }
 

@@ -10,8 +10,9 @@ mod alarm;
 mod backup;
 mod bill;
 mod booked;
-mod caching;
 mod business;
+mod caching;
+mod closing;
 mod control;
 mod cost;
 mod cover;
@@ -58,9 +59,9 @@ pub use backup::restore;
 pub use bill::Replaced;
 pub use booked::{Booked, reservation_key};
 pub use business::{ActivitySum, BugsPublished, BusinessEffect, Delivery, Taken};
+pub use caching::{CacheUse, CacheUses};
 pub use journal::Journal;
 pub use log_object::{LogObject, LogProgress, NO_HOUR};
-pub use caching::{CacheUse, CacheUses};
 pub use minute::{
     Dimensions, LeftOut, MinuteEffects, MinuteQuery, Oldest, Outbox, OutboxState, Seal, Values,
     Waiting, last_due, minute_at,

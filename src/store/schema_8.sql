@@ -47,6 +47,27 @@ CREATE TABLE log_object (
     PRIMARY KEY (source, key)
 ) STRICT, WITHOUT ROWID; -- log_object
 
+-- Months that were closed: frozen lines, and lines that correct earlier closed months.
+CREATE TABLE closed_month (
+    month TEXT PRIMARY KEY,                 -- 2026-10, in the calendar of the zone
+    zone TEXT NOT NULL,
+    closed_at INTEGER NOT NULL,             -- milliseconds since 1970
+    closed_by TEXT NOT NULL,
+    forced INTEGER NOT NULL,
+    standing TEXT NOT NULL,                 -- how sure the figures were
+    columns TEXT NOT NULL,                  -- JSON: names of keys and of amounts
+    sha256 TEXT NOT NULL,                   -- of the lines
+    manifest TEXT NOT NULL                  -- JSON: what the lines were made of
+) STRICT, WITHOUT ROWID;
+CREATE TABLE closed_line (
+    month TEXT NOT NULL, position INTEGER NOT NULL,
+    corrects TEXT NOT NULL,                 -- the month itself, or an earlier closed one
+    keys TEXT NOT NULL,                     -- JSON list of texts
+    amounts TEXT NOT NULL,                  -- JSON list of integers as text, or null
+    method TEXT NOT NULL,                   -- how the amount came to the line
+    PRIMARY KEY (month, position)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX closed_line_corrects ON closed_line (corrects);
 -- The bill: one row a billed UTC day of an account, as its newest revision stands.
 CREATE TABLE bill_day (
     id INTEGER PRIMARY KEY,

@@ -88,6 +88,7 @@ fn api() -> Api {
             ledger: recorder.ledger().clone(),
             config: setup.config.clone(),
             terms: Arc::default(),
+            heard: Arc::default(),
         },
         recorder,
         heard: Arc::default(),
