@@ -9,6 +9,7 @@ mod bill;
 mod business;
 mod own;
 mod quota;
+mod report;
 mod savings;
 mod usage;
 
@@ -19,6 +20,7 @@ pub use bill::*;
 pub use business::*;
 pub use own::*;
 pub use quota::*;
+pub use report::*;
 pub use savings::*;
 pub use usage::*;
 
@@ -233,6 +235,9 @@ pub const CATALOGUE: &[&Desc] = &[
     PROCESS_RESIDENT_MEMORY,
     PROCESS_START_TIME,
     PROCESS_THREADS,
+    REPORT_SCHEDULE_DUE,
+    REPORT_SCHEDULE_RUNS,
+    REPORT_SCHEDULE_LAST_SUCCESS,
 ];
 
 /// Finds a metric by its full name.
