@@ -124,7 +124,9 @@ fn remap(wanted: Remap) -> anyhow::Result<()> {
     ];
     let Some(file) = file else {
         print!("{HEADER}\n{}", row(HEADER, &fields)?);
-        eprintln!("no directory is configured: make one of these lines, and name it in identity.directory");
+        eprintln!(
+            "no directory is configured: make one of these lines, and name it in identity.directory"
+        );
         return Ok(());
     };
     let before = std::fs::read_to_string(&file)
@@ -239,7 +241,10 @@ mod tests {
             "2026-03-01,0a1b,\"ada, of payments\"\n"
         );
         let error = row("identity,from", &FIELDS).unwrap_err().to_string();
-        assert_eq!(error, "the directory has no column person: add it to its first line");
+        assert_eq!(
+            error,
+            "the directory has no column person: add it to its first line"
+        );
     }
 
     #[test]
@@ -264,7 +269,15 @@ mod tests {
         let cells: Vec<&str> = shown.lines().nth(2).unwrap().split_whitespace().collect();
         assert_eq!(
             cells,
-            ["0a1b", "device_only", "device", "2", "1,234", "2026-11-02", "2026-11-22"]
+            [
+                "0a1b",
+                "device_only",
+                "device",
+                "2",
+                "1,234",
+                "2026-11-02",
+                "2026-11-22"
+            ]
         );
         let none = json!({"from": "a", "to": "b", "identities": []});
         assert!(unknown_text(&none).ends_with("has a place\n"));

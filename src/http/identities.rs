@@ -73,7 +73,9 @@ pub(super) async fn unknown(
 ) -> Result<Json<UnknownAnswer>, Problem> {
     auth::grant(&api, &headers, Scope::Read)?;
     let [from, to] = days(&uri, api.clock.now())?;
-    let found = api.ledger.unknown_identities(midnight(from)?, midnight(to)?);
+    let found = api
+        .ledger
+        .unknown_identities(midnight(from)?, midnight(to)?);
     let found = found.await?;
     Ok(Json(UnknownAnswer {
         from: from.to_string(),

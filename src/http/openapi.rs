@@ -8,10 +8,10 @@ use super::error::ProblemBody;
 use super::quota::QuotaProblemBody;
 use super::usage_record::WireRecord;
 use super::{
-    alarms, backup, business_events, cloud_event, cloudwatch, health, identities, litellm, metrics,
-    minutes, month_close, mutes, notify, optimize, prices, quota_adjust, quota_ask, quota_balances,
-    quota_list, quota_policies, quota_replay, quota_settle, reports, sources, usage_events,
-    usage_query, webhooks,
+    alarms, backup, bills, bills_import, business_events, cloud_event, cloudwatch, health,
+    identities, litellm, metrics, minutes, month_close, mutes, notify, optimize, prices,
+    quota_adjust, quota_ask, quota_balances, quota_list, quota_policies, quota_replay,
+    quota_settle, reports, sources, usage_events, usage_import, usage_query, webhooks,
 };
 
 #[derive(OpenApi)]
@@ -38,6 +38,7 @@ use super::{
     paths(
         usage_events::post,
         litellm::post,
+        usage_import::post,
         usage_query::usage,
         usage_query::control,
         usage_query::user_usage,
@@ -55,6 +56,8 @@ use super::{
         quota_replay::simulate,
         minutes::get,
         reports::get,
+        bills::list,
+        bills_import::post,
         identities::unknown,
         identities::forget,
         optimize::model,

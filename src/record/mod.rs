@@ -17,7 +17,8 @@ use crate::clock::Clock;
 use crate::model::usage::{Intake, Receipt, Verdict};
 use crate::registry::Registry;
 use crate::store::{
-    AppendError, Booked, Difference, Forgotten, Ledger, Opened, QueryError, StoreError, Terms, WriterThread,
+    AppendError, Booked, Difference, Forgotten, Ledger, Opened, QueryError, StoreError, Terms,
+    WriterThread,
 };
 use horizon::Horizon;
 use people::People;

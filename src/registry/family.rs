@@ -186,7 +186,12 @@ impl Family {
             key.match_indices(&*old)
                 .any(|(at, _)| key[..at].ends_with(['{', ',']))
         };
-        let keys: Vec<Arc<str>> = state.slots.keys().filter(|k| is_named(k)).cloned().collect();
+        let keys: Vec<Arc<str>> = state
+            .slots
+            .keys()
+            .filter(|k| is_named(k))
+            .cloned()
+            .collect();
         for key in keys {
             let value = state.take_counter(&key);
             let key = key.replacen(&*old, &new, 1);

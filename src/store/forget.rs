@@ -27,10 +27,7 @@ pub struct Forgotten {
 
 impl Ledger {
     /// Replaces all names of a person in the ledger. `None` if nobody is known by the name.
-    pub async fn forget(
-        &self,
-        person: &str,
-    ) -> std::result::Result<Option<Forgotten>, QueryError> {
+    pub async fn forget(&self, person: &str) -> std::result::Result<Option<Forgotten>, QueryError> {
         let (answer, answered) = oneshot::channel();
         self.send(Job::Forget {
             person: label::fold(person).unwrap_or_default().into(),
@@ -61,8 +58,7 @@ pub(super) fn forget(
     let transaction = connection.transaction().map_err(StoreError::sql(doing))?;
     let stand_in = stand_in(&transaction)?;
     for (id, device) in &found {
-        replace(&transaction, *id, device.as_deref(), &stand_in)
-            .map_err(StoreError::sql(doing))?;
+        replace(&transaction, *id, device.as_deref(), &stand_in).map_err(StoreError::sql(doing))?;
     }
     for name in &names {
         rename(&transaction, name, &stand_in).map_err(StoreError::sql(doing))?;

@@ -16,11 +16,13 @@ mod closing;
 mod control;
 mod cost;
 mod cover;
+mod delivery;
 mod dict;
 mod fact;
 mod forget;
 mod journal;
 mod keys;
+mod log_object;
 mod minute;
 mod mute;
 mod notice;
@@ -61,10 +63,12 @@ pub use alarm::{AlarmChange, AlarmStatus, MAX_HISTORY_ANSWER};
 pub use backup::restore;
 pub use bill::Replaced;
 pub use booked::{Booked, reservation_key};
-pub use forget::Forgotten;
 pub use business::{ActivitySum, BugsPublished, BusinessEffect, Delivery, Taken};
 pub use caching::{CacheUse, CacheUses};
+pub use delivery::ReportDelivery;
+pub use forget::Forgotten;
 pub use journal::Journal;
+pub use log_object::{LogObject, LogProgress, NO_HOUR};
 pub use minute::{
     Dimensions, LeftOut, MinuteEffects, MinuteQuery, Oldest, Outbox, OutboxState, Seal, Values,
     Waiting, last_due, minute_at,

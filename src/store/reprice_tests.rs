@@ -201,7 +201,10 @@ async fn usage_without_a_price_is_listed_and_priced_anew_once() {
     let tried = place.reprice(RepriceMode::DryRun).await;
     assert_eq!(place.total().await, (PicoUsd(5_000_000), 110));
     let done = place.reprice(RepriceMode::Apply).await;
-    assert_eq!((tried.run, done.run, &tried.lines), (None, Some(1), &done.lines));
+    assert_eq!(
+        (tried.run, done.run, &tried.lines),
+        (None, Some(1), &done.lines)
+    );
     let line = |day: &str, tokens: u64| RepricedLine {
         day: day.parse().unwrap(),
         provider: "anthropic".into(),
@@ -212,7 +215,10 @@ async fn usage_without_a_price_is_listed_and_priced_anew_once() {
         old_unpriced: tokens,
         new_unpriced: 0,
     };
-    assert_eq!(done.lines, [line("2026-11-20", 100), line("2026-11-21", 10)]);
+    assert_eq!(
+        done.lines,
+        [line("2026-11-20", 100), line("2026-11-21", 10)]
+    );
     assert_eq!(place.total().await, (PicoUsd(225_000_000), 0));
     assert_eq!(place.grown.lock().unwrap().len(), published);
 
@@ -225,7 +231,15 @@ async fn usage_without_a_price_is_listed_and_priced_anew_once() {
         .unwrap();
     let kept: Vec<_> = kept
         .iter()
-        .map(|row| (row.run, row.day, row.old_cost.0, row.new_cost.0, &*row.reason))
+        .map(|row| {
+            (
+                row.run,
+                row.day,
+                row.old_cost.0,
+                row.new_cost.0,
+                &*row.reason,
+            )
+        })
         .collect();
     assert_eq!(
         kept,
@@ -239,7 +253,9 @@ async fn usage_without_a_price_is_listed_and_priced_anew_once() {
 #[tokio::test]
 async fn a_better_report_takes_back_what_was_priced_anew() {
     let place = Place::new();
-    place.use_tokens("a", "claude-opus-4-8", 1, tokens(100)).await;
+    place
+        .use_tokens("a", "claude-opus-4-8", 1, tokens(100))
+        .await;
     place.price(
         "{ model = \"claude-opus-4-8\", provider = \"anthropic\", scope = \"base\", \
          input = \"4\" }",
@@ -247,7 +263,9 @@ async fn a_better_report_takes_back_what_was_priced_anew() {
     place.reprice(RepriceMode::Apply).await;
     assert_eq!(place.total().await, (PicoUsd(400_000_000), 0));
     let published = place.grown.lock().unwrap().clone();
-    place.report("gateway", "a", "claude-opus-4-8", 1, tokens(100)).await;
+    place
+        .report("gateway", "a", "claude-opus-4-8", 1, tokens(100))
+        .await;
     assert_eq!(place.total().await, (PicoUsd(400_000_000), 0));
     let costs = |growth: &[Difference]| growth.iter().map(|growth| growth[COST]).sum::<i64>();
     let grown = place.grown.lock().unwrap().clone();
@@ -377,14 +395,19 @@ async fn days_that_are_kept_by_day_only_are_refused() {
 #[tokio::test]
 async fn who_is_forgotten_leaves_the_sums() {
     let place = Place::new();
-    place.use_tokens("a", "claude-opus-4-8", 1, tokens(100)).await;
+    place
+        .use_tokens("a", "claude-opus-4-8", 1, tokens(100))
+        .await;
     let by_team = place.usage(&[Dimension::Team]).await;
     let names = async || -> Vec<String> {
         let rows = place.usage(&[Dimension::User]).await;
         rows.into_iter().map(|row| row.keys[0].clone()).collect()
     };
     assert_eq!(names().await, ["ada@example.com"]);
-    assert_eq!(place.ledger.forget("nobody@example.com").await.unwrap(), None);
+    assert_eq!(
+        place.ledger.forget("nobody@example.com").await.unwrap(),
+        None
+    );
     let forgotten = place.ledger.forget("Ada@Example.com").await.unwrap();
     assert_eq!(
         forgotten,

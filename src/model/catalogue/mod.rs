@@ -9,6 +9,7 @@ mod bill;
 mod business;
 mod own;
 mod quota;
+mod report;
 mod savings;
 mod usage;
 
@@ -19,6 +20,7 @@ pub use bill::*;
 pub use business::*;
 pub use own::*;
 pub use quota::*;
+pub use report::*;
 pub use savings::*;
 pub use usage::*;
 
@@ -150,6 +152,13 @@ pub const CATALOGUE: &[&Desc] = &[
     BEDROCK_RESULTS,
     BEDROCK_LEFT_OUT,
     BEDROCK_VALUES_CORRECTED,
+    BEDROCK_LOGS_OBJECTS,
+    BEDROCK_LOGS_RECORDS,
+    BEDROCK_LOGS_SKIPPED,
+    BEDROCK_LOGS_WAITING,
+    BEDROCK_LOGS_LAG,
+    BEDROCK_LOGS_SUCCESS,
+    BEDROCK_LOGS_LAST_SUCCESS,
     AWS_REQUESTS,
     AWS_REQUEST_FAILURES,
     CLOUDWATCH_METRICS_REQUESTED,
@@ -164,6 +173,7 @@ pub const CATALOGUE: &[&Desc] = &[
     BILL_MAX_CALLS,
     CACHE_SAVED,
     CACHE_HITS,
+    RECONCILIATION_DELTA,
     BUILD_INFO,
     LEDGER_RECORDS,
     LEDGER_COMMIT_SECONDS,
@@ -226,6 +236,9 @@ pub const CATALOGUE: &[&Desc] = &[
     PROCESS_RESIDENT_MEMORY,
     PROCESS_START_TIME,
     PROCESS_THREADS,
+    REPORT_SCHEDULE_DUE,
+    REPORT_SCHEDULE_RUNS,
+    REPORT_SCHEDULE_LAST_SUCCESS,
 ];
 
 /// Finds a metric by its full name.
