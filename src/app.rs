@@ -25,6 +25,7 @@ use crate::alarm::Alarms;
 use crate::aws::Aws;
 use crate::clock::Clock;
 use crate::collect::bedrock::{self, BedrockCollector};
+use crate::collect::cost::{self, CostCollector};
 use crate::collect::{self, system::SystemCollector};
 use crate::config::{Config, Source};
 use crate::export::cloudwatch::{self, Exporter};
@@ -127,6 +128,7 @@ impl App {
         };
         parts.readiness.set("ledger", true, "open");
         jobs::note_reload(&parts.registry, true, parts.clock.now());
+        jobs::restore_bugs(&parts, &config).await?;
         let version = env!("CARGO_PKG_VERSION");
         parts.registry.set(catalogue::BUILD_INFO, &[version], 1.0);
         // Last: a daemon that cannot open its ledger must not have taken a port.
@@ -188,6 +190,8 @@ impl App {
         jobs.spawn(quota::survey(survey, parts.clone(), naming(&config)));
         let gauges = ticks("gauges", jobs::GAUGE_PERIOD).starting_now();
         jobs.spawn(jobs::gauges(gauges, parts.clone()));
+        let cost = ticks("cost", jobs::COST_PERIOD).starting_now();
+        jobs.spawn(jobs::cost(cost, parts.clone()));
         let series = ticks("series", jobs::SERIES_PERIOD).starting_now();
         jobs.spawn(jobs::series(series, parts.clone()));
         let evaluation = ticks("alarms", alarms::PERIOD).starting_now();
@@ -341,6 +345,24 @@ fn collectors(config: &Config, parts: &Parts) -> Vec<collect::run::Job> {
             period: config.bedrock.period,
             // Each account has its own time-out within.
             timeout: config.bedrock.period,
+        });
+    }
+    if config.cost.bill.collect {
+        let collector = CostCollector::new(
+            config,
+            cost::Shared {
+                aws: parts.aws.clone(),
+                ledger: parts.ledger.clone(),
+                names: parts.live.names.clone(),
+                terms: parts.live.terms.clone(),
+                registry: parts.registry.clone(),
+                readiness: parts.readiness.clone(),
+            },
+        );
+        jobs.push(collect::run::Job {
+            timeout: collector.longest_round(),
+            collector: Box::new(collector),
+            period: cost::LOOK,
         });
     }
     jobs

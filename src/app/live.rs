@@ -14,7 +14,7 @@ use crate::model::directory::Directory;
 use crate::model::identify::IdentityRules;
 use crate::model::names::ModelNames;
 use crate::model::policy::Policy;
-use crate::store::{ControlRule, Terms};
+use crate::store::{BusinessTerms, ControlRule, Terms};
 use crate::telemetry::LevelSwitch;
 
 /// The values that a re-read configuration replaces. Readers load one per request.
@@ -94,6 +94,10 @@ fn terms(config: &Config) -> anyhow::Result<Terms> {
         dimensions: dimensions
             .map(|set| set.iter().copied().collect())
             .collect(),
+        business: BusinessTerms {
+            tells_bugs: config.business.tells_bugs(),
+            assumptions: Some(Arc::new(config.business.assumptions.clone())),
+        },
     })
 }
 
@@ -137,7 +141,9 @@ pub fn check_files(config: &Config) -> anyhow::Result<Vec<String>> {
     alarms::load(config)?;
     let policy = policy(&config.quota)?;
     let narrow = policy.map_or_else(Vec::new, |policy| policy.narrow_limits());
-    let narrow = narrow.into_iter().map(|text| format!("quota.policy: {text}"));
+    let narrow = narrow
+        .into_iter()
+        .map(|text| format!("quota.policy: {text}"));
     let mut warnings: Vec<String> = narrow.collect();
     warnings.extend(prices::warnings(&config.cost)?);
     Ok(warnings)

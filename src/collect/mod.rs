@@ -6,6 +6,7 @@
 
 pub mod bedrock;
 mod cgroup;
+pub mod cost;
 pub mod run;
 pub mod system;
 

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use toml::Value;
 
+use super::bill::{self, Bill};
 use super::budgets::{self, Plans};
 use super::reader::{Converted, Reader, must_be};
 use super::setting::{Section, Setting};
@@ -23,11 +24,13 @@ pub struct Cost {
     pub cache_write_unknown_of: Vec<(Box<str>, WriteLifetime)>,
     /// Budgets, fixed cost, exchange rates.
     pub plans: Plans,
+    /// What was really billed.
+    pub bill: Bill,
 }
 
 pub(super) const SECTION: Section = Section {
     name: "cost",
-    help: "The estimate of cost.",
+    help: "The estimate of cost, and the bill.",
     settings: &[
         Setting::new(
             "prices",
@@ -54,6 +57,16 @@ pub(super) const SECTION: Section = Section {
         )
         .at_once()
         .example("[cost.cache_write_unknown_of]\nbedrock = \"1h\""),
+        bill::COLLECT,
+        bill::EVERY,
+        bill::ACCOUNTS,
+        bill::MONTHS_BEFORE,
+        bill::MAX_CALLS,
+        bill::CALL_PRICE,
+        bill::USER_TAG,
+        bill::ACCOUNT_WIDE,
+        bill::FORECAST,
+        bill::TIMEOUT,
         budgets::BUDGETS,
         budgets::FIXED,
         budgets::CURRENCY_RATES,
@@ -70,6 +83,7 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Cost {
         contract: section.get("contract", readable_file),
         cache_write_unknown: section.get("cache_write_unknown", lifetime),
         cache_write_unknown_of: section.get("cache_write_unknown_of", lifetimes),
+        bill: bill::read(&mut section),
         plans: budgets::read(&mut section),
     }
 }

@@ -9,7 +9,9 @@ mod alarms;
 mod auth;
 mod aws;
 mod bedrock;
+mod bill;
 mod budgets;
+mod business;
 mod cloudwatch;
 mod collect;
 mod cost;
@@ -26,6 +28,7 @@ mod models;
 mod notify;
 mod quota;
 mod reader;
+mod savings;
 mod secret;
 mod series;
 mod setting;
@@ -47,7 +50,9 @@ pub use alarms::{Alarms, Evaluate};
 pub use auth::{Auth, Token};
 pub use aws::{Account, Authorities, Aws};
 pub use bedrock::Bedrock;
+pub use bill::Bill;
 pub use budgets::{Allocate, Anomalies, Budget, By, Fixed, Period, Plans, Scope};
+pub use business::Business;
 pub use cloudwatch::{Ambiguous, CloudWatch, Prices, Tier};
 pub use collect::Collect;
 pub use cost::Cost;
@@ -63,6 +68,7 @@ pub use models::Models;
 pub use notify::{Notify, NotifyKind, TopicArn};
 pub use quota::{Audit, Quota};
 pub use reader::Faults;
+pub use savings::Savings;
 pub use secret::Secret;
 pub use series::Series;
 pub use setting::Applies;
@@ -89,6 +95,8 @@ const SECTIONS: &[&Section] = &[
     &metrics::SECTION,
     &collect::SECTION,
     &cost::SECTION,
+    &savings::SECTION,
+    &business::SECTION,
     &quota::SECTION,
     &envoy::SECTION,
     &aws::SECTION,
@@ -119,6 +127,8 @@ pub struct Config {
     pub metrics: Metrics,
     pub collect: Collect,
     pub cost: Cost,
+    pub savings: Savings,
+    pub business: Business,
     pub quota: Quota,
     pub envoy: Envoy,
     pub aws: Aws,
@@ -170,6 +180,8 @@ impl Config {
             metrics: metrics::read(&mut reader),
             collect: collect::read(&mut reader),
             cost: cost::read(&mut reader),
+            savings: savings::read(&mut reader),
+            business: business::read(&mut reader),
             quota: quota::read(&mut reader),
             envoy: envoy::read(&mut reader),
             aws: aws::read(&mut reader),
@@ -203,6 +215,15 @@ impl Config {
             reader
                 .fault("metrics.per_user: pseudonym needs identity.pseudonym_key_file".to_owned());
         }
+        for (place, id) in self.cost.bill.accounts.iter().enumerate() {
+            let is_named = self.aws.accounts.iter().any(|account| account.id == *id);
+            if id != "own" && !is_named {
+                reader.fault(format!(
+                    "cost.accounts[{place}]: {id} is not in aws.accounts; name it there, or write \
+                     own for the account of tallyd's credentials"
+                ));
+            }
+        }
     }
 
     /// Whether anything that is configured needs AWS.
@@ -211,6 +232,7 @@ impl Config {
         let is_topic = |target: &Notify| matches!(target.kind, NotifyKind::Sns { .. });
         self.cloudwatch.enabled
             || self.bedrock.enabled
+            || self.cost.bill.collect
             || !self.aws.accounts.is_empty()
             || self.notify.iter().any(is_topic)
     }

@@ -259,7 +259,7 @@ fn needed<T>(section: &mut SectionReader<'_, '_>, key: &str, given: Given<T>) ->
 }
 
 fn url(section: &mut SectionReader<'_, '_>, is_secret: bool) -> Given<Url> {
-    let Some(text) = value_or_file(section, "url", is_secret)? else {
+    let Some(text) = value_or_file(section, "url", "url_file", is_secret)? else {
         return Ok(None);
     };
     match text.parse::<Url>() {
@@ -278,7 +278,7 @@ fn url(section: &mut SectionReader<'_, '_>, is_secret: bool) -> Given<Url> {
 const SHORTEST_SECRET: usize = 16;
 
 fn secret(section: &mut SectionReader<'_, '_>) -> Given<String> {
-    let Some(text) = value_or_file(section, "secret", true)? else {
+    let Some(text) = value_or_file(section, "secret", "secret_file", true)? else {
         return Ok(None);
     };
     if text.len() < SHORTEST_SECRET {
@@ -289,16 +289,14 @@ fn secret(section: &mut SectionReader<'_, '_>) -> Given<String> {
     Ok(Some(Secret::new(text)))
 }
 
-fn value_or_file(
+/// A text that the variable of `key` or the file of `file_key` gives; secrets may not stand in
+/// the configuration itself. `Err` after a fault.
+pub(super) fn value_or_file(
     section: &mut SectionReader<'_, '_>,
     key: &'static str,
+    file_key: &'static str,
     is_secret: bool,
 ) -> Result<Option<String>, ()> {
-    let file_key = if key == "url" {
-        "url_file"
-    } else {
-        "secret_file"
-    };
     let direct = section.optional_text(key);
     let file = section.get(file_key, path);
     if is_secret && direct.is_some() && section.is_in_file(key) {

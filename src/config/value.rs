@@ -285,6 +285,11 @@ impl<'a> Row<'a> {
         self.keep(key, texts(value)).unwrap_or_default()
     }
 
+    /// A value of any type that may be left out.
+    pub(super) fn value(&mut self, key: &'static str) -> Option<&'a Value> {
+        self.take(key)
+    }
+
     pub(super) fn problem(&mut self, key: &str, message: &str) {
         self.problems.push(Problem::new(format!(".{key}"), message));
     }

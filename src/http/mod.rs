@@ -7,6 +7,7 @@ mod alarms;
 mod auth;
 mod backup;
 mod body;
+mod business_events;
 mod cloud_event;
 mod cloudwatch;
 pub mod delivery;
@@ -25,6 +26,7 @@ mod month_close;
 mod mutes;
 mod notify;
 mod openapi;
+mod optimize;
 mod quota;
 mod quota_adjust;
 mod quota_ask;
@@ -43,6 +45,7 @@ pub mod usage_events;
 mod usage_query;
 mod usage_record;
 mod watch;
+mod webhooks;
 
 use std::fmt;
 use std::sync::Arc;
@@ -164,6 +167,12 @@ fn routes() -> Vec<(&'static str, MethodRouter<Arc<Api>>)> {
             "/api/v1/reports/{name}",
             get(reports::get).post(month_close::post),
         ),
+        ("/api/v1/reports/{name}", get(reports::get)),
+        ("/api/v1/optimize/model", post(optimize::model)),
+        ("/api/v1/optimize/batch", post(optimize::batch)),
+        ("/api/v1/webhooks/github", post(webhooks::github)),
+        ("/api/v1/webhooks/gitlab", post(webhooks::gitlab)),
+        ("/api/v1/business/events", post(business_events::post)),
         ("/api/v1/sources", get(sources::list)),
         ("/api/v1/alarms", get(alarms::list)),
         ("/api/v1/alarms/backtest", post(alarms::backtest)),

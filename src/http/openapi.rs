@@ -8,9 +8,10 @@ use super::error::ProblemBody;
 use super::quota::QuotaProblemBody;
 use super::usage_record::WireRecord;
 use super::{
-    alarms, backup, cloud_event, cloudwatch, health, litellm, metrics, minutes, month_close, mutes, notify,
-    quota_adjust, quota_ask, quota_balances, quota_list, quota_policies, quota_replay,
-    quota_settle, reports, sources, usage_events, usage_query,
+    alarms, backup, business_events, cloud_event, cloudwatch, health, litellm, metrics, minutes,
+    month_close, mutes, notify, optimize, quota_adjust, quota_ask, quota_balances, quota_list,
+    quota_policies, quota_replay, quota_settle, reports, sources, usage_events, usage_query,
+    webhooks,
 };
 
 #[derive(OpenApi)]
@@ -28,6 +29,7 @@ use super::{
         (name = "usage", description = "Report and ask for usage."),
         (name = "quota", description = "Ask before a model call, settle after it."),
         (name = "reports", description = "Money, for finance."),
+        (name = "business", description = "Merged changes, fixed bugs and own measures."),
         (name = "alarms", description = "How alarms stand, and how they would have stood."),
         (name = "operation", description = "Run tallyd."),
     ),
@@ -52,6 +54,11 @@ use super::{
         minutes::get,
         reports::get,
         month_close::post,
+        optimize::model,
+        optimize::batch,
+        webhooks::github,
+        webhooks::gitlab,
+        business_events::post,
         sources::list,
         alarms::list,
         alarms::backtest,
@@ -70,7 +77,7 @@ use super::{
         schemas(UsageBody, WireRecord<'static>, cloud_event::WireEvent<'static>, ProblemBody, QuotaProblemBody),
         responses(
             Invalid, Unauthorized, Forbidden, TooLarge, UnsupportedType, QueryTooLarge,
-            Overloaded, Unavailable, QuotaForbidden, QuotaExceeded, QuotaConflict,
+            Overloaded, Unavailable, Unsigned, WebhookOff, QuotaForbidden, QuotaExceeded, QuotaConflict,
             QuotaUnavailable, NeverAdmissible, UnknownReservation, SettlementRefused,
         ),
     ),
@@ -116,6 +123,8 @@ problems! {
     Invalid: "A parameter or the body as a whole cannot be understood \
         (`invalid_parameter`, `invalid_body`).",
     Unauthorized: "A bearer token is needed or not known (`token_missing`, `token_unknown`).",
+    Unsigned: "The signature or token of the delivery is missing or wrong (`signature_invalid`).",
+    WebhookOff: "The webhook has no secret in the configuration (`webhook_off`).",
     Forbidden: "The token lacks the scope (`scope_missing`).",
     TooLarge: "The body has too many bytes or records (`body_too_large`, `too_many_records`).",
     UnsupportedType: "The content type or encoding is not taken (`unsupported_media_type`, \

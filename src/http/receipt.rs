@@ -44,12 +44,12 @@ pub(super) struct UsageReceipt {
 #[derive(Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub(super) struct RejectedRecord {
     /// Position in the delivery, from 0; blank lines do not count.
-    index: usize,
+    pub(super) index: usize,
     /// Stable, for programs: `missing_field`, `invalid_field`, `invalid_json`,
     /// `time_out_of_range`, `source_reserved`, `identity_not_allowed`, `id_conflict`.
-    code: &'static str,
+    pub(super) code: &'static str,
     /// A sentence for people that names the field.
-    message: String,
+    pub(super) message: String,
 }
 
 #[expect(

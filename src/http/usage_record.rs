@@ -320,7 +320,7 @@ pub(super) fn tokens_of(
 }
 
 impl WireTokens {
-    fn sum(self) -> Result<Tokens, Refusal> {
+    pub(super) fn sum(self) -> Result<Tokens, Refusal> {
         let mut tokens = Tokens {
             input: self.input.tokens("tokens.input")?,
             output: self.output.tokens("tokens.output")?,

@@ -4,6 +4,10 @@
 //! understood stays as [`Charge::Unclassified`].
 #![deny(clippy::float_arithmetic)]
 
+pub mod classify;
+mod region;
+mod words;
+
 use std::collections::HashMap;
 
 use jiff::civil::Date;
@@ -264,6 +268,23 @@ impl BillDay {
             Standing::Final
         }
     }
+}
+
+/// What a provider expects the rest of a month to cost.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BillForecast {
+    pub account: Box<str>,
+    /// UTC days, half-open: from the day it was made to the end of the month.
+    pub from: Date,
+    pub to: Date,
+    /// ISO 4217.
+    pub currency: Box<str>,
+    pub low: PicoUsd,
+    pub mid: PicoUsd,
+    pub high: PicoUsd,
+    /// How sure the provider is that it will be within low and high, in percent.
+    pub level: u8,
+    pub made_at: Timestamp,
 }
 
 /// Which of these days count, one by one: two sources may tell of one day of one account, and

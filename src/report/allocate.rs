@@ -156,7 +156,8 @@ pub fn allocate(uses: &[Use], bill: &[Billed]) -> Vec<Share> {
         let others = of(all, |place| !told.contains(&(sold, uses[place].user)));
         let fitting = fitting(uses, &others, kind);
         if share(uses, &fitting, amount, None, &mut shares).is_none() {
-            *own.entry((Charge::Tokens, sold, account, kind)).or_default() += amount;
+            *own.entry((Charge::Tokens, sold, account, kind))
+                .or_default() += amount;
         }
     }
     for ((charge, sold, account, kind), amount) in own {
@@ -172,7 +173,11 @@ pub fn allocate(uses: &[Use], bill: &[Billed]) -> Vec<Share> {
 }
 
 fn of(places: &[usize], keep: impl Fn(usize) -> bool) -> Vec<usize> {
-    places.iter().copied().filter(|place| keep(*place)).collect()
+    places
+        .iter()
+        .copied()
+        .filter(|place| keep(*place))
+        .collect()
 }
 
 /// The uses among which a billed kind is shared. Telemetry often does not tell how long a cache
@@ -290,7 +295,10 @@ mod tests {
             used(1, BOB, PricedKind::Input, 10),
             used(1, BOB, PricedKind::Output, 500),
         ];
-        let bill = [tokens(PricedKind::Input, 101), tokens(PricedKind::CacheRead, 7)];
+        let bill = [
+            tokens(PricedKind::Input, 101),
+            tokens(PricedKind::CacheRead, 7),
+        ];
         assert_eq!(
             allocate(&uses, &bill),
             [

@@ -204,7 +204,8 @@ struct Lines {
 impl Lines {
     fn new(costs: Costs) -> Self {
         let rows = &costs.rows;
-        let usage = (0..rows.len()).filter(|row| &**rows.charge(*row) == charge_name(Charge::Tokens));
+        let usage =
+            (0..rows.len()).filter(|row| &**rows.charge(*row) == charge_name(Charge::Tokens));
         let usage = usage.map(|row| rows.sums(row).actual).sum();
         Self { costs, usage }
     }

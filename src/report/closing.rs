@@ -195,7 +195,7 @@ pub async fn close(
         zone: zone.iana_name().unwrap_or("UTC").into(),
         closed_at: now,
         closed_by: by.into(),
-        forced: force == Force::Yes,
+        forced: end > now || manifest.standing == Standing::Provisional,
         standing: manifest.standing.name().into(),
         sha256: hash(&lines).into(),
         manifest: manifest_text(&manifest).into(),

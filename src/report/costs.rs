@@ -278,13 +278,7 @@ struct Work {
 }
 
 impl Work {
-    fn new(
-        bill: Vec<BillDay>,
-        basis: Basis,
-        by: &[By],
-        terms: Arc<Terms>,
-        sheet: Sheet,
-    ) -> Self {
+    fn new(bill: Vec<BillDay>, basis: Basis, by: &[By], terms: Arc<Terms>, sheet: Sheet) -> Self {
         let mut work = Self {
             by: by.to_vec(),
             terms,
@@ -464,7 +458,9 @@ impl Work {
         let at = day_start(day, &TimeZone::UTC);
         let identity = user.as_deref().map(identity).unwrap_or_default();
         let terms = self.terms.clone();
-        let person = user.is_some().then(|| terms.directory.attribute(&identity, at));
+        let person = user
+            .is_some()
+            .then(|| terms.directory.attribute(&identity, at));
         let mut key: Vec<u32> = Vec::with_capacity(self.by.len() + 2);
         for by in self.by.clone() {
             let person = person.as_ref();

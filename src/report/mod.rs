@@ -16,10 +16,12 @@ pub mod data_quality;
 pub mod fixed;
 mod fixed_lines;
 pub mod forecast;
+pub mod gauges;
 pub mod grid;
 pub mod month_close;
 mod name;
 pub mod period;
+pub mod savings;
 pub mod sheet;
 pub mod table;
 pub mod trend;
@@ -66,6 +68,7 @@ impl Reports {
         let rate = currency::rate(self, request, now)?;
         let mut report = match name {
             Name::Chargeback => closing::chargeback(self, request, now).await,
+            Name::Savings => savings::report(self, request, now).await,
             Name::CostDetail => cost_detail::report(self, request, now).await,
             Name::Budget => budget::report(self, request, now).await,
             Name::MonthClose => month_close::report(self, request, now).await,

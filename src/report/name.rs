@@ -10,10 +10,11 @@ pub enum Name {
     Trend,
     Anomalies,
     DataQuality,
+    Savings,
 }
 
 impl Name {
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Chargeback,
         Self::CostDetail,
         Self::Budget,
@@ -21,6 +22,7 @@ impl Name {
         Self::Trend,
         Self::Anomalies,
         Self::DataQuality,
+        Self::Savings,
     ];
 
     /// The name in addresses and files. It never changes.
@@ -34,6 +36,7 @@ impl Name {
             Self::Trend => "trend",
             Self::Anomalies => "anomalies",
             Self::DataQuality => "data-quality",
+            Self::Savings => "savings",
         }
     }
 

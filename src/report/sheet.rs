@@ -186,7 +186,9 @@ impl Sheet {
         for (place, number) in (0_u32..).zip(&order) {
             rank[*number as usize] = place;
         }
-        let names = order.iter().map(|number| Arc::clone(&list[*number as usize]));
+        let names = order
+            .iter()
+            .map(|number| Arc::clone(&list[*number as usize]));
         let mut lines: Vec<(Box<[u32]>, Sums)> = rows.into_iter().collect();
         for (key, _) in &mut lines {
             for number in key {

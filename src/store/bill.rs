@@ -1,7 +1,9 @@
 //! What was billed, day by day. A day is replaced as a whole; what it replaced stays as history.
 
-use jiff::SignedDuration;
+mod calls;
+
 use jiff::civil::Date;
+use jiff::{SignedDuration, Timestamp};
 use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, params};
 
 use super::alarm::time;
@@ -57,6 +59,14 @@ impl Ledger {
     ///
     /// Errors: [`QueryError::TooLarge`] if there are too many lines.
     pub async fn bill(&self, from: Date, to: Date) -> Result<Vec<BillDay>, QueryError> {
+        let bills = self.bills(from, to).await?.into_iter();
+        Ok(bills
+            .filter_map(|(day, counts)| counts.then_some(day))
+            .collect())
+    }
+
+    /// As [`bill`](Self::bill), with the days that do not count, and whether each does.
+    pub async fn bills(&self, from: Date, to: Date) -> Result<Vec<(BillDay, bool)>, QueryError> {
         self.read(move |reader| {
             let connection = &reader.connection;
             let sql = StoreError::sql("read the bill");
@@ -73,10 +83,48 @@ impl Ledger {
                     )));
                 }
             }
-            let mut days: Vec<BillDay> = days.into_iter().map(|(_, day)| day).collect();
-            let mut counts = counted(&days).into_iter();
-            days.retain(|_| counts.next().unwrap_or(true));
-            Ok(days)
+            let days: Vec<BillDay> = days.into_iter().map(|(_, day)| day).collect();
+            let counts = counted(&days);
+            Ok(days.into_iter().zip(counts).collect())
+        })
+        .await
+    }
+
+    /// A number that changes whenever lines of the bill do.
+    pub async fn bill_mark(&self) -> Result<u64, QueryError> {
+        self.read(|reader| {
+            let mark: i64 = reader
+                .connection
+                .query_row(
+                    "SELECT coalesce(sum(revision), 0) FROM bill_day",
+                    [],
+                    |row| row.get(0),
+                )
+                .map_err(StoreError::sql("read the state of the bill"))?;
+            Ok(mark.unsigned_abs())
+        })
+        .await
+    }
+
+    /// When each account was read last from a source.
+    pub async fn bill_pulled(
+        &self,
+        source: &'static str,
+    ) -> Result<Vec<(String, Timestamp)>, QueryError> {
+        self.read(move |reader| {
+            let pulled = reader
+                .connection
+                .prepare_cached(
+                    "SELECT account, max(pulled_at) AS pulled_at FROM bill_day \
+                     WHERE source = ? GROUP BY account",
+                )
+                .and_then(|mut select| {
+                    let rows = select.query_map([source], |row| {
+                        Ok((row.get("account")?, time(row, "pulled_at")?))
+                    })?;
+                    rows.collect()
+                });
+            Ok(pulled.map_err(StoreError::sql("read when the bill was read"))?)
         })
         .await
     }
@@ -305,151 +353,4 @@ fn date(number: i64) -> Date {
 const EPOCH: Date = jiff::civil::date(1970, 1, 1);
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-    use std::time::Duration;
-
-    use arc_swap::ArcSwap;
-    use jiff::tz::TimeZone;
-
-    use super::*;
-    use crate::clock::Clock;
-    use crate::store::{Settings, Terms, WriterThread};
-
-    fn open(folder: &std::path::Path) -> (Ledger, WriterThread) {
-        let settings = Settings {
-            folder: folder.to_owned(),
-            retain_raw: Duration::from_hours(90 * 24),
-            zone: TimeZone::UTC,
-        };
-        let terms = Arc::new(ArcSwap::from_pointee(Terms::default()));
-        let clock = Clock::manual("2026-11-22T12:00:00Z".parse().unwrap());
-        let opened = Ledger::open(&settings, terms, clock).unwrap();
-        opened.start(Box::new(|_, _| ())).unwrap()
-    }
-
-    fn a_line(usage_type: &str, unblended: i128) -> BillLine {
-        BillLine {
-            provider: "bedrock".into(),
-            account: "111122223333".into(),
-            day: "2026-10-31".parse().unwrap(),
-            charge: Charge::Tokens,
-            sku: BilledSku {
-                model: Some("claude-sonnet-4-6".into()),
-                kind: Some(PricedKind::CacheWrite1h),
-                scope: Some("global".into()),
-                region: Some("us-east-1".into()),
-                tier: Tier::Batch,
-                long_context: true,
-            },
-            service: "Claude Sonnet 4.6 (Amazon Bedrock Edition)".into(),
-            usage_type: usage_type.into(),
-            user: Some("arn:aws:sts::111122223333:assumed-role/dev/kim".into()),
-            quantity: "1.5".into(),
-            unit: "Units".into(),
-            tokens: Some(1_500_000),
-            currency: "USD".into(),
-            amounts: Amounts {
-                unblended: Some(PicoUsd(unblended)),
-                net: None,
-                blended: Some(PicoUsd(i128::MIN)),
-            },
-        }
-    }
-
-    fn a_day(pulled_at: &str, lines: Vec<BillLine>) -> BillDay {
-        BillDay {
-            source: "cost_explorer".into(),
-            provider: "bedrock".into(),
-            account: "111122223333".into(),
-            day: "2026-10-31".parse().unwrap(),
-            estimated: false,
-            revision: 0,
-            pulled_at: pulled_at.parse().unwrap(),
-            lines,
-        }
-    }
-
-    async fn read(ledger: &Ledger) -> Vec<BillDay> {
-        let from = "2026-10-01".parse().unwrap();
-        let to = "2026-11-01".parse().unwrap();
-        ledger.bill(from, to).await.unwrap()
-    }
-
-    #[tokio::test]
-    async fn a_day_is_read_back_as_it_was_and_replaced_as_a_whole() {
-        let folder = tempfile::tempdir().unwrap();
-        let (ledger, thread) = open(folder.path());
-        let [a, b, c] = [a_line("a", -1), a_line("b", i128::MAX), a_line("c", 3)];
-        let first = a_day("2026-11-02T06:00:00Z", vec![b.clone(), a.clone()]);
-        assert_eq!(ledger.replace_bill_day(first).await.unwrap(), Some(1));
-        let sorted = |pulled_at, revision, lines| BillDay {
-            revision,
-            ..a_day(pulled_at, lines)
-        };
-        let known = sorted("2026-11-02T06:00:00Z", 1, vec![a.clone(), b.clone()]);
-        assert_eq!(read(&ledger).await, [known]);
-
-        // The same lines in another order are the same day, read once more.
-        let again = a_day("2026-11-09T06:00:00Z", vec![a.clone(), b.clone()]);
-        assert_eq!(ledger.replace_bill_day(again).await.unwrap(), None);
-        let known = sorted("2026-11-09T06:00:00Z", 1, vec![a.clone(), b]);
-        assert_eq!(read(&ledger).await, [known]);
-
-        // What the new reading does not have is gone.
-        let later = a_day("2026-11-10T06:00:00Z", vec![c.clone(), a.clone()]);
-        let replaced = ledger.replace_bill_days(vec![later]).await.unwrap();
-        let revised = |revision, after_final| {
-            [Some(Replaced {
-                revision,
-                after_final,
-            })]
-        };
-        assert_eq!(replaced, revised(2, false));
-        let known = sorted("2026-11-10T06:00:00Z", 2, vec![a, c]);
-        assert_eq!(read(&ledger).await, [known]);
-
-        // That reading was final; a change of it is told. An empty day is a day, too.
-        let empty = a_day("2026-11-11T06:00:00Z", Vec::new());
-        let replaced = ledger.replace_bill_days(vec![empty]).await.unwrap();
-        assert_eq!(replaced, revised(3, true));
-        let known = sorted("2026-11-11T06:00:00Z", 3, Vec::new());
-        assert_eq!(read(&ledger).await, [known]);
-        ledger.close();
-        thread.join();
-    }
-
-    #[tokio::test]
-    async fn only_the_newest_revisions_stay() {
-        let folder = tempfile::tempdir().unwrap();
-        let (ledger, thread) = open(folder.path());
-        for amount in 0..30 {
-            let day = a_day("2026-11-02T06:00:00Z", vec![a_line("a", amount)]);
-            ledger.replace_bill_day(day).await.unwrap();
-        }
-        let kept: (i64, i64, i64) = ledger
-            .read(|reader| {
-                let row = reader.connection.query_row(
-                    "SELECT count(*), min(revision), (SELECT count(*) FROM bill_revision) \
-                     FROM bill_line",
-                    [],
-                    |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
-                );
-                Ok(row.map_err(StoreError::sql("count"))?)
-            })
-            .await
-            .unwrap();
-        assert_eq!(kept, (20, 11, 20));
-        assert_eq!(read(&ledger).await[0].revision, 30);
-        ledger.close();
-        thread.join();
-    }
-
-    #[test]
-    fn days_are_numbered_both_ways() {
-        for day in ["1970-01-01", "2026-11-22", "2028-02-29", "1969-12-31"] {
-            let day: Date = day.parse().unwrap();
-            assert_eq!(date(number(day)), day);
-        }
-    }
-}
+mod tests;

@@ -25,7 +25,7 @@ pub use outbox::{Oldest, OutboxState, Waiting};
 pub use seal::{Outbox, Seal};
 
 use super::{Ledger, QueryError, StoreError};
-use crate::model::minute::{Dimension, Minute, Ready, SeriesKey};
+use crate::model::minute::{Datapoint, Dimension, Minute, Ready, SeriesKey};
 
 /// Values of dimensions, by name.
 pub type Values = BTreeMap<Dimension, Arc<str>>;
@@ -94,7 +94,8 @@ impl Ledger {
 
     /// Seals a minute for good. `None`: it was sealed before, and stays as it is.
     pub async fn seal(&self, seal: Seal) -> std::result::Result<Option<Ready>, QueryError> {
-        self.change(move |transaction| seal::seal(transaction, &seal))
+        let zeroed = self.inner.terms.load().business.zeroed();
+        self.change(move |transaction| seal::seal(transaction, &seal, &zeroed))
             .await
     }
 
@@ -159,6 +160,26 @@ impl Ledger {
         self.read(|reader| Ok(outbox::state(&reader.connection)?))
             .await
     }
+}
+
+/// Adds to totals in the minute of a time, or tells why no minute takes them.
+pub(super) fn add_totals(
+    connection: &Connection,
+    at_ms: i64,
+    now_ms: i64,
+    amounts: &[(&'static str, f64)],
+) -> Result<std::result::Result<(), LeftOut>> {
+    let minute = match clock::Gate::new(connection, now_ms).minute_of(at_ms)? {
+        Ok(minute) => minute,
+        Err(reason) => return Ok(Err(reason)),
+    };
+    for (metric, amount) in amounts {
+        let series = keys::id(connection, &SeriesKey::total(metric))?;
+        let before = rows::read(connection, minute, series)?.unwrap_or_default();
+        let total = Datapoint::of(before.sum + amount);
+        rows::write(connection, minute, series, &total)?;
+    }
+    Ok(Ok(()))
 }
 
 fn unsealed(connection: &Connection, from: i64, to: i64) -> Result<Vec<i64>> {

@@ -11,6 +11,7 @@ mod backup;
 mod bill;
 mod booked;
 mod closing;
+mod business;
 mod control;
 mod cost;
 mod cover;
@@ -25,6 +26,7 @@ mod numbers;
 mod open;
 mod published;
 mod query;
+mod request;
 mod rollup;
 mod schema;
 mod span;
@@ -52,6 +54,7 @@ pub use alarm::{AlarmChange, AlarmStatus, MAX_HISTORY_ANSWER};
 pub use backup::restore;
 pub use bill::Replaced;
 pub use booked::{Booked, reservation_key};
+pub use business::{ActivitySum, BugsPublished, BusinessEffect, Delivery, Taken};
 pub use journal::Journal;
 pub use minute::{
     Dimensions, LeftOut, MinuteEffects, MinuteQuery, Oldest, Outbox, OutboxState, Seal, Values,
@@ -63,7 +66,8 @@ pub use published::{
     ActivityLabels, CLIENT_COST, COST, DURATION_BOUNDS_MS, Difference, Durations, Growth, REQUESTS,
     SEPARATOR, UNPRICED, UsageLabels,
 };
-pub use terms::{ControlRule, Terms};
+pub use request::Counted;
+pub use terms::{BusinessTerms, ControlRule, Terms};
 pub use warning::Warned;
 pub use write::Effects;
 

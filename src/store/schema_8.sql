@@ -1,4 +1,30 @@
 -- Cost: bills, what was closed, business figures.
+-- Merged changes and what trackers tell: one row each, as it stood last. Times are milliseconds.
+CREATE TABLE business_event (
+    source TEXT NOT NULL, id TEXT NOT NULL,
+    at INTEGER NOT NULL,
+    updated INTEGER NOT NULL,               -- what is told of an earlier time changes nothing
+    kind TEXT NOT NULL,
+    is_fix INTEGER NOT NULL,
+    claude INTEGER,                         -- NULL: not told
+    merge_commit TEXT,
+    user TEXT, team TEXT,
+    amount INTEGER NOT NULL,                -- millionths
+    PRIMARY KEY (source, id)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX business_event_at ON business_event (at);
+CREATE INDEX business_event_commit ON business_event (merge_commit) WHERE merge_commit IS NOT NULL;
+-- Deliveries of webhooks, so that one that comes again is known.
+CREATE TABLE business_delivery (
+    source TEXT NOT NULL, id TEXT NOT NULL, at INTEGER NOT NULL, PRIMARY KEY (source, id)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX business_delivery_at ON business_delivery (at);
+-- Commits in which Claude Code took part.
+CREATE TABLE business_commit (hash TEXT PRIMARY KEY, at INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+CREATE INDEX business_commit_at ON business_commit (at);
+-- Fixed bugs as /metrics shows them; a decrease is debt, paid by later growth.
+CREATE TABLE business_published (
+    claude TEXT PRIMARY KEY, value INTEGER NOT NULL, debt INTEGER NOT NULL
 
 -- Months that were closed: frozen lines, and lines that correct earlier closed months.
 CREATE TABLE closed_month (
@@ -50,4 +76,18 @@ CREATE TABLE bill_line (
     currency TEXT NOT NULL,
     unblended TEXT, net TEXT, blended TEXT, -- in 1e-12 of the currency
     PRIMARY KEY (bill, revision, position)
+) STRICT, WITHOUT ROWID;
+-- Calls of Cost Explorer by UTC month, so that a restart does not begin the ceiling anew.
+CREATE TABLE bill_call (
+    month TEXT PRIMARY KEY,                 -- 2026-11
+    calls INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+-- What Cost Explorer forecast last for an account's month.
+CREATE TABLE bill_forecast (
+    account TEXT PRIMARY KEY,
+    from_day INTEGER NOT NULL, to_day INTEGER NOT NULL, -- since 1970-01-01, half-open
+    currency TEXT NOT NULL,
+    low TEXT NOT NULL, mid TEXT NOT NULL, high TEXT NOT NULL, -- in 1e-12 of the currency
+    level INTEGER NOT NULL,                 -- percent of the interval
+    made_at INTEGER NOT NULL                -- milliseconds since 1970
 ) STRICT, WITHOUT ROWID;

@@ -1,8 +1,11 @@
 //! The terms on which the ledger counts: prices, who is who, which source is preferred.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 
 use super::span::time_of;
+use crate::model::business::Assumptions;
 use crate::model::directory::{Attributed, Directory};
 use crate::model::identity::Identity;
 use crate::model::minute::Dimension;
@@ -19,6 +22,41 @@ pub struct ControlRule {
     pub account: Option<String>,
 }
 
+/// What minutes tell of business figures.
+#[derive(Clone, Debug, Default)]
+pub struct BusinessTerms {
+    /// Something tells of fixed bugs, so that none is 0.
+    pub tells_bugs: bool,
+    pub assumptions: Option<Arc<Assumptions>>,
+}
+
+impl BusinessTerms {
+    /// Metrics that are 0 in a minute in which nothing happened, because their source is there.
+    pub(super) fn zeroed(&self) -> Vec<&'static str> {
+        let mut zeroed = Vec::new();
+        if self.tells_bugs {
+            zeroed.push("bugs_fixed");
+        }
+        if let Some(assumed) = &self.assumptions
+            && assumed.tell_middle()
+        {
+            zeroed.push("time_saved_minutes");
+            if assumed.hourly_rate.is_some() {
+                zeroed.push("cost_savings_usd");
+            }
+        }
+        zeroed
+    }
+
+    /// The metrics that saved minutes add to; `minutes` are millionths.
+    pub(super) fn saved(&self, minutes: i64) -> Vec<(&'static str, f64)> {
+        let mut told = vec![("time_saved_minutes", minutes as f64 / 1e6)];
+        let worth = self.assumptions.as_ref().and_then(|a| a.worth_of(minutes));
+        told.extend(worth.map(|worth| ("cost_savings_usd", worth.0 as f64 / 1e12)));
+        told
+    }
+}
+
 /// The terms. They can be swapped while the ledger works; what was counted stays.
 #[derive(Clone, Debug, Default)]
 pub struct Terms {
@@ -33,6 +71,7 @@ pub struct Terms {
     pub control: Vec<ControlRule>,
     /// Sets of dimensions by which minutes are kept apart, besides the totals.
     pub dimensions: Vec<Vec<Dimension>>,
+    pub business: BusinessTerms,
 }
 
 /// Sources outside the configured order come after it, told apart by their names.

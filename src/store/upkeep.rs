@@ -14,6 +14,12 @@ const DAY: i64 = 86_400;
 /// Control totals and activities are kept for 25 months of 31 days.
 const KEEP_SUMS_DAYS: i64 = 25 * 31;
 
+/// Deliveries of webhooks and commits wait so long for what belongs to them.
+const KEEP_DELIVERIES_DAYS: i64 = 90;
+
+/// Milliseconds in a day.
+const DAY_MS: i64 = 86_400_000;
+
 /// Raw reports let go in one round.
 const FACTS_PER_ROUND: usize = 2_000;
 
@@ -156,6 +162,21 @@ fn prune_sums(connection: &Connection, before_day: i64) -> Result<bool, StoreErr
             "DELETE FROM activity_quarter WHERE (quarter, identity, metric, labels) IN (SELECT \
              quarter, identity, metric, labels FROM activity_quarter WHERE quarter < ? LIMIT ?)",
             before_day * 96,
+        ),
+        (
+            "DELETE FROM business_event WHERE (source, id) IN \
+             (SELECT source, id FROM business_event WHERE at < ? LIMIT ?)",
+            before_day * DAY_MS,
+        ),
+        (
+            "DELETE FROM business_delivery WHERE (source, id) IN \
+             (SELECT source, id FROM business_delivery WHERE at < ? LIMIT ?)",
+            (before_day + KEEP_SUMS_DAYS - KEEP_DELIVERIES_DAYS) * DAY_MS,
+        ),
+        (
+            "DELETE FROM business_commit WHERE hash IN \
+             (SELECT hash FROM business_commit WHERE at < ? LIMIT ?)",
+            (before_day + KEEP_SUMS_DAYS - KEEP_DELIVERIES_DAYS) * DAY_MS,
         ),
     ];
     let mut more = false;

@@ -30,6 +30,7 @@ mod peer_dashboards;
 mod peer_envoy;
 mod peer_litellm;
 mod peer_notify;
+mod peer_openapi;
 mod peer_otel;
 mod peer_prometheus;
 mod peer_proxy;

@@ -26,7 +26,10 @@ async fn every_route_is_described_and_every_description_has_a_route() {
         for method in operations.as_object().expect("operations").keys() {
             let request = Request::builder()
                 .method(method.to_uppercase().as_str())
-                .uri(path.replace("{user}", "alice").replace("{name}", "chargeback"))
+                .uri(
+                    path.replace("{user}", "alice")
+                        .replace("{name}", "chargeback"),
+                )
                 .body(Body::empty());
             let answer = send(&open_router(), request.expect("a request")).await;
             // A route may not know what a path names; the fallback knows no path at all.

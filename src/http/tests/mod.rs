@@ -5,6 +5,7 @@ mod description;
 mod figures;
 mod litellm;
 mod mutes;
+mod optimize;
 mod properties;
 mod records;
 mod routes;

@@ -5,6 +5,9 @@
 //! `docs/metrics.md` is [`markdown`]; a test holds the two equal.
 
 mod bedrock;
+mod bill;
+mod budget;
+mod business;
 mod own;
 mod quota;
 mod usage;
@@ -12,6 +15,9 @@ mod usage;
 use std::fmt::Write as _;
 
 pub use bedrock::*;
+pub use bill::*;
+pub use budget::*;
+pub use business::*;
 pub use own::*;
 pub use quota::*;
 pub use usage::*;
@@ -120,6 +126,11 @@ pub const CATALOGUE: &[&Desc] = &[
     EVENTS,
     TOOL_RESULTS,
     UNKNOWN_METRICS,
+    BUGS_FIXED,
+    TIME_SAVED,
+    COST_SAVINGS,
+    WEBHOOK_DELIVERIES,
+    BUSINESS_EVENTS,
     CPU_UTILIZATION,
     MEMORY_UTILIZATION,
     DISK_UTILIZATION,
@@ -143,6 +154,19 @@ pub const CATALOGUE: &[&Desc] = &[
     AWS_REQUEST_FAILURES,
     CLOUDWATCH_METRICS_REQUESTED,
     AWS_REQUEST_COST,
+    ACTUAL_COST,
+    BILL_PULLED,
+    BILL_ACCOUNT_SUCCESS,
+    BILL_UNCLASSIFIED,
+    BILL_REVISIONS,
+    BILL_ROUNDED,
+    BILL_CALLS,
+    BILL_MAX_CALLS,
+    MONTH_TO_DATE,
+    BUDGET_USED,
+    BUDGET_FORECAST,
+    BUDGET_BURN_RATE,
+    COST_ANOMALIES,
     BUILD_INFO,
     LEDGER_RECORDS,
     LEDGER_COMMIT_SECONDS,

@@ -160,7 +160,8 @@ impl Rates {
 impl UnitPrices {
     fn times(&self, factor: u64) -> Option<Self> {
         let product = self.each(|price| scaled(price, factor, ONE));
-        let lost = |(before, after): (&Option<u64>, &Option<u64>)| before.is_some() && after.is_none();
+        let lost =
+            |(before, after): (&Option<u64>, &Option<u64>)| before.is_some() && after.is_none();
         let (before, after) = (self.kinds(), product.kinds());
         (!before.iter().zip(&after).any(lost)).then_some(product)
     }

@@ -66,11 +66,17 @@ fn notes(rows: &[FileRow]) -> Vec<PriceNote> {
             note("the price may lack the premium of the region".to_owned());
         }
         missing(row).into_iter().for_each(&mut note);
-        ratios(row, &row.rate.base, "").into_iter().for_each(&mut note);
+        ratios(row, &row.rate.base, "")
+            .into_iter()
+            .for_each(&mut note);
         if let Some(long) = row.rate.long_context {
             let under = "long_context.";
-            ratios(row, &long.rates, under).into_iter().for_each(&mut note);
-            pairs(&row.rate.base, &long.rates).into_iter().for_each(&mut note);
+            ratios(row, &long.rates, under)
+                .into_iter()
+                .for_each(&mut note);
+            pairs(&row.rate.base, &long.rates)
+                .into_iter()
+                .for_each(&mut note);
         }
     }
     notes.extend(moves(rows));

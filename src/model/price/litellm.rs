@@ -281,7 +281,7 @@ fn quoted(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{PriceText, PriceTable};
+    use super::super::{PriceTable, PriceText};
     use super::*;
 
     fn imported(json: &str) -> Import {
@@ -335,21 +335,45 @@ mod tests {
         let good = "\"input_cost_per_token\": 1e-6";
         let entries = [
             ("claude-a", entry("anthropic", good)),
-            ("claude-a-20260101", entry("anthropic", "\"input_cost_per_token\": 2e-6")),
+            (
+                "claude-a-20260101",
+                entry("anthropic", "\"input_cost_per_token\": 2e-6"),
+            ),
             ("claude-b", entry("anthropic", good)),
-            ("claude-c", entry("anthropic", "\"input_cost_per_token\": 0.0")),
-            ("claude-d", entry("anthropic", "\"input_cost_per_token\": 1.0000000001e-6")),
-            ("claude-e", entry("anthropic", "\"cache_read_input_token_cost\": 1e-6")),
-            ("claude-f", entry("anthropic", "\"input_cost_per_token_above_1m_tokens\": 1e-6")),
+            (
+                "claude-c",
+                entry("anthropic", "\"input_cost_per_token\": 0.0"),
+            ),
+            (
+                "claude-d",
+                entry("anthropic", "\"input_cost_per_token\": 1.0000000001e-6"),
+            ),
+            (
+                "claude-e",
+                entry("anthropic", "\"cache_read_input_token_cost\": 1e-6"),
+            ),
+            (
+                "claude-f",
+                entry(
+                    "anthropic",
+                    "\"input_cost_per_token_above_1m_tokens\": 1e-6",
+                ),
+            ),
             ("azure_ai/claude-b", entry("azure_ai", good)),
-            ("bedrock/us-east-1/1-month-commitment/anthropic.claude-b", entry("bedrock", good)),
+            (
+                "bedrock/us-east-1/1-month-commitment/anthropic.claude-b",
+                entry("bedrock", good),
+            ),
             ("claude-g", "7".to_owned()),
         ];
         let entries = entries.map(|(key, entry)| format!("\"{key}\": {entry}"));
         let read = imported(&format!("{{{}}}", entries.join(", ")));
         let twice = "claude-a and claude-a-20260101 are the same model with different input";
         let skipped = [
-            ("azure_ai/claude-b", "the provider \"azure_ai\" is not one of Claude's own"),
+            (
+                "azure_ai/claude-b",
+                "the provider \"azure_ai\" is not one of Claude's own",
+            ),
             (
                 "bedrock/us-east-1/1-month-commitment/anthropic.claude-b",
                 "provisioned throughput is not priced by token",
@@ -362,13 +386,19 @@ mod tests {
                 "input_cost_per_token = 1.0000000001e-6: more than 12 decimal places",
             ),
             ("claude-e", "it has no price of input or output"),
-            ("claude-f", "input_cost_per_token_above_1m_tokens is not understood"),
+            (
+                "claude-f",
+                "input_cost_per_token_above_1m_tokens is not understood",
+            ),
             ("claude-g", "it is not an object"),
         ];
         let skipped = skipped.map(|(key, why)| (key.to_owned(), why.to_owned()));
         assert_eq!(read.skipped, skipped);
         assert_eq!(
-            read.notes.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            read.notes
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>(),
             [
                 "anthropic base claude-b: no price for cache_read, cache_write_5m, \
                  cache_write_1h: such tokens are unpriced"
@@ -378,7 +408,11 @@ mod tests {
 
     #[test]
     fn a_file_of_another_kind_is_refused() {
-        let told = |json| import(json, "f", "").map_err(|error| error.to_string()).err();
+        let told = |json| {
+            import(json, "f", "")
+                .map_err(|error| error.to_string())
+                .err()
+        };
         assert_eq!(
             [told("[]"), told("{}"), told("model,price")],
             [

@@ -197,10 +197,7 @@ fn read_row(
     let [provider, scope, model] = ["provider", "scope", "model"].map(|field| string(row, field));
     if [provider, scope, model].contains(&"") {
         let place = format!("row {}", index + 1);
-        faults.add(
-            &place,
-            "provider, scope and model must be given as strings",
-        );
+        faults.add(&place, "provider, scope and model must be given as strings");
         return None;
     }
     let mut reader = RowReader {

@@ -85,7 +85,12 @@ fn an_unknown_model_has_no_cost_but_its_tokens_are_told() {
         (
             table.unit(&unknown, now()),
             table.cost(&REQUEST, &unknown, now(), WriteLifetime::FiveMinutes),
-            table.cost(&Tokens::default(), &unknown, now(), WriteLifetime::FiveMinutes),
+            table.cost(
+                &Tokens::default(),
+                &unknown,
+                now(),
+                WriteLifetime::FiveMinutes
+            ),
         ),
         (None, unpriced(7183), whole(0))
     );
@@ -115,7 +120,10 @@ fn rows_are_found_by_exact_match_only() {
         provider: "corp-gateway".into(),
         ..sku("claude-sonnet-4-6")
     };
-    assert_eq!([table.unit(&elsewhere, now()), table.unit(&other, now())], [None, None]);
+    assert_eq!(
+        [table.unit(&elsewhere, now()), table.unit(&other, now())],
+        [None, None]
+    );
 }
 
 #[test]
@@ -194,8 +202,8 @@ fn regional_endpoints_cost_more_where_the_table_says_so() {
             input("us.anthropic.claude-opus-4-8", Some("us-east-1"), standard),
         ],
         [
-            5_000_000, 5_000_000, 5_500_000, 5_500_000, 250_000, 5_500_000, 11_000_000,
-            5_000_000, 5_500_000,
+            5_000_000, 5_000_000, 5_500_000, 5_500_000, 250_000, 5_500_000, 11_000_000, 5_000_000,
+            5_500_000,
         ]
         .map(Some)
     );
@@ -265,7 +273,16 @@ fn usage_is_priced_by_the_row_of_its_time() {
     let table = PriceTable::parse(&text).expect("no faults");
     let both = |price| (price, price);
     assert_eq!(
-        inputs(&table, &["2020-01-01", "2026-03-12", "2026-03-13", "2026-05-31", "2026-06-01"]),
+        inputs(
+            &table,
+            &[
+                "2020-01-01",
+                "2026-03-12",
+                "2026-03-13",
+                "2026-05-31",
+                "2026-06-01"
+            ]
+        ),
         [
             both(Some(5_000_000)),
             both(Some(5_000_000)),
@@ -305,7 +322,10 @@ fn a_file_stands_above_the_built_in_table_where_its_rows_hold() {
     assert_eq!(table.version(), "litellm-1.109.1 + ours 7");
     let alone = embedded();
     assert_ne!(table.sha256(), alone.sha256());
-    assert_eq!((alone.version(), alone.sha256().len()), ("litellm-1.109.1", 64));
+    assert_eq!(
+        (alone.version(), alone.sha256().len()),
+        ("litellm-1.109.1", 64)
+    );
 }
 
 #[test]
@@ -319,7 +339,13 @@ fn a_contract_is_asked_beside_the_list() {
     ));
     let table = load(&[EMBEDDED], Some(&contract)).expect("no faults");
     let list = Some(5_000_000);
-    let days = ["2025-12-31", "2026-01-01", "2026-02-01", "2026-03-01", "2026-06-01"];
+    let days = [
+        "2025-12-31",
+        "2026-01-01",
+        "2026-02-01",
+        "2026-03-01",
+        "2026-06-01",
+    ];
     let paid = [5_000_000, 4_500_000, 4_000_000, 4_500_000, 3_000_000];
     assert_eq!(inputs(&table, &days), paid.map(|price| (list, Some(price))));
     let june = table.unit(&sku("claude-opus-4-8"), at("2026-06-01"));
@@ -347,13 +373,21 @@ fn a_contract_may_price_what_the_list_does_not_know() {
 fn a_contract_that_leaves_fractions_or_is_not_clear_is_refused() {
     let multiplier = |rest: &str| {
         let text = format!("multiplier = [{{ provider = \"anthropic\", {rest} }}]");
-        load(&[&head(&format!("price = [{}]", opus_row("input = \"0.000005\"")))], Some(&head(&text)))
-            .expect_err("a fault")
+        load(
+            &[&head(&format!(
+                "price = [{}]",
+                opus_row("input = \"0.000005\"")
+            ))],
+            Some(&head(&text)),
+        )
+        .expect_err("a fault")
     };
     assert_eq!(
         multiplier("multiplier = \"0.85\""),
-        ["contract.toml: anthropic base claude-opus-4-8: the contract leaves a fraction of a \
-          pico-USD per token"]
+        [
+            "contract.toml: anthropic base claude-opus-4-8: the contract leaves a fraction of a \
+          pico-USD per token"
+        ]
     );
     assert_eq!(
         multiplier("multiplier = \"0.8333333\""),

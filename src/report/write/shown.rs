@@ -72,8 +72,16 @@ fn show_table(table: &Table, request: &Request, hash: &mut Sha256) -> Option<Sho
             }
         }
     }
-    for lines in money.iter_mut().flatten() {
-        *lines = apportion(lines, request.decimals)?;
+    for (lines, column) in money.iter_mut().zip(columns) {
+        let Some(lines) = lines else { continue };
+        if column.sums {
+            *lines = apportion(lines, request.decimals)?;
+        } else {
+            // Without a total, each line is right by itself.
+            for line in lines {
+                *line = line.rounded(request.decimals);
+            }
+        }
     }
     let total = |rounded: bool| {
         let cell = |(place, sum): (usize, &Option<i128>)| match (sum, columns[place].kind) {

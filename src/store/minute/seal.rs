@@ -44,13 +44,18 @@ pub enum Outbox {
     Leave,
 }
 
-/// Seals a minute; `None` if it was sealed before.
-pub(super) fn seal(transaction: &Transaction<'_>, seal: &Seal) -> Result<Option<Ready>> {
+/// Seals a minute; `None` if it was sealed before. `zeroed` are further totals that are 0 in a
+/// minute in which nothing happened.
+pub(super) fn seal(
+    transaction: &Transaction<'_>,
+    seal: &Seal,
+    zeroed: &[&'static str],
+) -> Result<Option<Ready>> {
     if is_sealed(transaction, seal.minute)? {
         return Ok(None);
     }
     if seal.is_whole {
-        for metric in ZEROED {
+        for metric in ZEROED.iter().chain(zeroed) {
             let series = keys::id(transaction, &SeriesKey::total(metric))?;
             if rows::read(transaction, seal.minute, series)?.is_none() {
                 rows::write(transaction, seal.minute, series, &Datapoint::of(0.0))?;

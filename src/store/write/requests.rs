@@ -383,5 +383,6 @@ fn moment_of(members: &[&Fact], counted: &Contribution) -> Moment {
         duration_ms: members.iter().find_map(|fact| fact.duration_ms),
         ttft_ms: members.iter().find_map(|fact| fact.ttft_ms),
         lines: 0,
+        saved: 0,
     }
 }

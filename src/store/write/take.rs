@@ -275,6 +275,10 @@ impl Commit<'_> {
         amount: i64,
     ) -> Result<()> {
         let quarter = quarter_of(at_ms);
+        let assumed = self.terms.business.assumptions.as_ref();
+        if let Some(saved) = assumed.and_then(|a| a.saved_by(metric, labels, amount)) {
+            self.moments.saved(identity, at_ms, saved);
+        }
         let place = (metric as usize, Arc::as_ptr(labels).cast::<u8>().addr());
         if let Some(told) = self.impersonal.get_mut(&place) {
             told.amount += amount;
