@@ -8,6 +8,7 @@ mod client_config;
 mod cloudwatch;
 mod demo;
 mod doctor;
+mod prices;
 mod quota;
 mod remote;
 mod report;
@@ -28,6 +29,7 @@ pub use client_config::ClientConfig;
 pub use cloudwatch::CloudWatchCommand;
 pub use demo::Demo;
 pub use doctor::Doctor;
+pub use prices::PricesCommand;
 pub use quota::{QuotaCommand, StatusLine, Verify};
 pub use remote::Remote;
 pub use report::ReportCommand;
@@ -69,6 +71,9 @@ pub enum Command {
     Usage(Usage),
     /// Makes a report for finance, or writes it to a file.
     Report(ReportCommand),
+    /// Lists and checks prices, imports them, and prices past days anew.
+    #[command(subcommand)]
+    Prices(PricesCommand),
     /// Shows how limits stand, and corrects them.
     #[command(subcommand)]
     Quota(QuotaCommand),
@@ -103,6 +108,7 @@ pub fn execute(command: Command) -> ExitCode {
         Command::Doctor(wanted) => doctor::execute(&wanted),
         Command::Usage(wanted) => usage::execute(&wanted),
         Command::Report(wanted) => report::execute(&wanted),
+        Command::Prices(command) => prices::execute(command),
         Command::Quota(command) => quota::execute(command),
         Command::Verify(wanted) => quota::verify(&wanted),
         Command::StatusLine(wanted) => {

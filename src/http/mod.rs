@@ -27,6 +27,7 @@ mod mutes;
 mod notify;
 mod openapi;
 mod optimize;
+mod prices;
 mod quota;
 mod quota_adjust;
 mod quota_ask;
@@ -163,16 +164,19 @@ fn routes() -> Vec<(&'static str, MethodRouter<Arc<Api>>)> {
         ("/api/v1/quota/verify", get(quota_replay::verify)),
         ("/api/v1/quota/simulate", post(quota_replay::simulate)),
         ("/api/v1/minutes", get(minutes::get)),
-        (
-            "/api/v1/reports/{name}",
-            get(reports::get).post(month_close::post),
-        ),
         ("/api/v1/reports/{name}", get(reports::get)),
         ("/api/v1/optimize/model", post(optimize::model)),
         ("/api/v1/optimize/batch", post(optimize::batch)),
         ("/api/v1/webhooks/github", post(webhooks::github)),
         ("/api/v1/webhooks/gitlab", post(webhooks::gitlab)),
         ("/api/v1/business/events", post(business_events::post)),
+        ("/api/v1/prices/missing", get(prices::missing)),
+        ("/api/v1/prices/reprice", post(prices::reprice)),
+        ("/api/v1/prices/adjustments", get(prices::adjustments)),
+        (
+            "/api/v1/reports/{name}",
+            get(reports::get).post(month_close::post),
+        ),
         ("/api/v1/sources", get(sources::list)),
         ("/api/v1/alarms", get(alarms::list)),
         ("/api/v1/alarms/backtest", post(alarms::backtest)),

@@ -120,17 +120,19 @@ pub(super) async fn post(
     let range = period::month(&wanted.month, now, &api.zone)?;
     let month = range.start.to_zoned(api.zone.clone()).date();
     let force = if wanted.force { Force::Yes } else { Force::No };
-    Ok(match close(&api.reports, month, &grant.name, force, now).await? {
-        Outcome::Closed {
-            month,
-            lines,
-            corrections,
-        } => (
-            StatusCode::CREATED,
-            Json(ClosedAnswer::of(month, Some((lines, corrections)))),
-        ),
-        Outcome::Before(month) => (StatusCode::OK, Json(ClosedAnswer::of(month, None))),
-    })
+    Ok(
+        match close(&api.reports, month, &grant.name, force, now).await? {
+            Outcome::Closed {
+                month,
+                lines,
+                corrections,
+            } => (
+                StatusCode::CREATED,
+                Json(ClosedAnswer::of(month, Some((lines, corrections)))),
+            ),
+            Outcome::Before(month) => (StatusCode::OK, Json(ClosedAnswer::of(month, None))),
+        },
+    )
 }
 
 impl From<CloseError> for Problem {

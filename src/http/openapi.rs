@@ -9,9 +9,9 @@ use super::quota::QuotaProblemBody;
 use super::usage_record::WireRecord;
 use super::{
     alarms, backup, business_events, cloud_event, cloudwatch, health, litellm, metrics, minutes,
-    month_close, mutes, notify, optimize, quota_adjust, quota_ask, quota_balances, quota_list,
-    quota_policies, quota_replay, quota_settle, reports, sources, usage_events, usage_query,
-    webhooks,
+    month_close, mutes, notify, optimize, prices, quota_adjust, quota_ask, quota_balances,
+    quota_list, quota_policies, quota_replay, quota_settle, reports, sources, usage_events,
+    usage_query, webhooks,
 };
 
 #[derive(OpenApi)]
@@ -31,6 +31,7 @@ use super::{
         (name = "reports", description = "Money, for finance."),
         (name = "business", description = "Merged changes, fixed bugs and own measures."),
         (name = "alarms", description = "How alarms stand, and how they would have stood."),
+        (name = "prices", description = "What prices are lacking, and pricing anew."),
         (name = "operation", description = "Run tallyd."),
     ),
     paths(
@@ -53,12 +54,15 @@ use super::{
         quota_replay::simulate,
         minutes::get,
         reports::get,
-        month_close::post,
         optimize::model,
         optimize::batch,
         webhooks::github,
         webhooks::gitlab,
         business_events::post,
+        prices::missing,
+        prices::reprice,
+        prices::adjustments,
+        month_close::post,
         sources::list,
         alarms::list,
         alarms::backtest,

@@ -90,9 +90,7 @@ pub(super) async fn find(
             config::By::User => By::User,
         };
         for (name, days) in series(reports, by, &wanted, zone).await? {
-            for (day, amount, usual, score) in
-                unusual_days(&days, wanted.clone(), today, &rule)
-            {
+            for (day, amount, usual, score) in unusual_days(&days, wanted.clone(), today, &rule) {
                 found.push(Unusual {
                     day,
                     of: by.name(),
@@ -138,14 +136,34 @@ async fn series(
 
 const COLUMNS: [Column; 9] = [
     Column::of("day", Kind::Date, "In the zone of the report."),
-    Column::of("of", Kind::Text, "team, model or user: see cost.anomaly_by."),
+    Column::of(
+        "of",
+        Kind::Text,
+        "team, model or user: see cost.anomaly_by.",
+    ),
     Column::of("name", Kind::Text, "Empty where nothing is known."),
-    Column::of("estimated_cost_usd", Kind::Money, "What the day cost by estimate."),
-    Column::of("usual_usd", Kind::Money, "Median of the same weekdays before."),
+    Column::of(
+        "estimated_cost_usd",
+        Kind::Money,
+        "What the day cost by estimate.",
+    ),
+    Column::of(
+        "usual_usd",
+        Kind::Money,
+        "Median of the same weekdays before.",
+    ),
     Column::of("difference_usd", Kind::Money, "More than usual, or less."),
-    Column::of("deviations", Kind::Decimal, "The difference in usual deviations."),
+    Column::of(
+        "deviations",
+        Kind::Decimal,
+        "The difference in usual deviations.",
+    ),
     Column::of("direction", Kind::Text, "high or low."),
-    Column::of("status", Kind::Text, "so_far while the day is not over, else complete."),
+    Column::of(
+        "status",
+        Kind::Text,
+        "so_far while the day is not over, else complete.",
+    ),
 ];
 
 /// Makes the report.
@@ -172,7 +190,11 @@ pub async fn report(
     let found = find(reports, start..end, zone, now).await?;
     let row = |one: Unusual| {
         let difference = PicoUsd(one.amount.0 - one.usual.median.0);
-        let status = if one.day < today { "complete" } else { "so_far" };
+        let status = if one.day < today {
+            "complete"
+        } else {
+            "so_far"
+        };
         vec![
             Cell::Date(one.day),
             Cell::Text(one.of.into()),
@@ -187,7 +209,9 @@ pub async fn report(
     };
     let rows: Vec<Vec<Cell>> = found.into_iter().map(row).collect();
     let mut manifest = reports.manifest("anomalies", request, now);
-    manifest.notes.push(rule_text(&reports.config.load().cost.plans.anomalies));
+    manifest
+        .notes
+        .push(rule_text(&reports.config.load().cost.plans.anomalies));
     Ok(Report {
         name: "anomalies",
         title: "Days that cost far from the usual".to_owned(),
@@ -247,7 +271,8 @@ mod tests {
         let wanted = day("2026-11-16")..day("2026-11-23");
         let found = unusual_days(days, wanted, day(today), &rule());
         let told = found.into_iter();
-        told.map(|(day, _, _, score)| (day.to_string(), score > 0)).collect()
+        told.map(|(day, _, _, score)| (day.to_string(), score > 0))
+            .collect()
     }
 
     #[test]
@@ -257,7 +282,10 @@ mod tests {
             "2026-11-22",
             &[("2026-11-17", 400), ("2026-11-19", 0), ("2026-11-20", 110)],
         );
-        let expected = [("2026-11-17".to_owned(), true), ("2026-11-19".to_owned(), false)];
+        let expected = [
+            ("2026-11-17".to_owned(), true),
+            ("2026-11-19".to_owned(), false),
+        ];
         assert_eq!(found(&days, "2026-11-22"), expected);
     }
 
@@ -266,7 +294,10 @@ mod tests {
         let cheap = days("2026-09-01", "2026-11-21", &[("2026-11-18", 1)]);
         assert_eq!(found(&cheap, "2026-11-18"), []);
         let dear = days("2026-09-01", "2026-11-21", &[("2026-11-18", 300)]);
-        assert_eq!(found(&dear, "2026-11-18"), [("2026-11-18".to_owned(), true)]);
+        assert_eq!(
+            found(&dear, "2026-11-18"),
+            [("2026-11-18".to_owned(), true)]
+        );
     }
 
     #[test]
@@ -278,6 +309,9 @@ mod tests {
 
     #[test]
     fn the_rule_is_told_in_words() {
-        assert!(rule_text(&rule()).starts_with("a day is told if it is at least 5.00 deviations and 20.00 USD"));
+        assert!(
+            rule_text(&rule())
+                .starts_with("a day is told if it is at least 5.00 deviations and 20.00 USD")
+        );
     }
 }

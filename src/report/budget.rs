@@ -92,10 +92,16 @@ impl Account {
 #[must_use]
 pub fn account(budget: &Budget, spent: &[Spent], month: Date, today: Date) -> Account {
     let end = month.saturating_add(1.month());
-    let mine: Vec<&Spent> = spent.iter().filter(|one| covers(&budget.scope, one)).collect();
+    let mine: Vec<&Spent> = spent
+        .iter()
+        .filter(|one| covers(&budget.scope, one))
+        .collect();
     let within = |one: &&&Spent| one.day >= month && one.day < end;
     let sum = |is_final: bool| {
-        let of = mine.iter().filter(within).filter(|one| one.is_final == is_final);
+        let of = mine
+            .iter()
+            .filter(within)
+            .filter(|one| one.is_final == is_final);
         PicoUsd(of.map(|one| one.amount.0).sum())
     };
     let mut account = Account {
@@ -215,7 +221,10 @@ fn state(account: &Account, warn_at: i64) -> State {
     if spent > account.amount {
         return State::Exceeded;
     }
-    if account.forecast.is_some_and(|range| range.mid > account.amount) {
+    if account
+        .forecast
+        .is_some_and(|range| range.mid > account.amount)
+    {
         return State::AtRisk;
     }
     let warn = account.amount.0.saturating_mul(warn_at.into()) / MILLION;
@@ -269,7 +278,8 @@ async fn spent(
         let amount = billed.or_else(|| money(estimate)).unwrap_or_default();
         // What a bill has on no day of the calendar belongs to its first one.
         let day = text(keys[0]).parse().unwrap_or(from);
-        let is_final = billed.is_some() && matches!(&*text(status), "final" | "closed" | "adjustment");
+        let is_final =
+            billed.is_some() && matches!(&*text(status), "final" | "closed" | "adjustment");
         spent.push(Spent {
             day,
             team: text(keys[1]),
@@ -293,7 +303,12 @@ pub(super) async fn accounts(
     let mut accounts = Vec::new();
     let mut standing = Standing::Closed;
     let mut zones: Vec<&TimeZone> = Vec::new();
-    let zone_of = |budget: &Budget| budget.zone.clone().unwrap_or_else(|| config.time.zone.clone());
+    let zone_of = |budget: &Budget| {
+        budget
+            .zone
+            .clone()
+            .unwrap_or_else(|| config.time.zone.clone())
+    };
     for budget in budgets {
         let zone = budget.zone.as_ref().unwrap_or(&config.time.zone);
         if !zones.contains(&zone) {
@@ -317,7 +332,11 @@ pub(super) async fn accounts(
             accounts.extend(told.map(|month| account(budget, &spent, *month, today)));
         }
     }
-    let place = |account: &Account| budgets.iter().position(|budget| budget.name == account.name);
+    let place = |account: &Account| {
+        budgets
+            .iter()
+            .position(|budget| budget.name == account.name)
+    };
     accounts.sort_by_key(|account| (place(account), account.month));
     Ok((accounts, standing))
 }
@@ -346,7 +365,11 @@ const COLUMNS: [Column; 17] = [
     Column::of("scope", Kind::Text, "Whose cost it counts."),
     Column::of("month", Kind::Text, "In the zone of the budget."),
     Column::of("budget_usd", Kind::Money, "The amount for the month."),
-    Column::of("actual_final_usd", Kind::Money, "Billed and final, and fixed cost."),
+    Column::of(
+        "actual_final_usd",
+        Kind::Money,
+        "Billed and final, and fixed cost.",
+    ),
     Column::of(
         "actual_provisional_usd",
         Kind::Money,
@@ -354,15 +377,47 @@ const COLUMNS: [Column; 17] = [
     ),
     Column::of("spent_usd", Kind::Money, "Both together."),
     Column::of("used", Kind::Ratio, "Spent of the budget."),
-    Column::of("forecast_low_usd", Kind::Money, "Nine of ten outcomes are above it."),
-    Column::of("forecast_mid_usd", Kind::Money, "The month at the run rate of its weekdays."),
-    Column::of("forecast_high_usd", Kind::Money, "Nine of ten outcomes are below it."),
-    Column::of("forecast_error", Kind::Ratio, "Mean error of this rule over past weeks."),
+    Column::of(
+        "forecast_low_usd",
+        Kind::Money,
+        "Nine of ten outcomes are above it.",
+    ),
+    Column::of(
+        "forecast_mid_usd",
+        Kind::Money,
+        "The month at the run rate of its weekdays.",
+    ),
+    Column::of(
+        "forecast_high_usd",
+        Kind::Money,
+        "Nine of ten outcomes are below it.",
+    ),
+    Column::of(
+        "forecast_error",
+        Kind::Ratio,
+        "Mean error of this rule over past weeks.",
+    ),
     Column::of("remaining_usd", Kind::Money, "Budget less spent."),
-    Column::of("variance_usd", Kind::Money, "Forecast less budget: above zero is too much."),
-    Column::of("burn_rate", Kind::Decimal, "Used share over passed share of the month."),
-    Column::of("runs_out", Kind::Date, "The day that uses it up, if in the month."),
-    Column::of("status", Kind::Text, "ok, warning, at_risk (by forecast) or exceeded."),
+    Column::of(
+        "variance_usd",
+        Kind::Money,
+        "Forecast less budget: above zero is too much.",
+    ),
+    Column::of(
+        "burn_rate",
+        Kind::Decimal,
+        "Used share over passed share of the month.",
+    ),
+    Column::of(
+        "runs_out",
+        Kind::Date,
+        "The day that uses it up, if in the month.",
+    ),
+    Column::of(
+        "status",
+        Kind::Text,
+        "ok, warning, at_risk (by forecast) or exceeded.",
+    ),
 ];
 
 /// Makes the report.
@@ -531,7 +586,12 @@ mod tests {
     #[test]
     fn a_month_in_progress_is_forecast_and_its_end_told() {
         let spent = steady("a", "2026-09-01", "2026-11-12", "2026-11-05");
-        let seen = account(&budget(200, Scope::All), &spent, day("2026-11-01"), day("2026-11-11"));
+        let seen = account(
+            &budget(200, Scope::All),
+            &spent,
+            day("2026-11-01"),
+            day("2026-11-11"),
+        );
         let usd = |usd: i128| PicoUsd(usd * USD_PICO);
         assert_eq!(
             seen,
@@ -582,7 +642,12 @@ mod tests {
     fn the_state_follows_what_is_spent() {
         let spent = steady("a", "2026-11-01", "2026-11-12", "2026-11-01");
         let of = |usd| {
-            let seen = account(&budget(usd, Scope::All), &spent, day("2026-11-01"), day("2026-12-05"));
+            let seen = account(
+                &budget(usd, Scope::All),
+                &spent,
+                day("2026-11-01"),
+                day("2026-12-05"),
+            );
             (seen.state, seen.runs_out)
         };
         assert_eq!(of(1_000), (State::Ok, None));

@@ -77,16 +77,9 @@ pub(super) struct Frozen {
 }
 
 /// The chargeback as it is worked out now, with fixed cost.
-async fn live(
-    reports: &Reports,
-    request: &Request,
-    now: Timestamp,
-) -> Result<Report, ReportError> {
-    let mut report = chargeback::report(reports, request, now).await?;
-    if let Some(table) = report.tables.first_mut() {
-        fixed_lines::append(reports, request, now, table).await?;
-    }
-    Ok(report)
+async fn live(reports: &Reports, request: &Request, now: Timestamp) -> Result<Report, ReportError> {
+    let report = chargeback::report(reports, request, now).await?;
+    fixed_lines::with_fixed(reports, report, now).await
 }
 
 /// The chargeback: closed months as they were frozen with their adjustments, all else as it is
@@ -165,7 +158,11 @@ pub async fn close(
     let zone = reports.config.load().time.zone.clone();
     let begin = day_start(month.first_of_month(), &zone);
     let name = month_key(begin, &zone);
-    let months = reports.ledger.closed_months().await.map_err(ReportError::from)?;
+    let months = reports
+        .ledger
+        .closed_months()
+        .await
+        .map_err(ReportError::from)?;
     if let Some(known) = months.iter().find(|known| *known.month == *name) {
         return Ok(Outcome::Before(known.clone()));
     }
@@ -291,7 +288,8 @@ async fn present(
         return Ok((all, report.manifest));
     }
     for basis in Basis::ALL {
-        all.amounts.extend(actual.iter().map(|name| at(name, basis)));
+        all.amounts
+            .extend(actual.iter().map(|name| at(name, basis)));
     }
     let width = all.amounts.len();
     for line in all.lines.values_mut() {
@@ -400,7 +398,9 @@ fn hash(lines: &[ClosedLine]) -> String {
 
 fn manifest_text(manifest: &Manifest) -> String {
     let marks = manifest.watermarks.iter();
-    let marks: Vec<_> = marks.map(|(name, at)| json!([name, at.to_string()])).collect();
+    let marks: Vec<_> = marks
+        .map(|(name, at)| json!([name, at.to_string()]))
+        .collect();
     json!({
         "made_at": manifest.made_at.to_string(),
         "price_table_version": manifest.prices.0,

@@ -31,11 +31,19 @@ const BILL_DAYS: i64 = 2;
 const COLUMNS: [Column; 8] = [
     Column::of("check", Kind::Text, "What was looked at."),
     Column::of("name", Kind::Text, "What was found."),
-    Column::of("count", Kind::Count, "How many requests, records, days or lines."),
+    Column::of(
+        "count",
+        Kind::Count,
+        "How many requests, records, days or lines.",
+    ),
     Column::of("tokens", Kind::Count, "Tokens concerned."),
     Column::of("estimated_cost_usd", Kind::Money, "Estimate concerned."),
     Column::of("actual_cost_usd", Kind::Money, "Billed amount concerned."),
-    Column::of("share", Kind::Ratio, "Of all tokens of the period, or of all that was billed."),
+    Column::of(
+        "share",
+        Kind::Ratio,
+        "Of all tokens of the period, or of all that was billed.",
+    ),
     Column::of("mend", Kind::Text, "What would make it better."),
 ];
 
@@ -199,7 +207,11 @@ fn attribution(usage: &CostLines) -> Vec<Finding> {
     };
     let mut findings: Vec<Finding> = Vec::new();
     let mend = "name the device or person in the directory file";
-    findings.extend(largest(unknown).into_iter().map(finding("unknown_user", mend)));
+    findings.extend(
+        largest(unknown)
+            .into_iter()
+            .map(finding("unknown_user", mend)),
+    );
     let mend = "give the user a team in the directory file";
     findings.extend(largest(teamless).into_iter().map(finding("no_team", mend)));
     if centerless.tokens > 0 {
@@ -216,7 +228,12 @@ fn unpriced(usage: &CostLines) -> Vec<Finding> {
     let mut missing: BTreeMap<(String, PricedKind), u64> = BTreeMap::new();
     for line in usage.lines.iter().filter(|line| line.unpriced > 0) {
         let key = |by| usage.key(line.group, by);
-        let name = format!("{} {} {}", key(By::Provider), key(By::Model), key(By::Scope));
+        let name = format!(
+            "{} {} {}",
+            key(By::Provider),
+            key(By::Model),
+            key(By::Scope)
+        );
         *missing.entry((name, line.kind)).or_default() += line.unpriced;
     }
     let mut missing: Vec<_> = missing.into_iter().collect();
@@ -261,7 +278,10 @@ async fn silent(
     let since = end - days(SILENT_DAYS);
     let before = users(since - days(HEARD_DAYS), since).await?;
     let after: BTreeSet<Arc<str>> = users(since, end).await?.into_keys().collect();
-    let mut gone: Vec<_> = before.into_iter().filter(|(user, _)| !after.contains(user)).collect();
+    let mut gone: Vec<_> = before
+        .into_iter()
+        .filter(|(user, _)| !after.contains(user))
+        .collect();
     gone.sort_by(|(a, x), (b, y)| (y.tokens, a).cmp(&(x.tokens, b)));
     gone.truncate(MAX_NAMED);
     let finding = |(user, sum): (Arc<str>, Sum)| Finding {
@@ -467,7 +487,8 @@ mod tests {
 
     fn told(findings: Vec<Finding>) -> Vec<(&'static str, String, Option<u64>)> {
         let told = findings.into_iter();
-        told.map(|finding| (finding.check, finding.name, finding.count)).collect()
+        told.map(|finding| (finding.check, finding.name, finding.count))
+            .collect()
     }
 
     #[test]
@@ -534,7 +555,11 @@ mod tests {
         assert_eq!(
             told(lines),
             [
-                ("bill_unclassified", "Claude Something odd".to_owned(), Some(1)),
+                (
+                    "bill_unclassified",
+                    "Claude Something odd".to_owned(),
+                    Some(1)
+                ),
                 ("bill_currency", "EUR".to_owned(), Some(1)),
             ]
         );

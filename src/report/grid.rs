@@ -52,7 +52,10 @@ impl Grid {
     #[must_use]
     pub fn read(table: &Table) -> Self {
         let columns = || table.columns.iter().enumerate();
-        let keys: Vec<usize> = columns().filter(|(_, c)| is_key(c)).map(|(i, _)| i).collect();
+        let keys: Vec<usize> = columns()
+            .filter(|(_, c)| is_key(c))
+            .map(|(i, _)| i)
+            .collect();
         let amounts: Vec<usize> = columns().filter(|(_, c)| c.sums).map(|(i, _)| i).collect();
         let names = |places: &[usize]| {
             let name = |i: &usize| Arc::from(table.columns[*i].name);
@@ -196,7 +199,9 @@ impl Grid {
                 let key = self.key(column.name).map(|place| &keys[place]);
                 return key.map_or(Cell::Empty, |key| cell_of_key(column.kind, key));
             }
-            let amount = self.amount(column.name).and_then(|place| line.amounts[place]);
+            let amount = self
+                .amount(column.name)
+                .and_then(|place| line.amounts[place]);
             match (amount, column.kind) {
                 (Some(amount), Kind::Money) => Cell::Money(PicoUsd(amount)),
                 (Some(amount), Kind::Count) => Cell::Count(amount),
@@ -211,7 +216,8 @@ impl Grid {
 }
 
 fn is_key(column: &Column) -> bool {
-    matches!(column.kind, Kind::Text | Kind::Date | Kind::Time) && ![STATUS, METHOD].contains(&column.name)
+    matches!(column.kind, Kind::Text | Kind::Date | Kind::Time)
+        && ![STATUS, METHOD].contains(&column.name)
 }
 
 fn cell_of_key(kind: Kind, key: &Arc<str>) -> Cell {

@@ -25,17 +25,57 @@ const PENDING: &str = "pending";
 const MONTHS: [Column; 14] = [
     Column::of("month", Kind::Text, "In the zone of the month."),
     Column::of("status", Kind::Text, "open, provisional, final or closed."),
-    Column::summed("opening_estimated_usd", Kind::Money, "Estimate as it was frozen."),
-    Column::summed("opening_actual_usd", Kind::Money, "Actual cost as it was frozen."),
-    Column::summed("booked_estimated_usd", Kind::Money, "Changes that later months booked."),
-    Column::summed("booked_actual_usd", Kind::Money, "Changes that later months booked."),
-    Column::summed("pending_estimated_usd", Kind::Money, "Changes that no month booked yet."),
-    Column::summed("pending_actual_usd", Kind::Money, "Changes that no month booked yet."),
-    Column::summed("closing_estimated_usd", Kind::Money, "Opening, booked and pending together."),
-    Column::summed("closing_actual_usd", Kind::Money, "Opening, booked and pending together."),
+    Column::summed(
+        "opening_estimated_usd",
+        Kind::Money,
+        "Estimate as it was frozen.",
+    ),
+    Column::summed(
+        "opening_actual_usd",
+        Kind::Money,
+        "Actual cost as it was frozen.",
+    ),
+    Column::summed(
+        "booked_estimated_usd",
+        Kind::Money,
+        "Changes that later months booked.",
+    ),
+    Column::summed(
+        "booked_actual_usd",
+        Kind::Money,
+        "Changes that later months booked.",
+    ),
+    Column::summed(
+        "pending_estimated_usd",
+        Kind::Money,
+        "Changes that no month booked yet.",
+    ),
+    Column::summed(
+        "pending_actual_usd",
+        Kind::Money,
+        "Changes that no month booked yet.",
+    ),
+    Column::summed(
+        "closing_estimated_usd",
+        Kind::Money,
+        "Opening, booked and pending together.",
+    ),
+    Column::summed(
+        "closing_actual_usd",
+        Kind::Money,
+        "Opening, booked and pending together.",
+    ),
     Column::of("closed_at", Kind::Time, "When it was closed."),
-    Column::of("closed_by", Kind::Text, "The token with which it was closed."),
-    Column::of("forced", Kind::Text, "yes if it was closed while it could still change."),
+    Column::of(
+        "closed_by",
+        Kind::Text,
+        "The token with which it was closed.",
+    ),
+    Column::of(
+        "forced",
+        Kind::Text,
+        "yes if it was closed while it could still change.",
+    ),
     Column::of("sha256", Kind::Text, "Of the frozen lines."),
 ];
 
@@ -101,7 +141,11 @@ pub async fn report(
 
 /// The calendar months that a request touches.
 fn months_of(request: &Request) -> Vec<String> {
-    let mut first = request.from.to_zoned(request.zone.clone()).date().first_of_month();
+    let mut first = request
+        .from
+        .to_zoned(request.zone.clone())
+        .date()
+        .first_of_month();
     let mut months = Vec::new();
     while day_start(first, &request.zone) < request.to {
         months.push(month_key(day_start(first, &request.zone), &request.zone));
@@ -153,8 +197,16 @@ fn closed_row(frozen: &Frozen, pending: &Grid, request: &Request) -> Vec<Cell> {
     let pending = sums(pending);
     let closing = [0, 1].map(|i| plus(plus(opening[i], booked[i]), pending[i]));
     let month = &frozen.month;
-    let mut row = vec![Cell::Text((&*month.month).into()), Cell::Text("closed".into())];
-    row.extend([opening, booked, pending, closing].into_iter().flatten().map(money));
+    let mut row = vec![
+        Cell::Text((&*month.month).into()),
+        Cell::Text("closed".into()),
+    ];
+    row.extend(
+        [opening, booked, pending, closing]
+            .into_iter()
+            .flatten()
+            .map(money),
+    );
     let forced = if month.forced { "yes" } else { "no" };
     row.extend([
         Cell::Time(month.closed_at),
@@ -175,9 +227,11 @@ struct Changes {
 impl Changes {
     fn take(&mut self, frozen: &Frozen, pending: Grid) {
         for (by, grid) in &frozen.booked {
-            self.grids.push((frozen.month.clone(), by.clone(), grid.clone()));
+            self.grids
+                .push((frozen.month.clone(), by.clone(), grid.clone()));
         }
-        self.grids.push((frozen.month.clone(), PENDING.into(), pending));
+        self.grids
+            .push((frozen.month.clone(), PENDING.into(), pending));
     }
 
     fn table(&self, request: &Request) -> Table {
@@ -194,8 +248,18 @@ impl Changes {
         ];
         let text = |name| Column::of(name, Kind::Text, "As in the chargeback.");
         let mut columns: Vec<Column> = KEYS[..7].iter().map(|name| text(name)).collect();
-        columns.insert(0, Column::of("booked", Kind::Text, "The month that booked it, or pending."));
-        columns.insert(0, Column::of("corrects", Kind::Text, "The closed month that changed."));
+        columns.insert(
+            0,
+            Column::of(
+                "booked",
+                Kind::Text,
+                "The month that booked it, or pending.",
+            ),
+        );
+        columns.insert(
+            0,
+            Column::of("corrects", Kind::Text, "The closed month that changed."),
+        );
         columns.extend([
             Column::summed("tokens", Kind::Count, "Tokens more, or fewer."),
             Column::summed(ESTIMATE, Kind::Money, "Estimate more, or less."),

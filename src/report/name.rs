@@ -31,12 +31,12 @@ impl Name {
         match self {
             Self::Chargeback => "chargeback",
             Self::CostDetail => "cost_detail",
+            Self::Savings => "savings",
             Self::Budget => "budget",
             Self::MonthClose => "month-close",
             Self::Trend => "trend",
             Self::Anomalies => "anomalies",
             Self::DataQuality => "data-quality",
-            Self::Savings => "savings",
         }
     }
 

@@ -205,7 +205,11 @@ impl<F: Fn(Date, Date) -> bool> Steps<'_, F> {
     }
 
     fn sums(&self, grids: &[&Grid]) -> Series {
-        let time = if self.step == Step::Month { "period" } else { "day" };
+        let time = if self.step == Step::Month {
+            "period"
+        } else {
+            "day"
+        };
         let mut keys: Vec<Arc<str>> = vec![time.into()];
         keys.extend(self.others.iter().map(|by| Arc::from(by.name())));
         let mut sums = Series::new();
@@ -239,7 +243,11 @@ impl<F: Fn(Date, Date) -> bool> Steps<'_, F> {
             let change = before.and_then(|before| change(before[place], here[place]));
             row.push(change.map_or(Cell::Empty, Cell::Ratio));
         }
-        let status = if before.is_some() { "complete" } else { "partial" };
+        let status = if before.is_some() {
+            "complete"
+        } else {
+            "partial"
+        };
         row.push(Cell::Text(status.into()));
         row
     }
@@ -275,9 +283,17 @@ fn columns(others: &[By]) -> Vec<Column> {
             Kind::Ratio,
             "Against the period before; empty if it cost nothing or this one is not over.",
         ),
-        Column::summed("actual_cost_usd", Kind::Money, "What was billed, fixed cost included."),
+        Column::summed(
+            "actual_cost_usd",
+            Kind::Money,
+            "What was billed, fixed cost included.",
+        ),
         Column::of("actual_change", Kind::Ratio, "Against the period before."),
-        Column::of("status", Kind::Text, "partial while the period is not over, or where the report tells a part of it."),
+        Column::of(
+            "status",
+            Kind::Text,
+            "partial while the period is not over, or where the report tells a part of it.",
+        ),
     ]);
     columns
 }
@@ -315,12 +331,19 @@ mod tests {
         };
         assert_eq!(of(&[], 30), Ok((Step::Day, vec![])));
         assert_eq!(of(&["team"], 90), Ok((Step::Week, vec![By::Team])));
-        assert_eq!(of(&["month", "team", "team"], 30), Ok((Step::Month, vec![By::Team])));
+        assert_eq!(
+            of(&["month", "team", "team"], 30),
+            Ok((Step::Month, vec![By::Team]))
+        );
         assert_eq!(
             of(&["day", "week"], 30).unwrap_err(),
             "group_by: a trend is by day, by week or by month, not by several"
         );
-        assert!(of(&["hour"], 30).unwrap_err().starts_with("group_by: must be day"));
+        assert!(
+            of(&["hour"], 30)
+                .unwrap_err()
+                .starts_with("group_by: must be day")
+        );
     }
 
     #[test]

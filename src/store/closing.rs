@@ -156,7 +156,8 @@ fn closed(row: &Row<'_>) -> rusqlite::Result<ClosedMonth> {
     let columns: serde_json::Value = serde_json::from_str(&columns).unwrap_or_default();
     let names = |key: &str| {
         let list = columns[key].as_array().into_iter().flatten();
-        list.filter_map(|name| Some(name.as_str()?.into())).collect()
+        list.filter_map(|name| Some(name.as_str()?.into()))
+            .collect()
     };
     Ok(ClosedMonth {
         month: text("month")?,

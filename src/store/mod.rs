@@ -10,11 +10,13 @@ mod alarm;
 mod backup;
 mod bill;
 mod booked;
-mod closing;
 mod business;
+mod caching;
+mod closing;
 mod control;
 mod cost;
 mod cover;
+mod delivery;
 mod dict;
 mod fact;
 mod journal;
@@ -24,8 +26,10 @@ mod mute;
 mod notice;
 mod numbers;
 mod open;
+mod prices;
 mod published;
 mod query;
+mod reprice;
 mod request;
 mod rollup;
 mod schema;
@@ -55,6 +59,8 @@ pub use backup::restore;
 pub use bill::Replaced;
 pub use booked::{Booked, reservation_key};
 pub use business::{ActivitySum, BugsPublished, BusinessEffect, Delivery, Taken};
+pub use caching::{CacheUse, CacheUses};
+pub use delivery::ReportDelivery;
 pub use journal::Journal;
 pub use minute::{
     Dimensions, LeftOut, MinuteEffects, MinuteQuery, Oldest, Outbox, OutboxState, Seal, Values,
@@ -62,10 +68,12 @@ pub use minute::{
 };
 pub use mute::MAX_MUTES;
 pub use notice::{Claim, MAX_NOTICES, NoticeQueue, Queued, Told};
+pub use prices::{MAX_PRICE_ADJUSTMENTS, MissingPrice, PriceAdjustment};
 pub use published::{
     ActivityLabels, CLIENT_COST, COST, DURATION_BOUNDS_MS, Difference, Durations, Growth, REQUESTS,
     SEPARATOR, UNPRICED, UsageLabels,
 };
+pub use reprice::{RepriceMode, RepriceOrder, Repriced, RepricedLine};
 pub use request::Counted;
 pub use terms::{BusinessTerms, ControlRule, Terms};
 pub use warning::Warned;
@@ -214,6 +222,7 @@ struct Inner {
     readers: Mutex<Vec<Reader>>,
     terms: Arc<ArcSwap<Terms>>,
     spans: Spans,
+    retain_raw: Duration,
 }
 
 /// Work for the writer.
@@ -330,6 +339,7 @@ impl Ledger {
             readers: Mutex::new(Vec::new()),
             terms: terms.clone(),
             spans: spans.clone(),
+            retain_raw: settings.retain_raw,
         };
         let writer = writer::Writer {
             file,

@@ -25,6 +25,7 @@ CREATE INDEX business_commit_at ON business_commit (at);
 -- Fixed bugs as /metrics shows them; a decrease is debt, paid by later growth.
 CREATE TABLE business_published (
     claude TEXT PRIMARY KEY, value INTEGER NOT NULL, debt INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
 
 -- Months that were closed: frozen lines, and lines that correct earlier closed months.
 CREATE TABLE closed_month (
@@ -90,4 +91,37 @@ CREATE TABLE bill_forecast (
     low TEXT NOT NULL, mid TEXT NOT NULL, high TEXT NOT NULL, -- in 1e-12 of the currency
     level INTEGER NOT NULL,                 -- percent of the interval
     made_at INTEGER NOT NULL                -- milliseconds since 1970
+) STRICT, WITHOUT ROWID;
+
+-- Which price table was in force from when on.
+CREATE TABLE price_table_use (
+    at INTEGER PRIMARY KEY,                 -- milliseconds since 1970
+    version TEXT NOT NULL, sha256 TEXT NOT NULL
+) STRICT;
+-- Runs that priced usage anew. Rows are only ever added.
+CREATE TABLE reprice_run (
+    id INTEGER PRIMARY KEY,
+    at INTEGER NOT NULL,                    -- milliseconds since 1970
+    first_day INTEGER NOT NULL, end_day INTEGER NOT NULL,   -- UTC days since 1970, half-open
+    version TEXT NOT NULL, sha256 TEXT NOT NULL,
+    reason TEXT NOT NULL, created_by TEXT NOT NULL
+) STRICT;
+-- What each run changed: the sum of a UTC day, identity and SKU before and after, in pico-USD and
+-- tokens without a price.
+CREATE TABLE price_adjustment (
+    day INTEGER NOT NULL, run INTEGER NOT NULL, identity INTEGER NOT NULL, sku INTEGER NOT NULL,
+    old_cost INTEGER NOT NULL, new_cost INTEGER NOT NULL,
+    old_unpriced INTEGER NOT NULL, new_unpriced INTEGER NOT NULL,
+    old_version TEXT NOT NULL,              -- of the price table before; empty if not known
+    PRIMARY KEY (day, run, identity, sku)
+) STRICT, WITHOUT ROWID;
+
+-- Reports that were written by schedule, once for each period. All times are milliseconds since
+-- 1970.
+CREATE TABLE report_delivery (
+    schedule TEXT NOT NULL,
+    period_start INTEGER NOT NULL, period_end INTEGER NOT NULL,
+    written_at INTEGER NOT NULL,
+    report_id TEXT NOT NULL,
+    PRIMARY KEY (schedule, period_start)
 ) STRICT, WITHOUT ROWID;

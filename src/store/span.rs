@@ -177,6 +177,11 @@ impl Spans {
         number(first, quarter)..number(next, quarter + 1)
     }
 
+    /// The time from which quarter hours are kept.
+    pub(super) fn first_kept(&self) -> Timestamp {
+        start_of(self.quarters_from)
+    }
+
     pub(super) fn quarters_are_gone(&self, quarter: i64) -> bool {
         quarter < self.quarters_from
     }

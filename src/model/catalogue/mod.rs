@@ -10,6 +10,8 @@ mod budget;
 mod business;
 mod own;
 mod quota;
+mod report;
+mod savings;
 mod usage;
 
 use std::fmt::Write as _;
@@ -20,6 +22,8 @@ pub use budget::*;
 pub use business::*;
 pub use own::*;
 pub use quota::*;
+pub use report::*;
+pub use savings::*;
 pub use usage::*;
 
 /// What a metric's values mean.
@@ -167,6 +171,8 @@ pub const CATALOGUE: &[&Desc] = &[
     BUDGET_FORECAST,
     BUDGET_BURN_RATE,
     COST_ANOMALIES,
+    CACHE_SAVED,
+    CACHE_HITS,
     BUILD_INFO,
     LEDGER_RECORDS,
     LEDGER_COMMIT_SECONDS,
@@ -229,6 +235,9 @@ pub const CATALOGUE: &[&Desc] = &[
     PROCESS_RESIDENT_MEMORY,
     PROCESS_START_TIME,
     PROCESS_THREADS,
+    REPORT_SCHEDULE_DUE,
+    REPORT_SCHEDULE_RUNS,
+    REPORT_SCHEDULE_LAST_SUCCESS,
 ];
 
 /// Finds a metric by its full name.
