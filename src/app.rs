@@ -10,6 +10,7 @@ mod live;
 mod notify;
 mod prices;
 mod quota;
+mod reports;
 mod savings;
 #[cfg(test)]
 mod tests;
@@ -193,6 +194,8 @@ impl App {
         jobs.spawn(jobs::gauges(gauges, parts.clone()));
         let compare = ticks("bill delta", savings::COMPARE_PERIOD).starting_now();
         jobs.spawn(savings::compare(compare, parts.clone()));
+        let cost = ticks("cost", jobs::COST_PERIOD).starting_now();
+        jobs.spawn(jobs::cost(cost, parts.clone()));
         let saved = ticks("savings", savings::PERIOD).starting_now();
         jobs.spawn(savings::watch(
             saved,
@@ -203,6 +206,9 @@ impl App {
         jobs.spawn(jobs::series(series, parts.clone()));
         let evaluation = ticks("alarms", alarms::PERIOD).starting_now();
         jobs.spawn(alarms::evaluate(evaluation, parts.clone()));
+        let due = ticks("reports", reports::PERIOD).starting_now();
+        let ways = reports::ways(&config, &parts)?;
+        jobs.spawn(reports::write_due(due, parts.clone(), ways, stop.clone()));
         if let Some(backup) = config.store.backup.clone() {
             let ticks = ticks("backup", backup.every).starting_now();
             jobs.spawn(jobs::backups(ticks, parts.clone(), backup));

@@ -13,6 +13,7 @@ use crate::forward::Forward;
 use crate::model::catalogue;
 use crate::model::policy::Usage;
 use crate::registry::Registry;
+use crate::report::gauges::Gauges;
 use crate::schedule::{Stop, Ticks};
 use crate::serve::Certificate;
 
@@ -21,6 +22,9 @@ pub(super) const UPKEEP_PERIOD: Duration = Duration::from_mins(1);
 
 /// Time between two looks at gauges that only the ledger's writer knows.
 pub(super) const GAUGE_PERIOD: Duration = Duration::from_secs(15);
+
+/// Time between two looks at the cost of the month and of budgets.
+pub(super) const COST_PERIOD: Duration = Duration::from_mins(1);
 
 /// Time between two rounds of the minute series: a minute is sealed 15 to 20 seconds after its
 /// end, which leaves an exporter time.
@@ -134,6 +138,25 @@ pub(super) async fn gauges(mut ticks: Ticks, parts: Parts) {
         }
         if let Some(forward) = &parts.forward {
             forward_counts(&parts.registry, forward);
+        }
+    }
+}
+
+/// Keeps the gauges of cost as the reports tell them.
+pub(super) async fn cost(mut ticks: Ticks, parts: Parts) {
+    let mut gauges = Gauges::default();
+    let reports = parts.reports();
+    let mut failing = false;
+    while let Some(now) = ticks.next().await {
+        let outcome = gauges.round(&reports, now).await;
+        let failed_before = std::mem::replace(&mut failing, outcome.is_err());
+        match outcome {
+            Ok(samples) => parts.registry.replace("cost", samples),
+            Err(error) if !failed_before => {
+                let error = format!("{:#}", anyhow::Error::from(error));
+                warn!(error, "the gauges of cost cannot be worked out, each round tries again");
+            }
+            Err(_) => {}
         }
     }
 }

@@ -28,6 +28,7 @@ mod models;
 mod notify;
 mod quota;
 mod reader;
+mod report;
 mod savings;
 mod secret;
 mod series;
@@ -68,6 +69,7 @@ pub use models::Models;
 pub use notify::{Notify, NotifyKind, TopicArn};
 pub use quota::{Audit, Quota};
 pub use reader::Faults;
+pub use report::{Close, Destination, Every, Report, Schedule};
 pub use savings::Savings;
 pub use secret::Secret;
 pub use series::Series;
@@ -95,6 +97,7 @@ const SECTIONS: &[&Section] = &[
     &metrics::SECTION,
     &collect::SECTION,
     &cost::SECTION,
+    &report::SECTION,
     &savings::SECTION,
     &business::SECTION,
     &quota::SECTION,
@@ -127,6 +130,7 @@ pub struct Config {
     pub metrics: Metrics,
     pub collect: Collect,
     pub cost: Cost,
+    pub report: Report,
     pub savings: Savings,
     pub business: Business,
     pub quota: Quota,
@@ -180,6 +184,7 @@ impl Config {
             metrics: metrics::read(&mut reader),
             collect: collect::read(&mut reader),
             cost: cost::read(&mut reader),
+            report: report::read(&mut reader),
             savings: savings::read(&mut reader),
             business: business::read(&mut reader),
             quota: quota::read(&mut reader),
@@ -230,11 +235,13 @@ impl Config {
     #[must_use]
     pub fn uses_aws(&self) -> bool {
         let is_topic = |target: &Notify| matches!(target.kind, NotifyKind::Sns { .. });
+        let is_bucket = |one: &Schedule| matches!(one.to, Destination::S3 { .. });
         self.cloudwatch.enabled
             || self.bedrock.enabled
             || self.cost.bill.collect
             || !self.aws.accounts.is_empty()
             || self.notify.iter().any(is_topic)
+            || self.report.schedule.iter().any(is_bucket)
     }
 
     /// What differs in `new`, by key.

@@ -16,6 +16,7 @@ mod closing;
 mod control;
 mod cost;
 mod cover;
+mod delivery;
 mod dict;
 mod fact;
 mod journal;
@@ -59,6 +60,7 @@ pub use bill::Replaced;
 pub use booked::{Booked, reservation_key};
 pub use business::{ActivitySum, BugsPublished, BusinessEffect, Delivery, Taken};
 pub use caching::{CacheUse, CacheUses};
+pub use delivery::ReportDelivery;
 pub use journal::Journal;
 pub use minute::{
     Dimensions, LeftOut, MinuteEffects, MinuteQuery, Oldest, Outbox, OutboxState, Seal, Values,

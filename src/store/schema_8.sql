@@ -115,3 +115,13 @@ CREATE TABLE price_adjustment (
     old_version TEXT NOT NULL,              -- of the price table before; empty if not known
     PRIMARY KEY (day, run, identity, sku)
 ) STRICT, WITHOUT ROWID;
+
+-- Reports that were written by schedule, once for each period. All times are milliseconds since
+-- 1970.
+CREATE TABLE report_delivery (
+    schedule TEXT NOT NULL,
+    period_start INTEGER NOT NULL, period_end INTEGER NOT NULL,
+    written_at INTEGER NOT NULL,
+    report_id TEXT NOT NULL,
+    PRIMARY KEY (schedule, period_start)
+) STRICT, WITHOUT ROWID;

@@ -6,9 +6,11 @@
 
 mod bedrock;
 mod bill;
+mod budget;
 mod business;
 mod own;
 mod quota;
+mod report;
 mod savings;
 mod usage;
 
@@ -16,9 +18,11 @@ use std::fmt::Write as _;
 
 pub use bedrock::*;
 pub use bill::*;
+pub use budget::*;
 pub use business::*;
 pub use own::*;
 pub use quota::*;
+pub use report::*;
 pub use savings::*;
 pub use usage::*;
 
@@ -162,6 +166,11 @@ pub const CATALOGUE: &[&Desc] = &[
     BILL_ROUNDED,
     BILL_CALLS,
     BILL_MAX_CALLS,
+    MONTH_TO_DATE,
+    BUDGET_USED,
+    BUDGET_FORECAST,
+    BUDGET_BURN_RATE,
+    COST_ANOMALIES,
     CACHE_SAVED,
     CACHE_HITS,
     RECONCILIATION_DELTA,
@@ -227,6 +236,9 @@ pub const CATALOGUE: &[&Desc] = &[
     PROCESS_RESIDENT_MEMORY,
     PROCESS_START_TIME,
     PROCESS_THREADS,
+    REPORT_SCHEDULE_DUE,
+    REPORT_SCHEDULE_RUNS,
+    REPORT_SCHEDULE_LAST_SUCCESS,
 ];
 
 /// Finds a metric by its full name.
