@@ -162,7 +162,10 @@ pub(super) async fn cost(mut ticks: Ticks, parts: Parts) {
             Ok(samples) => parts.registry.replace("cost", samples),
             Err(error) if !failed_before => {
                 let error = format!("{:#}", anyhow::Error::from(error));
-                warn!(error, "the gauges of cost cannot be worked out, each round tries again");
+                warn!(
+                    error,
+                    "the gauges of cost cannot be worked out, each round tries again"
+                );
             }
             Err(_) => {}
         }

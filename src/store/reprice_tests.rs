@@ -10,9 +10,7 @@ use crate::model::money::PicoUsd;
 use crate::model::price::{EMBEDDED, PriceTable, PriceText};
 use crate::model::query::Dimension;
 use crate::model::tokens::{TokenKind, Tokens};
-use crate::model::usage::{
-    Band, Counted, Outcome, Point, Sku, Temporality, Tier, UsageRecord,
-};
+use crate::model::usage::{Band, Counted, Outcome, Point, Sku, Temporality, Tier, UsageRecord};
 
 const NOON: &str = "2026-11-22T12:00:00Z";
 
@@ -303,7 +301,10 @@ async fn sums_whose_reports_are_gone_are_priced_if_every_kind_has_a_price() {
     assert_eq!(told, [("claude-next", 200_000_000, 0)]);
     assert_eq!(done.left_tokens, 107);
     let again = place.ledger.reprice(order).await.unwrap();
-    assert_eq!((again.run, again.lines, again.left_tokens), (None, vec![], 107));
+    assert_eq!(
+        (again.run, again.lines, again.left_tokens),
+        (None, vec![], 107)
+    );
 }
 
 #[tokio::test]
@@ -321,7 +322,9 @@ async fn counters_without_requests_are_priced_anew_too() {
         series: [7; 16],
         temporality: Temporality::Delta,
         start,
-        at: start.checked_add(jiff::SignedDuration::from_mins(1)).unwrap(),
+        at: start
+            .checked_add(jiff::SignedDuration::from_mins(1))
+            .unwrap(),
         identity: Arc::new(Identity {
             user: Some("ada@example.com".into()),
             ..Identity::default()

@@ -41,7 +41,10 @@ async fn cost_usd(daemon: &Daemon, from: Timestamp) -> (Value, Value) {
     let path = format!("/api/v1/usage?timezone=UTC&from={from}");
     let answer = daemon.json(&path).await;
     let totals = &answer["totals"];
-    (totals["cost_usd"].clone(), totals["unpriced_tokens"].clone())
+    (
+        totals["cost_usd"].clone(),
+        totals["unpriced_tokens"].clone(),
+    )
 }
 
 #[tokio::test]
@@ -88,14 +91,23 @@ async fn a_price_that_was_missing_is_added_and_past_days_follow_once() {
     let day = |at: Timestamp| at.to_string()[..10].to_owned();
     let (start, end) = (day(from), day(now.checked_add(24.hours()).unwrap()));
     let missing = printed(&daemon, &["prices", "missing"]);
-    assert!(missing.contains("tallyd prices reprice --from"), "{missing}");
+    assert!(
+        missing.contains("tallyd prices reprice --from"),
+        "{missing}"
+    );
 
     let arguments = ["prices", "reprice", "--from", &start, "--to", &end];
     let tried = printed(&daemon, &[&arguments[..], &["--dry-run"]].concat());
     assert!(tried.contains("a dry run, nothing was changed"), "{tried}");
     assert_eq!(cost_usd(&daemon, from).await.0, json!("5.25"));
-    let done = printed(&daemon, &[&arguments[..], &["--reason", "a new model"]].concat());
-    assert!(done.contains("run 1; price table litellm-1.109.1 + ours 1"), "{done}");
+    let done = printed(
+        &daemon,
+        &[&arguments[..], &["--reason", "a new model"]].concat(),
+    );
+    assert!(
+        done.contains("run 1; price table litellm-1.109.1 + ours 1"),
+        "{done}"
+    );
     assert_eq!(cost_usd(&daemon, from).await, (json!("9.45"), json!(0)));
     assert_eq!(printed(&daemon, &arguments), "nothing changes\n");
 
@@ -110,11 +122,21 @@ async fn a_price_that_was_missing_is_added_and_past_days_follow_once() {
     let rows = adjusted["adjustments"].as_array().unwrap();
     let told: Vec<_> = rows
         .iter()
-        .map(|row| (&row["user"], &row["old_cost_usd"], &row["new_cost_usd"], &row["reason"]))
+        .map(|row| {
+            (
+                &row["user"],
+                &row["old_cost_usd"],
+                &row["new_cost_usd"],
+                &row["reason"],
+            )
+        })
         .collect();
     let (old, new, reason) = (json!("0.00"), json!("2.10"), json!("a new model"));
     let (ada, bob) = (json!("ada@example.com"), json!("bob@example.com"));
-    assert_eq!(told, [(&ada, &old, &new, &reason), (&bob, &old, &new, &reason)]);
+    assert_eq!(
+        told,
+        [(&ada, &old, &new, &reason), (&bob, &old, &new, &reason)]
+    );
     // Quotas, queries and counters are read from the same figures after a restart.
     let daemon = daemon.crash().await;
     assert_eq!(cost_usd(&daemon, from).await.0, json!("9.45"));
@@ -135,7 +157,10 @@ async fn who_is_not_known_is_listed_and_who_is_forgotten_leaves_no_name() {
     assert!(unknown.contains("bob@example.com  no_row"), "{unknown}");
     assert!(!unknown.contains("ada@example.com"), "{unknown}");
 
-    let row = printed(&daemon, &["identity", "remap", "bob@example.com", "ada@example.com"]);
+    let row = printed(
+        &daemon,
+        &["identity", "remap", "bob@example.com", "ada@example.com"],
+    );
     assert_eq!(row, "bob@example.com,ada@example.com,\n");
     until("the new row of the directory", async || {
         let path = "/api/v1/usage?group_by=user";
@@ -185,7 +210,8 @@ async fn price_files_are_checked_listed_and_imported_without_a_daemon() {
     let (code, checked) = run(&["prices", "check", &out]);
     assert_eq!(code, Some(0));
     assert!(
-        checked.contains("anthropic base claude-next: cache_read is 0.15 times input, usual is 0.1"),
+        checked
+            .contains("anthropic base claude-next: cache_read is 0.15 times input, usual is 0.1"),
         "{checked}"
     );
     place.configure(&format!("[cost]\nprices = '{out}'"));
