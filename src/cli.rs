@@ -8,6 +8,7 @@ mod client_config;
 mod cloudwatch;
 mod demo;
 mod doctor;
+mod import;
 mod prices;
 mod quota;
 mod remote;
@@ -29,6 +30,7 @@ pub use client_config::ClientConfig;
 pub use cloudwatch::CloudWatchCommand;
 pub use demo::Demo;
 pub use doctor::Doctor;
+pub use import::ImportCommand;
 pub use prices::PricesCommand;
 pub use quota::{QuotaCommand, StatusLine, Verify};
 pub use remote::Remote;
@@ -93,6 +95,9 @@ pub enum Command {
     /// Plans what CloudWatch would hold and cost, and keeps its dashboard.
     #[command(subcommand, name = "cloudwatch")]
     CloudWatch(CloudWatchCommand),
+    /// Imports history; it moves no counter and fires no alarm.
+    #[command(subcommand)]
+    Import(ImportCommand),
     /// Backs the ledger up and restores it.
     #[command(subcommand)]
     Store(StoreCommand),
@@ -124,6 +129,7 @@ pub fn execute(command: Command) -> ExitCode {
             token::new_token(&wanted).map(|text| print!("{text}"))
         }
         Command::CloudWatch(command) => cloudwatch::execute(command),
+        Command::Import(command) => import::execute(command),
         Command::Store(command) => store::execute(command),
     };
     match done {

@@ -43,6 +43,7 @@ mod sources;
 #[cfg(test)]
 mod tests;
 pub mod usage_events;
+mod usage_import;
 mod usage_query;
 mod usage_record;
 mod watch;
@@ -137,6 +138,7 @@ fn routes() -> Vec<(&'static str, MethodRouter<Arc<Api>>)> {
     vec![
         ("/api/v1/usage/events", post(usage_events::post)),
         ("/api/v1/usage/litellm", post(litellm::post)),
+        ("/api/v1/usage/import", post(usage_import::post)),
         ("/api/v1/usage", get(usage_query::usage)),
         ("/api/v1/usage/control", get(usage_query::control)),
         ("/api/v1/users/{user}/usage", get(usage_query::user_usage)),

@@ -11,7 +11,7 @@ use super::{
     alarms, backup, business_events, cloud_event, cloudwatch, health, litellm, metrics, minutes,
     month_close, mutes, notify, optimize, prices, quota_adjust, quota_ask, quota_balances,
     quota_list, quota_policies, quota_replay, quota_settle, reports, sources, usage_events,
-    usage_query, webhooks,
+    usage_import, usage_query, webhooks,
 };
 
 #[derive(OpenApi)]
@@ -37,6 +37,7 @@ use super::{
     paths(
         usage_events::post,
         litellm::post,
+        usage_import::post,
         usage_query::usage,
         usage_query::control,
         usage_query::user_usage,

@@ -21,6 +21,7 @@ mod dict;
 mod fact;
 mod journal;
 mod keys;
+mod log_object;
 mod minute;
 mod mute;
 mod notice;
@@ -62,6 +63,7 @@ pub use business::{ActivitySum, BugsPublished, BusinessEffect, Delivery, Taken};
 pub use caching::{CacheUse, CacheUses};
 pub use delivery::ReportDelivery;
 pub use journal::Journal;
+pub use log_object::{LogObject, LogProgress, NO_HOUR};
 pub use minute::{
     Dimensions, LeftOut, MinuteEffects, MinuteQuery, Oldest, Outbox, OutboxState, Seal, Values,
     Waiting, last_due, minute_at,

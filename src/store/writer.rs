@@ -13,7 +13,7 @@ use super::terms::Terms;
 use super::write::{Commit, Effects, Memory};
 use super::{AppendError, Change, CommitReport, Job, OnCommit, Rebook, StoreError, booked, upkeep};
 use crate::clock::{Clock, Stopwatch};
-use crate::model::usage::{Intake, Receipt};
+use crate::model::usage::{Intake, Reach, Receipt};
 
 /// Items put into one commit at most: some 100 ms of work, so that nobody waits much longer.
 const MAX_ITEMS_PER_COMMIT: usize = 20_000;
@@ -101,10 +101,12 @@ impl Writer {
     /// Takes the deliveries that wait behind the first one, up to a bound or another job.
     fn gather(&mut self, first: Intake, answer: Answer) -> (Vec<(Intake, Answer)>, Option<Job>) {
         let mut items = first.len();
+        let reach = first.reach;
         let mut batch = vec![(first, answer)];
         while items < MAX_ITEMS_PER_COMMIT {
             match self.queue.try_recv() {
-                Ok(Job::Append { intake, answer }) => {
+                // What counts in other places is committed by itself.
+                Ok(Job::Append { intake, answer }) if intake.reach == reach => {
                     items += intake.len();
                     batch.push((intake, answer));
                 }
@@ -207,6 +209,7 @@ impl Writer {
             &mut self.memory,
             &terms,
             &self.spans,
+            intakes.first().map_or(Reach::Live, |intake| intake.reach),
             self.clock.now(),
         )?;
         let receipts = commit.take(intakes)?;
