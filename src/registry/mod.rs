@@ -209,6 +209,17 @@ impl Registry {
         }
     }
 
+    /// The largest value of a gauge's series whose text (`name{label="value"} `) holds `text`.
+    #[must_use]
+    pub fn highest(&self, desc: &'static Desc, text: &str) -> Option<f64> {
+        let family = self.family(desc)?.snapshot();
+        let gauge = |(series, value): (&str, Value<&Histogram>)| match value {
+            Value::Gauge(value) if series.contains(text) => Some(value),
+            _ => None,
+        };
+        family.iter().filter_map(gauge).reduce(f64::max)
+    }
+
     /// The value of a histogram's series.
     pub fn histogram(&self, desc: &'static Desc, labels: &[&str]) -> Option<Histogram> {
         match self.family(desc)?.read(labels)? {

@@ -19,6 +19,7 @@ pub mod delta;
 pub mod fixed;
 mod fixed_lines;
 pub mod forecast;
+pub mod gauges;
 pub mod grid;
 pub mod month_close;
 mod name;
@@ -82,6 +83,11 @@ impl Reports {
             Name::Savings => savings::report(self, request, now).await,
             Name::CostDetail => cost_detail::report(self, request, now).await,
             Name::Reconciliation => reconciliation::report(self, request, now).await,
+            Name::Savings => savings::report(self, request, now).await,
+            Name::CostDetail => {
+                let report = cost_detail::report(self, request, now).await?;
+                fixed_lines::with_fixed(self, report, now).await
+            }
             Name::Budget => budget::report(self, request, now).await,
             Name::MonthClose => month_close::report(self, request, now).await,
             Name::Trend => trend::report(self, request, now).await,

@@ -14,6 +14,7 @@
 )]
 
 mod alarms;
+mod budget;
 mod dashboards;
 mod deploy;
 mod facts;
