@@ -101,6 +101,12 @@ pub const MINUTE_METRICS: &[MinuteMetric] = &[
         "Tokens of all kinds.",
     ),
     metric(
+        "unpriced_tokens",
+        Unit::Count,
+        Shape::Total,
+        "Tokens of requests that the price table has no price for.",
+    ),
+    metric(
         "active_users",
         Unit::Count,
         Shape::Sample,
@@ -249,6 +255,12 @@ pub const MINUTE_METRICS: &[MinuteMetric] = &[
         Unit::Count,
         Shape::Sample,
         "Teams, models and users with unusually high cost yesterday or today.",
+    ),
+    metric(
+        "reconciliation_delta",
+        Unit::Percent,
+        Shape::Sample,
+        "What of the bill for tokens the estimate does not explain, the highest of all providers.",
     ),
 ];
 

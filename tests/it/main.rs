@@ -39,6 +39,7 @@ mod peer_prometheus;
 mod peer_proxy;
 mod peer_rules;
 mod peers;
+mod prices;
 mod privacy;
 mod promql;
 mod quota;
