@@ -26,7 +26,11 @@ async fn used(daemon: &Daemon) -> String {
         })
         .collect();
     assert_eq!(daemon.report(&json!(records)).await["accepted"], 40);
-    format!("from={}&to={}", ago(48), now + SignedDuration::from_hours(1))
+    format!(
+        "from={}&to={}",
+        ago(48),
+        now + SignedDuration::from_hours(1)
+    )
 }
 
 /// The column of a CSV answer as texts, without the manifest.
@@ -54,7 +58,13 @@ async fn every_grouping_and_form_has_the_same_total() {
     let range = used(&daemon).await;
     let usage = daemon.json(&format!("/api/v1/usage?{range}")).await;
     let exact = usage["totals"]["cost_usd"].as_str().unwrap().to_owned();
-    for group_by in ["", "team", "user,day", "period,model,context", "cost_center"] {
+    for group_by in [
+        "",
+        "team",
+        "user,day",
+        "period,model,context",
+        "cost_center",
+    ] {
         let path = format!("/api/v1/reports/chargeback?{range}&group_by={group_by}");
         let report = daemon.json(&path).await;
         let control = &report["manifest"]["control_totals"];
@@ -117,9 +127,17 @@ async fn a_wrong_question_is_told_what_would_be_right() {
     let daemon = place.start().await;
     for (question, status, words) in [
         ("chargebak", 404, "chargeback"),
-        ("chargeback?group_by=tema", 400, "group_by: must be a list of"),
+        (
+            "chargeback?group_by=tema",
+            400,
+            "group_by: must be a list of",
+        ),
         ("chargeback?month=11/2026", 400, "month: must be a month"),
-        ("chargeback?month=last&from=2026-11-01", 400, "month: may not"),
+        (
+            "chargeback?month=last&from=2026-11-01",
+            400,
+            "month: may not",
+        ),
         ("chargeback?decimals=7", 400, "decimals: must be a number"),
         ("chargeback?basis=list", 400, "basis: must be one of"),
         ("chargeback?format=pdf", 400, "format: must be one of"),
