@@ -12,10 +12,12 @@ pub enum Name {
     Anomalies,
     DataQuality,
     Savings,
+    Roi,
+    Rollout,
 }
 
 impl Name {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::Chargeback,
         Self::CostDetail,
         Self::Reconciliation,
@@ -25,6 +27,8 @@ impl Name {
         Self::Anomalies,
         Self::DataQuality,
         Self::Savings,
+        Self::Roi,
+        Self::Rollout,
     ];
 
     /// The name in addresses and files. It never changes.
@@ -32,6 +36,8 @@ impl Name {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Chargeback => "chargeback",
+            Self::Roi => "roi",
+            Self::Rollout => "rollout",
             Self::CostDetail => "cost_detail",
             Self::Reconciliation => "reconciliation",
             Self::Savings => "savings",
