@@ -25,6 +25,28 @@ CREATE INDEX business_commit_at ON business_commit (at);
 -- Fixed bugs as /metrics shows them; a decrease is debt, paid by later growth.
 CREATE TABLE business_published (
     claude TEXT PRIMARY KEY, value INTEGER NOT NULL, debt INTEGER NOT NULL
+) STRICT, WITHOUT ROWID; -- business_published
+) STRICT, WITHOUT ROWID; -- end of business figures
+
+-- Logs of Bedrock: where they are read from, and which objects were read.
+CREATE TABLE log_source (
+    id INTEGER PRIMARY KEY,
+    -- As the configuration writes it.
+    name TEXT NOT NULL UNIQUE,
+    -- The first round, in milliseconds: what happened before it is history.
+    since INTEGER NOT NULL,
+    -- All before it was read, in milliseconds.
+    read_to INTEGER NOT NULL
+) STRICT; -- log_source
+
+CREATE TABLE log_object (
+    source INTEGER NOT NULL,
+    -- Hash of the object's key and version.
+    key BLOB NOT NULL,
+    -- The UTC hour since 1970 that it lies under; the largest number where it lies under none.
+    hour INTEGER NOT NULL,
+    PRIMARY KEY (source, key)
+) STRICT, WITHOUT ROWID; -- log_object
 ) STRICT, WITHOUT ROWID;
 
 -- Months that were closed: frozen lines, and lines that correct earlier closed months.
@@ -91,6 +113,8 @@ CREATE TABLE bill_forecast (
     low TEXT NOT NULL, mid TEXT NOT NULL, high TEXT NOT NULL, -- in 1e-12 of the currency
     level INTEGER NOT NULL,                 -- percent of the interval
     made_at INTEGER NOT NULL                -- milliseconds since 1970
+) STRICT, WITHOUT ROWID; -- bill_forecast
+) STRICT, WITHOUT ROWID; -- end of the bill
 ) STRICT, WITHOUT ROWID;
 
 -- Which price table was in force from when on.

@@ -5,10 +5,10 @@ mod focus;
 mod html;
 mod json;
 mod manifest;
-mod rounding;
-mod shown;
 #[cfg(test)]
 mod peer_tests;
+mod rounding;
+mod shown;
 #[cfg(test)]
 mod tests;
 mod text;

@@ -12,7 +12,8 @@ use super::*;
 /// A program of the environment that `scripts/test.sh` makes.
 fn peer(name: &str) -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), Into::into);
+    let target =
+        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), Into::into);
     target.join("peers/focus/bin").join(name)
 }
 
@@ -39,32 +40,66 @@ fn read(folder: &Path, report: &Report, form: Form) -> Value {
 fn another_reader_finds_numbers_dates_and_totals_in_a_workbook() {
     let folder = tempfile::tempdir().unwrap();
     let sheets = read(folder.path(), &sample(), Form::Xlsx);
-    let names: Vec<&Value> = sheets.as_array().unwrap().iter().map(|one| &one["name"]).collect();
+    let names: Vec<&Value> = sheets
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| &one["name"])
+        .collect();
     assert_eq!(names, ["Chargeback", "Data", "Unpriced models", "Manifest"]);
     let (shown, data) = (&sheets[0], &sheets[1]);
     assert_eq!(
         data["rows"][0],
         json!([
-            "day", "team", "tokens", "estimated_cost_usd", "actual_cost_usd", "unit_price_usd",
-            "share", "hours", "pulled_at"
+            "day",
+            "team",
+            "tokens",
+            "estimated_cost_usd",
+            "actual_cost_usd",
+            "unit_price_usd",
+            "share",
+            "hours",
+            "pulled_at"
         ])
     );
     assert_eq!(
         data["rows"][2],
         json!([
-            "2026-10-01T00:00:00", "=1+1", 2_000_006, 2.47, 2.47, 3.000_002, -0.123_456, 1.5,
+            "2026-10-01T00:00:00",
+            "=1+1",
+            2_000_006,
+            2.47,
+            2.47,
+            3.000_002,
+            -0.123_456,
+            1.5,
             "2026-10-25T02:30:00"
         ]),
         "a text that looks like a formula is a text"
     );
-    assert_eq!(data["rows"].as_array().unwrap().len(), 17, "no total among the data");
+    assert_eq!(
+        data["rows"].as_array().unwrap().len(),
+        17,
+        "no total among the data"
+    );
     assert_eq!((&data["formulas"], &data["links"]), (&json!([]), &json!(0)));
-    assert_eq!((&data["frozen"], &data["filter"]), (&json!("A2"), &json!("A1:I17")));
-    assert_eq!((&shown["frozen"], &shown["filter"]), (&json!("A5"), &json!("A4:I20")));
+    assert_eq!(
+        (&data["frozen"], &data["filter"]),
+        (&json!("A2"), &json!("A1:I17"))
+    );
+    assert_eq!(
+        (&shown["frozen"], &shown["filter"]),
+        (&json!("A5"), &json!("A4:I20"))
+    );
     let total = &shown["rows"][20];
     assert_eq!(
         (&total[0], &total[2], &total[3], &total[4]),
-        (&json!("Total"), &json!(24_000_072), &json!(123.46), &json!(67.02))
+        (
+            &json!("Total"),
+            &json!(24_000_072),
+            &json!(123.46),
+            &json!(67.02)
+        )
     );
     let formulas: Vec<&Value> = shown["formulas"].as_array().unwrap().iter().collect();
     assert_eq!(
@@ -78,7 +113,10 @@ fn another_reader_finds_numbers_dates_and_totals_in_a_workbook() {
     let manifest = sheets[3]["rows"].as_array().unwrap();
     let stamp = show(&sample()).unwrap().stamp;
     for (name, value) in stamp.fields() {
-        assert!(manifest.iter().any(|row| row[0] == name && row[1] == value), "{name}");
+        assert!(
+            manifest.iter().any(|row| row[0] == name && row[1] == value),
+            "{name}"
+        );
     }
 }
 
@@ -106,11 +144,25 @@ fn another_reader_finds_the_same_in_csv_and_in_the_workbook() {
 fn a_browser_shows_the_page_and_its_chart_without_complaint() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("report.html");
-    std::fs::write(&file, written(&sample(), Form::Html, ManifestPlace::Leading)).unwrap();
+    std::fs::write(
+        &file,
+        written(&sample(), Form::Html, ManifestPlace::Leading),
+    )
+    .unwrap();
     let mut chromium = Command::new("chromium");
-    chromium.args(["--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr"]);
-    chromium.arg(format!("--user-data-dir={}", folder.path().join("profile").display()));
-    chromium.arg("--dump-dom").arg(format!("file://{}", file.display()));
+    chromium.args([
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--enable-logging=stderr",
+    ]);
+    chromium.arg(format!(
+        "--user-data-dir={}",
+        folder.path().join("profile").display()
+    ));
+    chromium
+        .arg("--dump-dom")
+        .arg(format!("file://{}", file.display()));
     let said = said(&mut chromium);
     // Chromium itself says much; what it says of the page is marked so.
     assert!(!said.contains(":CONSOLE"), "{said}");
@@ -132,14 +184,21 @@ const APPLICABLE: &str = "PUBLIC_PRICE_LIST_SUPPORTED,UNIT_PRICING_SUPPORTED,\
 fn the_validator_finds_no_fault_in_focus() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("detail.csv");
-    std::fs::write(&file, written(&detail(), Form::Focus, ManifestPlace::Leading)).unwrap();
+    std::fs::write(
+        &file,
+        written(&detail(), Form::Focus, ManifestPlace::Leading),
+    )
+    .unwrap();
     // It reads a file of its own by a path that is relative to where it is installed.
     let place = said(Command::new(peer("python")).args([
         "-c",
         "import focus_validator, pathlib; print(pathlib.Path(focus_validator.__file__).parent.parent)",
     ]));
     let mut validator = Command::new(peer("focus-validator"));
-    validator.current_dir(place.trim()).arg("--data-file").arg(&file);
+    validator
+        .current_dir(place.trim())
+        .arg("--data-file")
+        .arg(&file);
     validator.args(["--validate-version", "1.2.0.1", "--block-download"]);
     let said = said(validator.args(["--applicability-criteria", APPLICABLE]));
     // Its exit code is 0 whatever it finds.

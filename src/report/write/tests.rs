@@ -350,22 +350,57 @@ pub(super) fn detail() -> Report {
     };
     let (sonnet, empty) = ("claude-sonnet-4-6", Cell::Empty);
     let rows = vec![
-        line("Usage", "input", sonnet, [
-            Cell::Count(1_000), money(3_000_000_000), money(2_700_000_000), money(2_600_000_001),
-        ]),
-        line("Usage", "output", sonnet, [
-            Cell::Count(7), money(10), money(9), empty.clone(),
-        ]),
-        line("Usage", "input", "claude-new", [
-            Cell::Count(5), empty.clone(), empty.clone(), empty.clone(),
-        ]),
-        line("Unallocated", "input", sonnet, [
-            empty.clone(), empty.clone(), empty.clone(), money(44),
-        ]),
-        line("Credit", "", "", [empty.clone(), empty.clone(), empty.clone(), money(-500)]),
-        line("Tax", "", "", [empty.clone(), empty.clone(), empty, money(80)]),
+        line(
+            "Usage",
+            "input",
+            sonnet,
+            [
+                Cell::Count(1_000),
+                money(3_000_000_000),
+                money(2_700_000_000),
+                money(2_600_000_001),
+            ],
+        ),
+        line(
+            "Usage",
+            "output",
+            sonnet,
+            [Cell::Count(7), money(10), money(9), empty.clone()],
+        ),
+        line(
+            "Usage",
+            "input",
+            "claude-new",
+            [Cell::Count(5), empty.clone(), empty.clone(), empty.clone()],
+        ),
+        line(
+            "Unallocated",
+            "input",
+            sonnet,
+            [empty.clone(), empty.clone(), empty.clone(), money(44)],
+        ),
+        line(
+            "Credit",
+            "",
+            "",
+            [empty.clone(), empty.clone(), empty.clone(), money(-500)],
+        ),
+        line(
+            "Tax",
+            "",
+            "",
+            [empty.clone(), empty.clone(), empty, money(80)],
+        ),
     ];
-    let texts = ["team", "provider", "account", "model", "scope", "charge", "token_type"];
+    let texts = [
+        "team",
+        "provider",
+        "account",
+        "model",
+        "scope",
+        "charge",
+        "token_type",
+    ];
     let texts = texts.map(|name| column(name, Kind::Text, false, ""));
     let mut columns = vec![column("day", Kind::Date, false, "")];
     columns.extend(texts);
@@ -401,7 +436,11 @@ fn focus_is_that_of_the_golden_files() {
             std::fs::write(&file, &bytes).unwrap();
         }
         let golden = std::fs::read(&file).unwrap();
-        assert!(bytes == golden, "{}: rewrite with TALLYD_BLESS=1", file.display());
+        assert!(
+            bytes == golden,
+            "{}: rewrite with TALLYD_BLESS=1",
+            file.display()
+        );
     }
 }
 
@@ -415,7 +454,9 @@ fn focus_adds_up_and_its_prices_explain_its_costs() {
         let place = names.iter().position(|known| known == name).unwrap();
         row[place].to_owned()
     };
-    let billed = rows.iter().map(|row| PicoUsd::parse(&value(row, "BilledCost")).unwrap().0);
+    let billed = rows
+        .iter()
+        .map(|row| PicoUsd::parse(&value(row, "BilledCost")).unwrap().0);
     // What was billed, and the estimate of what was not; the unknown one is left out and told.
     assert_eq!(billed.sum::<i128>(), 2_600_000_001 + 9 + 44 - 500 + 80);
     assert_eq!(rows.len(), 5);
@@ -432,14 +473,23 @@ fn focus_adds_up_and_its_prices_explain_its_costs() {
             let quantity: f64 = value(row, "PricingQuantity").parse().unwrap();
             let price: f64 = value(row, price).parse().unwrap();
             let cost: f64 = value(row, cost).parse().unwrap();
-            assert!((price * quantity - cost).abs() <= cost.abs() * 1e-12, "{row:?}");
+            assert!(
+                (price * quantity - cost).abs() <= cost.abs() * 1e-12,
+                "{row:?}"
+            );
         }
     }
     let manifest = written(&detail(), Form::Focus, ManifestPlace::Only);
     let manifest: serde_json::Value = serde_json::from_slice(&manifest).unwrap();
     assert_eq!(manifest["content_sha256"], sha256(&bytes));
     assert_eq!(manifest["tables"][0]["rows"], 5);
-    assert_eq!(manifest["tables"][0]["control_totals"][0]["exact"], "0.002599999634");
+    assert_eq!(
+        manifest["tables"][0]["control_totals"][0]["exact"],
+        "0.002599999634"
+    );
     let notes = manifest["notes"].to_string();
-    assert!(notes.contains("1 rows with 5 tokens are not in the file"), "{notes}");
+    assert!(
+        notes.contains("1 rows with 5 tokens are not in the file"),
+        "{notes}"
+    );
 }

@@ -4,9 +4,9 @@ use jiff::civil::Date;
 use serde_json::json;
 
 use super::line::Line;
-use crate::report::write::csv;
 use crate::model::bill::{Charge, PricedKind};
 use crate::model::money::PicoUsd;
+use crate::report::write::csv;
 
 /// The value of a column on a row; `None` is an explicit null.
 ///
