@@ -590,3 +590,6 @@ fn identities(connection: &Connection) -> Result<HashMap<i64, Identity>> {
         })
         .map_err(StoreError::sql("read identities"))
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,6 +14,7 @@
 )]
 
 mod alarms;
+mod business;
 mod dashboards;
 mod deploy;
 mod facts;
