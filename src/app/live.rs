@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use arc_swap::ArcSwap;
 use tracing::{info, warn};
 
-use super::{alarms, prices};
+use super::{alarms, prices, reports};
 use crate::config::{Applies, Config, Faults, Identity, Models, Quota, Source};
 use crate::model::access::AccessList;
 use crate::model::directory::Directory;
@@ -30,6 +30,7 @@ pub struct Live {
 
 impl Live {
     pub(super) fn new(config: &Config) -> anyhow::Result<Self> {
+        reports::check(config)?;
         Ok(Self {
             access: Arc::new(ArcSwap::from_pointee(config.auth.access_list())),
             rules: Arc::new(ArcSwap::from_pointee(rules(&config.identity))),
@@ -41,6 +42,7 @@ impl Live {
 
     fn replace(&self, config: &Config) -> anyhow::Result<()> {
         let terms = terms(config)?;
+        reports::check(config)?;
         self.access.store(Arc::new(config.auth.access_list()));
         self.rules.store(Arc::new(rules(&config.identity)));
         self.names.store(Arc::new(names(&config.models)));
@@ -91,6 +93,7 @@ fn terms(config: &Config) -> anyhow::Result<Terms> {
         directory: directory(config)?,
         order: config.sources.order.clone(),
         control: control.collect(),
+        counted_log_accounts: config.bedrock_logs.counted_accounts.clone(),
         dimensions: dimensions
             .map(|set| set.iter().copied().collect())
             .collect(),
@@ -138,6 +141,7 @@ pub(super) fn policy(quota: &Quota) -> anyhow::Result<Option<Policy>> {
 /// still worth a look.
 pub fn check_files(config: &Config) -> anyhow::Result<Vec<String>> {
     terms(config)?;
+    reports::check(config)?;
     alarms::load(config)?;
     let policy = policy(&config.quota)?;
     let narrow = policy.map_or_else(Vec::new, |policy| policy.narrow_limits());

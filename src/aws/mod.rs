@@ -10,6 +10,7 @@ mod failure;
 mod held;
 mod http;
 mod permission;
+mod s3;
 #[cfg(test)]
 mod tests;
 
@@ -33,6 +34,7 @@ use held::Held;
 
 pub use failure::{Failure, Kind};
 pub use permission::Permission;
+pub use s3::failure as s3_failure;
 
 /// Time for everything that [`Aws::connect`] does. Off AWS the search ends at the instance
 /// metadata service, which takes seconds to be found missing.

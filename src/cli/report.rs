@@ -1,11 +1,13 @@
 //! `tallyd report`: reports for finance, printed or written to a file.
 
 use std::fs;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal as _, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use clap::Args;
+use serde::Deserialize;
+use serde_json::json;
 
 use super::{Remote, block_on};
 
@@ -38,7 +40,7 @@ pub struct ReportCommand {
     /// ISO 4217 code in which money is shown.
     #[arg(long, default_value = "", hide_default_value = true)]
     pub currency: String,
-    /// table, csv or json.
+    /// table, csv, json, xlsx, html, or focus (of chargeback and cost_detail).
     #[arg(long, default_value = "table")]
     pub format: String,
     /// leading, separate (from a CSV file), or only: the manifest alone.
@@ -47,6 +49,12 @@ pub struct ReportCommand {
     /// A file to write, in place of the terminal.
     #[arg(long, short)]
     pub output: Option<PathBuf>,
+    /// With month-close: freeze the month. There is no way back.
+    #[arg(long)]
+    pub close: bool,
+    /// With --close: although the month is not over or its bill is provisional.
+    #[arg(long, requires = "close")]
+    pub force: bool,
     #[command(flatten)]
     pub remote: Remote,
 }
@@ -56,6 +64,9 @@ pub(super) fn execute(wanted: &ReportCommand) -> anyhow::Result<()> {
 }
 
 async fn make(wanted: &ReportCommand) -> anyhow::Result<()> {
+    if wanted.close {
+        return close(wanted).await;
+    }
     let path = format!("/api/v1/reports/{}", wanted.name);
     let parameters = [
         ("month", wanted.month.as_str()),
@@ -71,11 +82,62 @@ async fn make(wanted: &ReportCommand) -> anyhow::Result<()> {
     ];
     match &wanted.output {
         None => {
+            if wanted.format == "xlsx" && io::stdout().is_terminal() {
+                anyhow::bail!("a workbook is not for the terminal: give a file with --output");
+            }
             let mut out = io::stdout().lock();
             wanted.remote.download(&path, &parameters, &mut out).await
         }
         Some(file) => to_file(wanted, &path, &parameters, file).await,
     }
+}
+
+#[derive(Debug, Deserialize)]
+struct Closed {
+    month: String,
+    timezone: String,
+    closed_at: String,
+    closed_by: String,
+    already_closed: bool,
+    lines: Option<usize>,
+    corrections: Option<usize>,
+    sha256: String,
+}
+
+/// Closes a month of a running daemon and tells what was frozen.
+async fn close(wanted: &ReportCommand) -> anyhow::Result<()> {
+    if !matches!(wanted.name.as_str(), "month-close" | "month_close") {
+        bail!("--close: belongs to `tallyd report month-close`");
+    }
+    if wanted.month.is_empty() {
+        bail!("--month: is needed with --close, such as --month last");
+    }
+    let body = json!({"month": wanted.month, "force": wanted.force});
+    let path = "/api/v1/reports/month-close";
+    let closed: Closed = wanted.remote.post(path, &body).await?;
+    let Closed {
+        month,
+        timezone,
+        closed_at,
+        closed_by,
+        sha256,
+        ..
+    } = closed;
+    let mut out = io::stdout().lock();
+    if closed.already_closed {
+        writeln!(
+            out,
+            "{month} ({timezone}) was closed before, at {closed_at} by {closed_by}: {sha256}"
+        )?;
+        return Ok(());
+    }
+    let (lines, corrections) = (closed.lines.unwrap_or(0), closed.corrections.unwrap_or(0));
+    writeln!(
+        out,
+        "{month} ({timezone}) is closed: {lines} lines, of which {corrections} correct earlier \
+         months; sha256 {sha256}"
+    )?;
+    Ok(())
 }
 
 /// Writes beside the file and renames, so that a file is whole or not there.

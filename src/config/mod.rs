@@ -9,6 +9,7 @@ mod alarms;
 mod auth;
 mod aws;
 mod bedrock;
+mod bedrock_logs;
 mod bill;
 mod budgets;
 mod business;
@@ -28,6 +29,7 @@ mod models;
 mod notify;
 mod quota;
 mod reader;
+mod report;
 mod savings;
 mod secret;
 mod series;
@@ -50,6 +52,7 @@ pub use alarms::{Alarms, Evaluate};
 pub use auth::{Auth, Token};
 pub use aws::{Account, Authorities, Aws};
 pub use bedrock::Bedrock;
+pub use bedrock_logs::{BedrockLogs, LogKind, LogSource};
 pub use bill::Bill;
 pub use budgets::{Allocate, Anomalies, Budget, By, Fixed, Period, Plans, Scope};
 pub use business::Business;
@@ -68,6 +71,7 @@ pub use models::Models;
 pub use notify::{Notify, NotifyKind, TopicArn};
 pub use quota::{Audit, Quota};
 pub use reader::Faults;
+pub use report::{Close, Destination, Every, Report, Schedule};
 pub use savings::Savings;
 pub use secret::Secret;
 pub use series::Series;
@@ -95,6 +99,7 @@ const SECTIONS: &[&Section] = &[
     &metrics::SECTION,
     &collect::SECTION,
     &cost::SECTION,
+    &report::SECTION,
     &savings::SECTION,
     &business::SECTION,
     &quota::SECTION,
@@ -102,6 +107,7 @@ const SECTIONS: &[&Section] = &[
     &aws::SECTION,
     &cloudwatch::SECTION,
     &bedrock::SECTION,
+    &bedrock_logs::SECTION,
     &forward::SECTION,
     &maintenance::SECTION,
     &alarms::SECTION,
@@ -127,6 +133,7 @@ pub struct Config {
     pub metrics: Metrics,
     pub collect: Collect,
     pub cost: Cost,
+    pub report: Report,
     pub savings: Savings,
     pub business: Business,
     pub quota: Quota,
@@ -134,6 +141,7 @@ pub struct Config {
     pub aws: Aws,
     pub cloudwatch: CloudWatch,
     pub bedrock: Bedrock,
+    pub bedrock_logs: BedrockLogs,
     pub forward: Option<Forward>,
     /// Whom alarms are told, by name.
     pub notify: Vec<Notify>,
@@ -180,6 +188,7 @@ impl Config {
             metrics: metrics::read(&mut reader),
             collect: collect::read(&mut reader),
             cost: cost::read(&mut reader),
+            report: report::read(&mut reader),
             savings: savings::read(&mut reader),
             business: business::read(&mut reader),
             quota: quota::read(&mut reader),
@@ -187,6 +196,7 @@ impl Config {
             aws: aws::read(&mut reader),
             cloudwatch: cloudwatch::read(&mut reader),
             bedrock: bedrock::read(&mut reader),
+            bedrock_logs: bedrock_logs::read(&mut reader),
             forward: forward::read(&mut reader),
             notify: notify::read(&mut reader),
             maintenance: maintenance::read(&mut reader),
@@ -224,17 +234,44 @@ impl Config {
                 ));
             }
         }
+        for source in &self.bedrock_logs.sources {
+            let known = |id: &String| self.aws.accounts.iter().any(|account| account.id == *id);
+            if let Some(id) = source.account.as_ref().filter(|id| !known(id)) {
+                let name = &source.name;
+                reader.fault(format!(
+                    "bedrock_logs.sources: {name} is in account {id}, which [[aws.accounts]] does \
+                     not name"
+                ));
+            }
+        }
+        for (place, id) in self.cost.bill.accounts.iter().enumerate() {
+            let is_named = self.aws.accounts.iter().any(|account| account.id == *id);
+            if id != "own" && !is_named {
+                reader.fault(format!(
+                    "cost.accounts[{place}]: {id} is not in aws.accounts; name it there, or write \
+                     own for the account of tallyd's credentials"
+                ));
+            }
+        }
     }
 
     /// Whether anything that is configured needs AWS.
     #[must_use]
     pub fn uses_aws(&self) -> bool {
         let is_topic = |target: &Notify| matches!(target.kind, NotifyKind::Sns { .. });
+        let is_bucket = |one: &Schedule| matches!(one.to, Destination::S3 { .. });
         self.cloudwatch.enabled
             || self.bedrock.enabled
             || self.cost.bill.collect
+            || self.reads_logs_in_aws()
             || !self.aws.accounts.is_empty()
             || self.notify.iter().any(is_topic)
+            || self.report.schedule.iter().any(is_bucket)
+    }
+
+    fn reads_logs_in_aws(&self) -> bool {
+        let logs = &self.bedrock_logs;
+        logs.enabled && logs.sources.iter().any(LogSource::is_in_aws)
     }
 
     /// What differs in `new`, by key.

@@ -64,7 +64,8 @@ const CHUNKS_AHEAD: usize = 4;
         ("currency" = Option<String>, Query, example = "USD",
             description = "ISO 4217 code in which money is shown; default: USD."),
         ("format" = Option<String>, Query, example = "csv",
-            description = "table, csv or json (default)."),
+            description = "table, csv, json (default), xlsx, html, or \
+                focus (of chargeback and cost_detail)."),
         ("manifest" = Option<String>, Query, example = "leading",
             description = "In CSV: leading lines that begin with `#` (default), or separate; \
                 only: the manifest alone, as JSON."),
@@ -112,13 +113,10 @@ pub(super) async fn get(
     )?;
     let places = ManifestPlace::ALL.map(ManifestPlace::name);
     let manifest = choice(&parameters, "manifest", ManifestPlace::parse, &places)?;
+    let form = form.unwrap_or(Form::Json);
+    let (name, request) = form.instead(name, &request)?.unwrap_or((name, request));
     let report = api.reports.run(name, &request, now).await?;
-    answer(
-        report,
-        form.unwrap_or(Form::Json),
-        manifest.unwrap_or_default(),
-    )
-    .await
+    answer(report, form, manifest.unwrap_or_default()).await
 }
 
 /// What the parameters ask of any report.
@@ -203,6 +201,7 @@ fn choice<T>(
 
 /// Writes a report beside the connection, so that neither memory nor other requests feel its size.
 async fn answer(report: Report, form: Form, manifest: ManifestPlace) -> Result<Response, Problem> {
+    form.check(&report)?;
     let shown = tokio::task::spawn_blocking(move || (write::show(&report), report)).await;
     let (Some(shown), report) = shown.map_err(|error| {
         tracing::error!(%error, "rounding a report failed");
@@ -215,27 +214,35 @@ async fn answer(report: Report, form: Form, manifest: ManifestPlace) -> Result<R
             "a total is beyond the range of money",
         ));
     };
-    let (form, name) = match manifest {
-        ManifestPlace::Only => (Form::Json, format!("{}.manifest", report.name)),
-        _ => (form, report.name.to_owned()),
+    let request = &report.manifest.request;
+    let period = write::period_label(&request.zone, request.from, request.to);
+    let name = format!("{}-{period}.{}", report.name, form.extension());
+    let (name, kind) = match manifest {
+        ManifestPlace::Only => (format!("{name}.manifest.json"), Form::Json.content_type()),
+        ManifestPlace::Leading | ManifestPlace::Separate => (name, form.content_type()),
     };
-    let file = format!("attachment; filename=\"{name}.{}\"", form.extension());
+    let file = format!("attachment; filename=\"{name}\"");
     let (chunks, waiting) = mpsc::channel(CHUNKS_AHEAD);
     tokio::task::spawn_blocking(move || {
         let mut out = Chunks {
             buffer: Vec::with_capacity(CHUNK),
             chunks,
         };
-        // A reader that has gone away needs no answer.
-        let _ = write::write(&report, &shown, form, manifest, &mut out).and_then(|()| out.flush());
+        let written = write::write(&report, &shown, form, manifest, &mut out);
+        if let Err(error) = written.and_then(|()| out.flush()) {
+            tracing::warn!(%error, "a report was not written to its end");
+            // The connection is cut: half a report must not look like a whole one. A reader that
+            // has gone away needs no answer.
+            let _ = out.chunks.blocking_send(Err(error));
+        }
     });
     let body = stream::unfold(waiting, |mut waiting| async {
-        let chunk: Bytes = waiting.recv().await?;
-        Some((Ok::<_, io::Error>(chunk), waiting))
+        let chunk: io::Result<Bytes> = waiting.recv().await?;
+        Some((chunk, waiting))
     });
     let mut response = Body::from_stream(body).into_response();
     let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(form.content_type()));
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     if let Ok(file) = HeaderValue::from_str(&file) {
         headers.insert(CONTENT_DISPOSITION, file);
     }
@@ -245,7 +252,7 @@ async fn answer(report: Report, form: Form, manifest: ManifestPlace) -> Result<R
 /// Hands on what is written in pieces, and waits while the reader is behind.
 struct Chunks {
     buffer: Vec<u8>,
-    chunks: mpsc::Sender<Bytes>,
+    chunks: mpsc::Sender<io::Result<Bytes>>,
 }
 
 impl Write for Chunks {
@@ -263,7 +270,7 @@ impl Write for Chunks {
         }
         let chunk = std::mem::replace(&mut self.buffer, Vec::with_capacity(CHUNK));
         self.chunks
-            .blocking_send(chunk.into())
+            .blocking_send(Ok(chunk.into()))
             .map_err(|_| io::ErrorKind::BrokenPipe.into())
     }
 }

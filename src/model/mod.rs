@@ -8,6 +8,7 @@ pub mod alarm;
 pub mod bill;
 pub mod business;
 pub mod catalogue;
+pub mod closing;
 pub mod cost;
 pub mod cumulative;
 pub mod directory;

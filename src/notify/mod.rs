@@ -26,6 +26,7 @@ use reqwest::Client;
 use tracing::warn;
 
 pub use outcome::{ClientError, client};
+pub use webhook::{SIGNATURE, TIMESTAMP, signature};
 
 use crate::aws::Aws;
 use crate::config::Config;

@@ -13,10 +13,10 @@ use crate::config::Secret;
 use crate::model::alarm::Transition;
 
 /// When the message was signed, in seconds since 1970.
-const TIMESTAMP: &str = "x-tallyd-timestamp";
+pub const TIMESTAMP: &str = "x-tallyd-timestamp";
 
 /// `sha256=` and the HMAC-SHA256 over timestamp, a point, and the body, in hexadecimal.
-const SIGNATURE: &str = "x-tallyd-signature";
+pub const SIGNATURE: &str = "x-tallyd-signature";
 
 /// The same for every attempt of a message.
 const ID: &str = "x-tallyd-id";
@@ -41,7 +41,7 @@ impl Webhook {
             .header(TIMESTAMP, &timestamp)
             .header(
                 SIGNATURE,
-                signature(self.secret.expose(), &timestamp, &body),
+                signature(self.secret.expose(), &timestamp, body.as_bytes()),
             )
             .header(ID, message::message_id(&self.target, transitions))
             .body(body);
@@ -53,12 +53,12 @@ impl Webhook {
 }
 
 /// The value of the header.
-pub(super) fn signature(secret: &str, timestamp: &str, body: &str) -> String {
+pub fn signature(secret: &str, timestamp: &str, body: &[u8]) -> String {
     let mut mac =
         Hmac::<Sha256>::new_from_slice(secret.as_bytes()).expect("a key of any length is taken");
     mac.update(timestamp.as_bytes());
     mac.update(b".");
-    mac.update(body.as_bytes());
+    mac.update(body);
     let digits = message::hex(&mac.finalize().into_bytes());
     format!("sha256={digits}")
 }

@@ -88,7 +88,9 @@ impl Measured {
     fn add_event(&mut self, event: &BusinessEvent) {
         let things = u64::try_from(i128::from(event.amount) / MICRO).unwrap_or(0);
         let with_claude = event.claude == Some(true);
-        let kind = EventKind::ALL.iter().find(|kind| *kind.name() == *event.kind);
+        let kind = EventKind::ALL
+            .iter()
+            .find(|kind| *kind.name() == *event.kind);
         match kind {
             Some(EventKind::Change) => {
                 self.changes += things;
@@ -170,7 +172,10 @@ pub async fn measure(
     }
     for sum in reports.ledger.activities(from, to).await? {
         if participants.include(&sum.user, &sum.team) {
-            teams.entry(sum.team.clone()).or_default().add_activity(&sum);
+            teams
+                .entry(sum.team.clone())
+                .or_default()
+                .add_activity(&sum);
         }
     }
     for event in reports.ledger.business_events(from, to).await? {

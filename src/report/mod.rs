@@ -4,19 +4,37 @@
 //! after that, so that every format tells the same.
 
 pub mod allocate;
+pub mod anomalies;
 pub mod baseline;
+pub mod budget;
 pub mod business;
 pub mod chargeback;
+pub mod closing;
 pub mod cost_detail;
 pub mod costs;
+mod currency;
+pub mod data_quality;
+pub mod deliver;
+pub mod delta;
+pub mod fixed;
+mod fixed_lines;
 pub mod forecast;
+pub mod gauges;
+pub mod grid;
+pub mod month_close;
 mod name;
 pub mod period;
+pub mod reconcile;
+pub mod reconciliation;
 pub mod roi;
 pub mod rollout;
 pub mod savings;
+pub mod schedule;
 pub mod sheet;
 pub mod table;
+#[cfg(test)]
+mod tests;
+pub mod trend;
 pub mod write;
 
 use std::sync::Arc;
@@ -29,6 +47,7 @@ pub use name::Name;
 pub use table::{Cell, Column, Kind, Rows, Table};
 
 use crate::config::Config;
+use crate::heard::Heard;
 use crate::model::bill::{Basis, Standing};
 use crate::store::{Ledger, QueryError, Terms};
 
@@ -40,6 +59,8 @@ pub struct Reports {
     pub config: Arc<ArcSwap<Config>>,
     /// Prices and the directory.
     pub terms: Arc<ArcSwap<Terms>>,
+    /// Who reported, and what was refused at the doors.
+    pub heard: Arc<Heard>,
 }
 
 impl Reports {
@@ -53,13 +74,30 @@ impl Reports {
         request: &Request,
         now: Timestamp,
     ) -> Result<Report, ReportError> {
-        match name {
-            Name::Chargeback => chargeback::report(self, request, now).await,
+        // Before the work: a currency without a rate costs no more than this.
+        let rate = currency::rate(self, request, now)?;
+        let mut report = match name {
+            Name::Chargeback => closing::chargeback(self, request, now).await,
             Name::Roi => roi::report(self, request, now).await,
             Name::Rollout => rollout::report(self, request, now).await,
             Name::Savings => savings::report(self, request, now).await,
             Name::CostDetail => cost_detail::report(self, request, now).await,
+            Name::Reconciliation => reconciliation::report(self, request, now).await,
+            Name::Savings => savings::report(self, request, now).await,
+            Name::CostDetail => {
+                let report = cost_detail::report(self, request, now).await?;
+                fixed_lines::with_fixed(self, report, now).await
+            }
+            Name::Budget => budget::report(self, request, now).await,
+            Name::MonthClose => month_close::report(self, request, now).await,
+            Name::Trend => trend::report(self, request, now).await,
+            Name::Anomalies => anomalies::report(self, request, now).await,
+            Name::DataQuality => data_quality::report(self, request, now).await,
+        }?;
+        if let Some(rate) = rate {
+            currency::convert(&mut report, &rate);
         }
+        Ok(report)
     }
 
     /// The manifest of a report that is made now.

@@ -5,15 +5,27 @@
 pub enum Name {
     Chargeback,
     CostDetail,
+    Reconciliation,
+    Budget,
+    MonthClose,
+    Trend,
+    Anomalies,
+    DataQuality,
     Savings,
     Roi,
     Rollout,
 }
 
 impl Name {
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 11] = [
         Self::Chargeback,
         Self::CostDetail,
+        Self::Reconciliation,
+        Self::Budget,
+        Self::MonthClose,
+        Self::Trend,
+        Self::Anomalies,
+        Self::DataQuality,
         Self::Savings,
         Self::Roi,
         Self::Rollout,
@@ -26,8 +38,14 @@ impl Name {
             Self::Chargeback => "chargeback",
             Self::Roi => "roi",
             Self::Rollout => "rollout",
-            Self::Savings => "savings",
             Self::CostDetail => "cost_detail",
+            Self::Reconciliation => "reconciliation",
+            Self::Savings => "savings",
+            Self::Budget => "budget",
+            Self::MonthClose => "month-close",
+            Self::Trend => "trend",
+            Self::Anomalies => "anomalies",
+            Self::DataQuality => "data-quality",
         }
     }
 

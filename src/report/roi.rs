@@ -83,7 +83,8 @@ pub async fn report(
     }
     Ok(Report {
         name: "roi",
-        title: "What Claude Code is worth by the stated assumptions, beside all its cost".to_owned(),
+        title: "What Claude Code is worth by the stated assumptions, beside all its cost"
+            .to_owned(),
         tables: tables::all(&found, &config.business, by_team),
         manifest,
     })
@@ -227,7 +228,8 @@ fn notes(found: &Found, business: &Business) -> Vec<String> {
         );
     }
     if assumed.tell_time() && assumed.hourly_rate.is_none() {
-        notes.push("business.hourly_rate is not stated: saved time has no value in USD.".to_owned());
+        notes
+            .push("business.hourly_rate is not stated: saved time has no value in USD.".to_owned());
     }
     notes.extend(found.usage.notes.iter().map(|note| format!("Cost: {note}")));
     if found.whole.measured.headcount() < SMALLEST_GROUP {

@@ -115,14 +115,34 @@ fn columns() -> Vec<Column> {
         column("from", Kind::Date, "Its first day."),
         column("to", Kind::Date, "The day after its last."),
         column("state", Kind::Text, "planned, running or ended."),
-        column("participants", Kind::Text, "Teams and the number of users, or everyone."),
+        column(
+            "participants",
+            Kind::Text,
+            "Teams and the number of users, or everyone.",
+        ),
         column("criterion", Kind::Text, "As it is configured."),
-        column("measured_low", Kind::Decimal, "Low end, where the value is a range."),
-        column("measured", Kind::Decimal, "The value; of a range its middle, if one is stated."),
-        column("measured_high", Kind::Decimal, "High end, where the value is a range."),
+        column(
+            "measured_low",
+            Kind::Decimal,
+            "Low end, where the value is a range.",
+        ),
+        column(
+            "measured",
+            Kind::Decimal,
+            "The value; of a range its middle, if one is stated.",
+        ),
+        column(
+            "measured_high",
+            Kind::Decimal,
+            "High end, where the value is a range.",
+        ),
         column("threshold", Kind::Decimal, "What it is held against."),
         column("outcome", Kind::Text, "met, not met or not measurable."),
-        column("source", Kind::Text, "What the value is made of, or why there is none."),
+        column(
+            "source",
+            Kind::Text,
+            "What the value is made of, or why there is none.",
+        ),
     ]
 }
 

@@ -38,6 +38,28 @@ pub struct Column {
     pub help: &'static str,
 }
 
+impl Column {
+    /// A column whose sum means nothing.
+    #[must_use]
+    pub const fn of(name: &'static str, kind: Kind, help: &'static str) -> Self {
+        Self {
+            name,
+            kind,
+            sums: false,
+            help,
+        }
+    }
+
+    /// A column whose sum is a control total.
+    #[must_use]
+    pub const fn summed(name: &'static str, kind: Kind, help: &'static str) -> Self {
+        Self {
+            sums: true,
+            ..Self::of(name, kind, help)
+        }
+    }
+}
+
 /// One value. Its variant fits its column's kind, or it is [`Cell::Empty`].
 #[derive(Clone, Debug, Default, PartialEq)]
 pub enum Cell {

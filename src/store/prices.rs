@@ -119,7 +119,8 @@ impl Ledger {
                     .prepare_cached(ADJUSTMENTS)
                     .and_then(|mut select| {
                         let limit = MAX_PRICE_ADJUSTMENTS + 1;
-                        let rows = select.query_map(params![days[0], days[1], limit], adjustment)?;
+                        let rows =
+                            select.query_map(params![days[0], days[1], limit], adjustment)?;
                         rows.collect()
                     });
                 Ok(found.map_err(StoreError::sql("read adjustments of prices"))?)

@@ -78,13 +78,13 @@ impl Ledger {
 }
 
 impl Reader {
-    fn begin(&self) -> Result<()> {
+    pub(super) fn begin(&self) -> Result<()> {
         self.connection
             .execute_batch("BEGIN")
             .map_err(StoreError::sql("begin to read"))
     }
 
-    fn end(&self) -> Result<()> {
+    pub(super) fn end(&self) -> Result<()> {
         self.connection
             .execute_batch("COMMIT")
             .map_err(StoreError::sql("end reading"))

@@ -25,8 +25,52 @@ CREATE INDEX business_commit_at ON business_commit (at);
 -- Fixed bugs as /metrics shows them; a decrease is debt, paid by later growth.
 CREATE TABLE business_published (
     claude TEXT PRIMARY KEY, value INTEGER NOT NULL, debt INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+) STRICT, WITHOUT ROWID; -- business_published
 ) STRICT, WITHOUT ROWID; -- end of business figures
 
+-- Logs of Bedrock: where they are read from, and which objects were read.
+CREATE TABLE log_source (
+    id INTEGER PRIMARY KEY,
+    -- As the configuration writes it.
+    name TEXT NOT NULL UNIQUE,
+    -- The first round, in milliseconds: what happened before it is history.
+    since INTEGER NOT NULL,
+    -- All before it was read, in milliseconds.
+    read_to INTEGER NOT NULL
+) STRICT; -- log_source
+
+CREATE TABLE log_object (
+    source INTEGER NOT NULL,
+    -- Hash of the object's key and version.
+    key BLOB NOT NULL,
+    -- The UTC hour since 1970 that it lies under; the largest number where it lies under none.
+    hour INTEGER NOT NULL,
+    PRIMARY KEY (source, key)
+) STRICT, WITHOUT ROWID; -- log_object
+) STRICT, WITHOUT ROWID;
+
+-- Months that were closed: frozen lines, and lines that correct earlier closed months.
+CREATE TABLE closed_month (
+    month TEXT PRIMARY KEY,                 -- 2026-10, in the calendar of the zone
+    zone TEXT NOT NULL,
+    closed_at INTEGER NOT NULL,             -- milliseconds since 1970
+    closed_by TEXT NOT NULL,
+    forced INTEGER NOT NULL,
+    standing TEXT NOT NULL,                 -- how sure the figures were
+    columns TEXT NOT NULL,                  -- JSON: names of keys and of amounts
+    sha256 TEXT NOT NULL,                   -- of the lines
+    manifest TEXT NOT NULL                  -- JSON: what the lines were made of
+) STRICT, WITHOUT ROWID;
+CREATE TABLE closed_line (
+    month TEXT NOT NULL, position INTEGER NOT NULL,
+    corrects TEXT NOT NULL,                 -- the month itself, or an earlier closed one
+    keys TEXT NOT NULL,                     -- JSON list of texts
+    amounts TEXT NOT NULL,                  -- JSON list of integers as text, or null
+    method TEXT NOT NULL,                   -- how the amount came to the line
+    PRIMARY KEY (month, position)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX closed_line_corrects ON closed_line (corrects);
 -- The bill: one row a billed UTC day of an account, as its newest revision stands.
 CREATE TABLE bill_day (
     id INTEGER PRIMARY KEY,
@@ -70,7 +114,7 @@ CREATE TABLE bill_forecast (
     low TEXT NOT NULL, mid TEXT NOT NULL, high TEXT NOT NULL, -- in 1e-12 of the currency
     level INTEGER NOT NULL,                 -- percent of the interval
     made_at INTEGER NOT NULL                -- milliseconds since 1970
-) STRICT, WITHOUT ROWID; -- end of the bill
+) STRICT, WITHOUT ROWID;
 
 -- Which price table was in force from when on.
 CREATE TABLE price_table_use (
@@ -93,4 +137,14 @@ CREATE TABLE price_adjustment (
     old_unpriced INTEGER NOT NULL, new_unpriced INTEGER NOT NULL,
     old_version TEXT NOT NULL,              -- of the price table before; empty if not known
     PRIMARY KEY (day, run, identity, sku)
+) STRICT, WITHOUT ROWID;
+
+-- Reports that were written by schedule, once for each period. All times are milliseconds since
+-- 1970.
+CREATE TABLE report_delivery (
+    schedule TEXT NOT NULL,
+    period_start INTEGER NOT NULL, period_end INTEGER NOT NULL,
+    written_at INTEGER NOT NULL,
+    report_id TEXT NOT NULL,
+    PRIMARY KEY (schedule, period_start)
 ) STRICT, WITHOUT ROWID;

@@ -89,6 +89,7 @@ fn api() -> Api {
             ledger: recorder.ledger().clone(),
             config: setup.config.clone(),
             terms: Arc::default(),
+            heard: Arc::default(),
         },
         recorder,
         heard: Arc::default(),
@@ -107,6 +108,7 @@ fn api() -> Api {
             })
         }),
         zone: TimeZone::get("Asia/Tokyo").expect("the zone is bundled"),
+        importing: tokio::sync::Mutex::default(),
         body_limits: BodyLimits {
             bytes: 1_000_000,
             ..BodyLimits::default()

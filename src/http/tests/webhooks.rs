@@ -10,7 +10,8 @@ use crate::model::business::BusinessEvent;
 const SECRET: &str = "0123456789abcdef-github";
 const TOKEN: &str = "0123456789abcdef-gitlab";
 
-const PULL_REQUEST: &str = include_str!("../../../tests/fixtures/webhooks/github_pull_request.json");
+const PULL_REQUEST: &str =
+    include_str!("../../../tests/fixtures/webhooks/github_pull_request.json");
 const PUSH: &str = include_str!("../../../tests/fixtures/webhooks/github_push.json");
 const MERGE_REQUEST: &str =
     include_str!("../../../tests/fixtures/webhooks/gitlab_merge_request.json");
@@ -25,7 +26,10 @@ struct Door {
 impl Door {
     /// A door with both webhooks open and tokens configured.
     fn open() -> Self {
-        Self::with("[business]\nmeasures = [\"security_incidents\"]\n", guarded_api())
+        Self::with(
+            "[business]\nmeasures = [\"security_incidents\"]\n",
+            guarded_api(),
+        )
     }
 
     fn with(settings: &str, api: Api) -> Self {
@@ -124,7 +128,10 @@ const FOOTER: (&str, &str) = ("Generated with [Claude Code]", "Made with [an edi
 #[tokio::test]
 async fn a_merged_fix_is_counted_by_whether_claude_took_part() {
     let door = Door::open();
-    assert_eq!(door.github("pull_request", "d1", PULL_REQUEST).await, "200 new");
+    assert_eq!(
+        door.github("pull_request", "d1", PULL_REQUEST).await,
+        "200 new"
+    );
     assert_eq!(
         door.gitlab("Merge Request Hook", "u1", MERGE_REQUEST).await,
         "200 new"
@@ -146,7 +153,10 @@ async fn a_merged_fix_is_counted_by_whether_claude_took_part() {
     );
     let merged: Timestamp = "2026-11-22T03:21:18Z".parse().expect("a time");
     assert!(events.iter().all(|event| event.at == merged));
-    let other = with(PULL_REQUEST, &[FOOTER, ("\"number\": 2,", "\"number\": 3,")]);
+    let other = with(
+        PULL_REQUEST,
+        &[FOOTER, ("\"number\": 2,", "\"number\": 3,")],
+    );
     assert_eq!(door.github("pull_request", "d2", &other).await, "200 new");
     let expected = [("no".to_owned(), 1), ("yes".to_owned(), 2)];
     assert_eq!(door.bugs().await, expected);
@@ -155,7 +165,10 @@ async fn a_merged_fix_is_counted_by_whether_claude_took_part() {
         crate::export::prometheus::Format::negotiate(None),
     );
     let shown = String::from_utf8(shown).expect("text");
-    assert!(shown.contains("claude_code_bugs_fixed_total{claude=\"yes\"} 2"), "{shown}");
+    assert!(
+        shown.contains("claude_code_bugs_fixed_total{claude=\"yes\"} 2"),
+        "{shown}"
+    );
 }
 
 #[tokio::test]
@@ -168,27 +181,64 @@ async fn a_wrong_signature_or_token_is_refused_and_leaves_nothing() {
     let cut = &good[..good.len() - 2];
     let odd = format!("sha256={}", "é".repeat(32));
     let upper = good.replace("sha256=", "SHA256=");
-    for signature in ["", &*other_body, &*other_secret, &*sha1, cut, &*odd, &*upper] {
-        let mut headers = vec![("x-github-event", "pull_request"), ("x-github-delivery", "d1")];
+    for signature in [
+        "",
+        &*other_body,
+        &*other_secret,
+        &*sha1,
+        cut,
+        &*odd,
+        &*upper,
+    ] {
+        let mut headers = vec![
+            ("x-github-event", "pull_request"),
+            ("x-github-delivery", "d1"),
+        ];
         if !signature.is_empty() {
             headers.push(("x-hub-signature-256", signature));
         }
-        let answer = door.ask("/api/v1/webhooks/github", &headers, PULL_REQUEST).await;
-        assert_eq!(answer.problem(), (401, "signature_invalid".to_owned()), "{signature}");
+        let answer = door
+            .ask("/api/v1/webhooks/github", &headers, PULL_REQUEST)
+            .await;
+        assert_eq!(
+            answer.problem(),
+            (401, "signature_invalid".to_owned()),
+            "{signature}"
+        );
     }
-    for token in ["", SECRET, "0123456789abcdef-gitla", "0123456789abcdef-gitlabb"] {
-        let headers = [("x-gitlab-token", token), ("x-gitlab-event", "Merge Request Hook")];
-        let answer = door.ask("/api/v1/webhooks/gitlab", &headers, MERGE_REQUEST).await;
-        assert_eq!(answer.problem(), (401, "signature_invalid".to_owned()), "{token}");
+    for token in [
+        "",
+        SECRET,
+        "0123456789abcdef-gitla",
+        "0123456789abcdef-gitlabb",
+    ] {
+        let headers = [
+            ("x-gitlab-token", token),
+            ("x-gitlab-event", "Merge Request Hook"),
+        ];
+        let answer = door
+            .ask("/api/v1/webhooks/gitlab", &headers, MERGE_REQUEST)
+            .await;
+        assert_eq!(
+            answer.problem(),
+            (401, "signature_invalid".to_owned()),
+            "{token}"
+        );
     }
     assert_eq!(door.events().await, []);
     // The refused delivery did not use up its id.
-    assert_eq!(door.github("pull_request", "d1", PULL_REQUEST).await, "200 new");
+    assert_eq!(
+        door.github("pull_request", "d1", PULL_REQUEST).await,
+        "200 new"
+    );
 }
 
 #[tokio::test]
 async fn a_webhook_without_a_secret_is_closed() {
-    let headers = [("x-hub-signature-256", "sha256=00"), ("content-type", "application/json")];
+    let headers = [
+        ("x-hub-signature-256", "sha256=00"),
+        ("content-type", "application/json"),
+    ];
     let answer = post("/api/v1/webhooks/github", &headers, PULL_REQUEST).await;
     assert_eq!(answer.problem(), (404, "webhook_off".to_owned()));
     let answer = post("/api/v1/webhooks/gitlab", &[], MERGE_REQUEST).await;
@@ -198,16 +248,31 @@ async fn a_webhook_without_a_secret_is_closed() {
 #[tokio::test]
 async fn a_replayed_delivery_changes_nothing_whatever_happened_between() {
     let door = Door::open();
-    assert_eq!(door.github("pull_request", "d1", PULL_REQUEST).await, "200 new");
+    assert_eq!(
+        door.github("pull_request", "d1", PULL_REQUEST).await,
+        "200 new"
+    );
     let unlabelled = with(
         PULL_REQUEST,
-        &[("\"name\": \"bug\"", "\"name\": \"docs\""), ("03:21:18Z\",\n    \"closed", "03:30:00Z\",\n    \"closed")],
+        &[
+            ("\"name\": \"bug\"", "\"name\": \"docs\""),
+            ("03:21:18Z\",\n    \"closed", "03:30:00Z\",\n    \"closed"),
+        ],
     );
-    assert_eq!(door.github("pull_request", "d2", &unlabelled).await, "200 changed");
+    assert_eq!(
+        door.github("pull_request", "d2", &unlabelled).await,
+        "200 changed"
+    );
     assert_eq!(door.only().await, (false, Some(true)));
-    assert_eq!(door.github("pull_request", "d1", PULL_REQUEST).await, "200 replayed");
+    assert_eq!(
+        door.github("pull_request", "d1", PULL_REQUEST).await,
+        "200 replayed"
+    );
     // Sent again by hand under an id of its own: it tells of an earlier time.
-    assert_eq!(door.github("pull_request", "d3", PULL_REQUEST).await, "200 unchanged");
+    assert_eq!(
+        door.github("pull_request", "d3", PULL_REQUEST).await,
+        "200 unchanged"
+    );
     assert_eq!(door.only().await, (false, Some(true)));
     // What was published stays; the next fix pays for the one taken back.
     assert_eq!(door.bugs().await, [("yes".to_owned(), 1)]);
@@ -221,10 +286,22 @@ async fn a_label_that_comes_later_or_out_of_order_counts() {
     let door = Door::open();
     let plain = with(PULL_REQUEST, &[("\"name\": \"bug\"", "\"name\": \"docs\"")]);
     let later = ("03:21:18Z\",\n    \"closed", "03:30:00Z\",\n    \"closed");
-    let labelled = with(PULL_REQUEST, &[later, ("\"closed\",\n  \"number", "\"labeled\",\n  \"number")]);
+    let labelled = with(
+        PULL_REQUEST,
+        &[
+            later,
+            ("\"closed\",\n  \"number", "\"labeled\",\n  \"number"),
+        ],
+    );
     // The label of a merged change arrives before the merge.
-    assert_eq!(door.github("pull_request", "d2", &labelled).await, "200 new");
-    assert_eq!(door.github("pull_request", "d1", &plain).await, "200 unchanged");
+    assert_eq!(
+        door.github("pull_request", "d2", &labelled).await,
+        "200 new"
+    );
+    assert_eq!(
+        door.github("pull_request", "d1", &plain).await,
+        "200 unchanged"
+    );
     assert_eq!(door.only().await, (true, Some(true)));
     assert_eq!(door.bugs().await, [("yes".to_owned(), 1)]);
 }
@@ -234,9 +311,18 @@ async fn a_gitlab_change_keeps_the_time_of_its_merge() {
     let door = Door::open();
     let labelled = with(
         MERGE_REQUEST,
-        &[("\"action\": \"merge\"", "\"action\": \"update\""), ("\"updated_at\": \"2026-11-22 03:21:18", "\"updated_at\": \"2026-11-22 03:50:00")],
+        &[
+            ("\"action\": \"merge\"", "\"action\": \"update\""),
+            (
+                "\"updated_at\": \"2026-11-22 03:21:18",
+                "\"updated_at\": \"2026-11-22 03:50:00",
+            ),
+        ],
     );
-    for (id, body, answer) in [("u2", &*labelled, "200 new"), ("u1", MERGE_REQUEST, "200 changed")] {
+    for (id, body, answer) in [
+        ("u2", &*labelled, "200 new"),
+        ("u1", MERGE_REQUEST, "200 changed"),
+    ] {
         assert_eq!(door.gitlab("Merge Request Hook", id, body).await, answer);
     }
     let events = door.events().await;
@@ -262,38 +348,75 @@ async fn commits_tell_of_claude_before_and_after_their_change() {
     let door = Door::open();
     let silent = "Skip carts without lines\\n\\nCo-Authored-By: Claude <noreply@anthropic.com>\\n";
     let plain = with(MERGE_REQUEST, &[(silent, "Skip carts")]);
-    assert_eq!(door.gitlab("Merge Request Hook", "u1", &plain).await, "200 new");
+    assert_eq!(
+        door.gitlab("Merge Request Hook", "u1", &plain).await,
+        "200 new"
+    );
     assert_eq!(door.only().await, (true, Some(false)));
-    assert_eq!(door.gitlab("Push Hook", "u2", GITLAB_PUSH).await, "200 changed");
+    assert_eq!(
+        door.gitlab("Push Hook", "u2", GITLAB_PUSH).await,
+        "200 changed"
+    );
     assert_eq!(door.only().await, (true, Some(true)));
 }
 
 #[tokio::test]
 async fn what_does_not_count_is_answered_and_counted() {
     let door = Door::open();
-    let elsewhere = with(PULL_REQUEST, &[("\"ref\": \"main\"", "\"ref\": \"release-1\"")]);
-    let closed = with(PULL_REQUEST, &[("\"merged_at\": \"2026-11-22T03:21:18Z\"", "\"merged_at\": null")]);
+    let elsewhere = with(
+        PULL_REQUEST,
+        &[("\"ref\": \"main\"", "\"ref\": \"release-1\"")],
+    );
+    let closed = with(
+        PULL_REQUEST,
+        &[(
+            "\"merged_at\": \"2026-11-22T03:21:18Z\"",
+            "\"merged_at\": null",
+        )],
+    );
     let nobodys = with(PUSH, &[("noreply@anthropic.com", "ada@example.com")]);
     for (event, body, answer) in [
-        ("ping", "{\"zen\": \"Keep it simple.\", \"hook_id\": 1}", "200 pong"),
+        (
+            "ping",
+            "{\"zen\": \"Keep it simple.\", \"hook_id\": 1}",
+            "200 pong",
+        ),
         ("issues", "{}", "202 ignored"),
         ("", "{}", "202 ignored"),
         ("pull_request", &*elsewhere, "202 ignored"),
         ("pull_request", &*closed, "202 ignored"),
         ("push", &*nobodys, "202 ignored"),
-        ("pull_request", "{\"action\": \"closed\"}", "400 invalid_body"),
+        (
+            "pull_request",
+            "{\"action\": \"closed\"}",
+            "400 invalid_body",
+        ),
         ("pull_request", "{", "400 invalid_body"),
     ] {
         assert_eq!(door.github(event, "", body).await, answer, "{event}");
     }
-    let opened = with(MERGE_REQUEST, &[("\"state\": \"merged\"", "\"state\": \"opened\"")]);
-    assert_eq!(door.gitlab("Merge Request Hook", "", &opened).await, "202 ignored");
+    let opened = with(
+        MERGE_REQUEST,
+        &[("\"state\": \"merged\"", "\"state\": \"opened\"")],
+    );
+    assert_eq!(
+        door.gitlab("Merge Request Hook", "", &opened).await,
+        "202 ignored"
+    );
     assert_eq!(door.gitlab("Pipeline Hook", "", "{}").await, "202 ignored");
-    let form = [("x-hub-signature-256", &*sign(SECRET, "payload=x")), ("content-type", "application/x-www-form-urlencoded")];
-    let answer = door.ask("/api/v1/webhooks/github", &form, "payload=x").await;
+    let form = [
+        ("x-hub-signature-256", &*sign(SECRET, "payload=x")),
+        ("content-type", "application/x-www-form-urlencoded"),
+    ];
+    let answer = door
+        .ask("/api/v1/webhooks/github", &form, "payload=x")
+        .await;
     assert_eq!(answer.problem(), (415, "unsupported_media_type".to_owned()));
     let large = "x".repeat(1_000_001);
-    assert_eq!(door.github("pull_request", "", &large).await, "413 body_too_large");
+    assert_eq!(
+        door.github("pull_request", "", &large).await,
+        "413 body_too_large"
+    );
     assert_eq!(door.events().await, []);
 }
 
@@ -304,17 +427,25 @@ async fn rules_of_the_configuration_decide() {
     let door = Door::with(settings, guarded_api());
     let body = with(
         PULL_REQUEST,
-        &[FOOTER, ("\"name\": \"bug\"", "\"name\": \"AI/assisted Defect\""), ("\"ref\": \"main\"", "\"ref\": \"release-2\"")],
+        &[
+            FOOTER,
+            ("\"name\": \"bug\"", "\"name\": \"AI/assisted Defect\""),
+            ("\"ref\": \"main\"", "\"ref\": \"release-2\""),
+        ],
     );
     assert_eq!(door.github("pull_request", "d1", &body).await, "200 new");
     assert_eq!(door.only().await, (true, Some(true)));
-    assert_eq!(door.github("pull_request", "d2", PULL_REQUEST).await, "202 ignored");
+    assert_eq!(
+        door.github("pull_request", "d2", PULL_REQUEST).await,
+        "202 ignored"
+    );
 }
 
 async fn tell(door: &Door, token: &str, body: &Value) -> Answer {
     let bearer = format!("Bearer {token}");
     let headers = [("authorization", &*bearer)];
-    door.ask("/api/v1/business/events", &headers, &body.to_string()).await
+    door.ask("/api/v1/business/events", &headers, &body.to_string())
+        .await
 }
 
 #[tokio::test]
@@ -324,7 +455,11 @@ async fn a_tracker_tells_each_event_once() {
         json!({"id": id, "at": "2026-11-22T03:00:00Z", "kind": "bug_fixed", "source": "jira",
             "team": "payments", "user": "Alice@Example.com", "amount": 2, "claude": claude})
     };
-    let batch = json!([event("1", json!(true)), event("2", json!(null)), event("1", json!(true))]);
+    let batch = json!([
+        event("1", json!(true)),
+        event("2", json!(null)),
+        event("1", json!(true))
+    ]);
     let answer = tell(&door, "ingest", &batch).await;
     assert_eq!(
         answer.json(),
@@ -339,7 +474,11 @@ async fn a_tracker_tells_each_event_once() {
     let expected = [("unknown".to_owned(), 2), ("yes".to_owned(), 2)];
     assert_eq!(door.bugs().await, expected);
     let users = door.events().await;
-    assert!(users.iter().all(|event| event.user.as_deref() == Some("alice@example.com")));
+    assert!(
+        users
+            .iter()
+            .all(|event| event.user.as_deref() == Some("alice@example.com"))
+    );
 }
 
 #[tokio::test]

@@ -6,18 +6,24 @@
 
 mod bedrock;
 mod bill;
+mod budget;
 mod business;
 mod own;
 mod quota;
+mod report;
+mod savings;
 mod usage;
 
 use std::fmt::Write as _;
 
 pub use bedrock::*;
 pub use bill::*;
+pub use budget::*;
 pub use business::*;
 pub use own::*;
 pub use quota::*;
+pub use report::*;
+pub use savings::*;
 pub use usage::*;
 
 /// What a metric's values mean.
@@ -148,6 +154,13 @@ pub const CATALOGUE: &[&Desc] = &[
     BEDROCK_RESULTS,
     BEDROCK_LEFT_OUT,
     BEDROCK_VALUES_CORRECTED,
+    BEDROCK_LOGS_OBJECTS,
+    BEDROCK_LOGS_RECORDS,
+    BEDROCK_LOGS_SKIPPED,
+    BEDROCK_LOGS_WAITING,
+    BEDROCK_LOGS_LAG,
+    BEDROCK_LOGS_SUCCESS,
+    BEDROCK_LOGS_LAST_SUCCESS,
     AWS_REQUESTS,
     AWS_REQUEST_FAILURES,
     CLOUDWATCH_METRICS_REQUESTED,
@@ -160,6 +173,14 @@ pub const CATALOGUE: &[&Desc] = &[
     BILL_ROUNDED,
     BILL_CALLS,
     BILL_MAX_CALLS,
+    MONTH_TO_DATE,
+    BUDGET_USED,
+    BUDGET_FORECAST,
+    BUDGET_BURN_RATE,
+    COST_ANOMALIES,
+    CACHE_SAVED,
+    CACHE_HITS,
+    RECONCILIATION_DELTA,
     BUILD_INFO,
     LEDGER_RECORDS,
     LEDGER_COMMIT_SECONDS,
@@ -222,6 +243,9 @@ pub const CATALOGUE: &[&Desc] = &[
     PROCESS_RESIDENT_MEMORY,
     PROCESS_START_TIME,
     PROCESS_THREADS,
+    REPORT_SCHEDULE_DUE,
+    REPORT_SCHEDULE_RUNS,
+    REPORT_SCHEDULE_LAST_SUCCESS,
 ];
 
 /// Finds a metric by its full name.

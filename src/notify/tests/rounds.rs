@@ -31,7 +31,7 @@ async fn a_webhook_can_check_who_sent_a_message_and_when() {
     assert_eq!(*timestamp, at(0).as_second().to_string());
     assert_eq!(
         got.headers["x-tallyd-signature"],
-        signature(SECRET, timestamp, &got.text)
+        signature(SECRET, timestamp, got.text.as_bytes())
     );
     assert_eq!(got.headers["x-tallyd-id"], got.body["id"].as_str().unwrap());
     assert_eq!(got.headers["content-type"], "application/json");

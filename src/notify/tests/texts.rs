@@ -185,7 +185,7 @@ fn a_webhook_gets_a_document_that_is_the_same_at_each_attempt() {
 fn a_signature_is_the_one_that_openssl_computes() {
     // printf '1795348800.{"a":1}' | openssl dgst -sha256 -hmac 'key'
     assert_eq!(
-        webhook::signature("key", "1795348800", r#"{"a":1}"#),
+        signature("key", "1795348800", br#"{"a":1}"#),
         SIGNATURE_BY_OPENSSL
     );
 }

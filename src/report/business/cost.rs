@@ -73,10 +73,14 @@ pub async fn of_usage(
         ..request.clone()
     };
     let report = chargeback::report(reports, &request, now).await?;
-    let mut cost = settle(&report.tables.first().map_or_else(Vec::new, |table| {
-        lines(table, &group)
-    }));
-    cost.is_final = cost.estimated == PicoUsd::ZERO && report.manifest.standing != Standing::Provisional;
+    let mut cost = settle(
+        &report
+            .tables
+            .first()
+            .map_or_else(Vec::new, |table| lines(table, &group)),
+    );
+    cost.is_final =
+        cost.estimated == PicoUsd::ZERO && report.manifest.standing != Standing::Provisional;
     cost.notes = report.manifest.notes;
     Ok(cost)
 }
@@ -230,7 +234,12 @@ mod tests {
 
     const DOLLAR: i128 = 1_000_000_000_000;
 
-    fn line(place: (&str, &str), charged: Charged, group: &str, amounts: [Option<i128>; 2]) -> Line {
+    fn line(
+        place: (&str, &str),
+        charged: Charged,
+        group: &str,
+        amounts: [Option<i128>; 2],
+    ) -> Line {
         Line {
             place: (place.0.to_owned(), place.1.to_owned()),
             charged,

@@ -26,7 +26,12 @@ pub async fn saved_this_month(
     let categories = categories(&together(teams.values()), business);
     let worth = worth(&categories, &business.assumptions, PicoUsd::ZERO);
     let mut samples = Vec::new();
-    samples.extend(worth.time.iter().flat_map(|time| of(catalogue::TIME_SAVED, *time, 1e6)));
+    samples.extend(
+        worth
+            .time
+            .iter()
+            .flat_map(|time| of(catalogue::TIME_SAVED, *time, 1e6)),
+    );
     samples.extend(
         worth
             .value

@@ -184,9 +184,7 @@ fn category(
 #[must_use]
 pub fn worth(categories: &[Category], assumed: &Assumptions, cost: PicoUsd) -> Worth {
     let times = categories.iter().filter(|one| one.counts);
-    let time = times
-        .filter_map(|one| one.time)
-        .reduce(Span::plus);
+    let time = times.filter_map(|one| one.time).reduce(Span::plus);
     // Once on the sum: rounding each category would not add up to it.
     let value = time
         .zip(assumed.hourly_rate)

@@ -284,7 +284,11 @@ fn economics(found: &Found) -> Table {
         column("cost_per_pull_request_usd", Kind::Money, "All costs."),
         column("cost_per_commit_usd", Kind::Money, "All costs."),
         column("sessions", Kind::Count, "Sessions started."),
-        column("code_lines_generated", Kind::Count, "Lines added; activity, not value."),
+        column(
+            "code_lines_generated",
+            Kind::Count,
+            "Lines added; activity, not value.",
+        ),
         column("pull_requests", Kind::Count, "Made by Claude Code."),
         column("commits", Kind::Count, "Made by Claude Code."),
         column("user_active_minutes", Kind::Decimal, "At the keyboard."),
@@ -301,9 +305,17 @@ fn economics(found: &Found) -> Table {
         ),
         column("merged_changes", Kind::Count, "From webhooks."),
         column("merged_changes_with_claude", Kind::Count, "From webhooks."),
-        column("bugs_fixed_with_claude", Kind::Count, "Claude Code took part."),
+        column(
+            "bugs_fixed_with_claude",
+            Kind::Count,
+            "Claude Code took part.",
+        ),
         column("bugs_fixed_without_claude", Kind::Count, "It did not."),
-        column("bugs_fixed_unknown", Kind::Count, "The tracker does not say."),
+        column(
+            "bugs_fixed_unknown",
+            Kind::Count,
+            "The tracker does not say.",
+        ),
     ];
     let whole = &found.whole;
     Table {

@@ -193,7 +193,10 @@ impl<'a> Seen<'a> {
             Known::CostUsd => Ok((usd(self.cost.0), self.cost_source.clone())),
             Known::CostPerActiveUserUsd => {
                 let each = divide_half_even(self.cost.0, people.into());
-                Ok((usd(each), format!("{} by {people} people", self.cost_source)))
+                Ok((
+                    usd(each),
+                    format!("{} by {people} people", self.cost_source),
+                ))
             }
             Known::ErrorRate => share(
                 self.measured.errors,
@@ -224,7 +227,11 @@ impl<'a> Seen<'a> {
             (None, None) => return Err("business.headcount is not stated".to_owned()),
         };
         let people = self.measured.headcount();
-        share(people, headcount, &format!("{people} people of {headcount}; {source}"))
+        share(
+            people,
+            headcount,
+            &format!("{people} people of {headcount}; {source}"),
+        )
     }
 
     fn retention(&self) -> Value {
@@ -247,7 +254,11 @@ impl<'a> Seen<'a> {
             mid: roi.mid.map(percent),
             high: percent(roi.high),
         };
-        let middle = if roi.mid.is_some() { "" } else { "; no middle is stated, so the low end decides" };
+        let middle = if roi.mid.is_some() {
+            ""
+        } else {
+            "; no middle is stated, so the low end decides"
+        };
         Ok((
             span,
             format!(
@@ -275,7 +286,10 @@ impl<'a> Seen<'a> {
             _ => self.worth.value.map(micro_usd),
         };
         let span = span.ok_or_else(|| self.no_worth())?;
-        Ok((span, format!("assumptions {}", self.business.assumptions.id())))
+        Ok((
+            span,
+            format!("assumptions {}", self.business.assumptions.id()),
+        ))
     }
 
     fn changes(&self, known: Known) -> Value {
@@ -314,13 +328,21 @@ impl<'a> Seen<'a> {
 
     /// The last value told within the phase; things that are counted are added.
     fn declared(&self, name: &str) -> Value {
-        let mut told: Vec<&BusinessEvent> =
-            self.events.iter().filter(|one| *one.kind == *name).collect();
+        let mut told: Vec<&BusinessEvent> = self
+            .events
+            .iter()
+            .filter(|one| *one.kind == *name)
+            .collect();
         told.sort_by_key(|event| event.at);
         let Some(last) = told.last() else {
             return Err(format!("nothing was told of {name} within the phase"));
         };
-        let source = format!("told by {} at {:.0}, the last of {}", last.source, last.at, told.len());
+        let source = format!(
+            "told by {} at {:.0}, the last of {}",
+            last.source,
+            last.at,
+            told.len()
+        );
         Ok((flat(last.amount.into()), source))
     }
 }
@@ -365,7 +387,10 @@ async fn declared(
     time: Time,
 ) -> Result<Vec<BusinessEvent>, ReportError> {
     let terms = reports.terms.load_full();
-    let events = reports.ledger.business_events(time.from, time.end()).await?;
+    let events = reports
+        .ledger
+        .business_events(time.from, time.end())
+        .await?;
     Ok(events
         .into_iter()
         .filter(|event| {

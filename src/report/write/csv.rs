@@ -3,10 +3,11 @@
 use std::borrow::Cow;
 use std::io::{self, Write};
 
-use super::super::Report;
-use super::super::table::Cell;
+use super::super::table::{Cell, Table};
+use super::super::{Report, Request};
+use super::ManifestPlace;
+use super::rounding::Rounding;
 use super::shown::{Shown, cell_text};
-use super::{ManifestPlace, facts};
 
 pub(super) fn write(
     report: &Report,
@@ -15,25 +16,31 @@ pub(super) fn write(
     out: &mut dyn Write,
 ) -> io::Result<()> {
     if manifest == ManifestPlace::Leading {
-        for fact in facts(report, shown) {
-            // A line break would end the comment.
-            let value = fact.value.replace(['\r', '\n'], " ");
-            writeln!(out, "# {}: {value}", fact.name)?;
-        }
+        out.write_all(shown.stamp.comment_lines().as_bytes())?;
     }
-    let Some((table, shown)) = report.tables.iter().zip(&shown.tables).next() else {
-        return Ok(());
-    };
+    match (report.tables.first(), shown.tables.first()) {
+        (Some(table), Some(rounding)) => write_data(table, rounding, &report.manifest.request, out),
+        _ => Ok(()),
+    }
+}
+
+/// Writes header and rows: what the hash in the manifest is of.
+pub(super) fn write_data(
+    table: &Table,
+    rounding: &Rounding,
+    request: &Request,
+    out: &mut dyn Write,
+) -> io::Result<()> {
     let mut writer = csv::Writer::from_writer(out);
     let names = table.columns.iter().map(|column| column.name);
     writer.write_record(names)?;
     let mut cells = Vec::new();
     for index in 0..table.rows.len() {
-        shown.row(table, index, &mut cells);
+        rounding.row(table, index, &mut cells);
         for cell in &cells {
             match cell {
                 Cell::Text(text) => writer.write_field(safe(text).as_bytes())?,
-                cell => writer.write_field(cell_text(cell, &report.manifest.request))?,
+                cell => writer.write_field(cell_text(cell, request))?,
             }
         }
         writer.write_record(None::<&[u8]>)?;

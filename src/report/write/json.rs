@@ -6,38 +6,38 @@ use serde_json::{Map, Value, json};
 
 use super::super::table::{Cell, Table};
 use super::super::{Report, Request};
-use super::facts;
-use super::shown::{Shown, ShownTable, cell_text};
+use super::rounding::Rounding;
+use super::shown::{Shown, cell_text};
 
 pub(super) fn write(report: &Report, shown: &Shown, out: &mut dyn Write) -> io::Result<()> {
     let head = json!({ "report": report.name, "title": report.title });
     let head = head.to_string();
     write!(out, "{},", head.trim_end_matches('}'))?;
-    write!(out, "\"manifest\":{}", manifest_value(report, shown))?;
+    write!(out, "\"manifest\":{}", shown.stamp.json())?;
     let mut more = report.tables.iter().zip(&shown.tables);
-    if let Some((table, shown)) = more.next() {
+    if let Some((table, rounding)) = more.next() {
         out.write_all(b",")?;
-        write_table(table, shown, &report.manifest.request, out)?;
+        write_table(table, rounding, &report.manifest.request, out)?;
     }
     out.write_all(b",\"tables\":[")?;
-    for (number, (table, shown)) in more.enumerate() {
+    for (number, (table, rounding)) in more.enumerate() {
         let comma = if number > 0 { "," } else { "" };
         write!(out, "{comma}{{\"name\":{},", Value::from(table.name))?;
-        write_table(table, shown, &report.manifest.request, out)?;
+        write_table(table, rounding, &report.manifest.request, out)?;
         out.write_all(b"}")?;
     }
     out.write_all(b"]}\n")
 }
 
 /// The manifest alone.
-pub(super) fn manifest(report: &Report, shown: &Shown, out: &mut dyn Write) -> io::Result<()> {
-    writeln!(out, "{:#}", manifest_value(report, shown))
+pub(super) fn manifest(shown: &Shown, out: &mut dyn Write) -> io::Result<()> {
+    writeln!(out, "{}", shown.stamp.json())
 }
 
 /// The members of a table: columns, rows, totals.
 fn write_table(
     table: &Table,
-    shown: &ShownTable,
+    rounding: &Rounding,
     request: &Request,
     out: &mut dyn Write,
 ) -> io::Result<()> {
@@ -49,7 +49,7 @@ fn write_table(
     write!(out, "\"columns\":{},\"rows\":[", Value::from(columns))?;
     let mut cells = Vec::new();
     for index in 0..table.rows.len() {
-        shown.row(table, index, &mut cells);
+        rounding.row(table, index, &mut cells);
         let comma = if index > 0 { "," } else { "" };
         write!(
             out,
@@ -57,7 +57,7 @@ fn write_table(
             Value::from(row_value(table, &cells, request))
         )?;
     }
-    let mut totals = row_value(table, &shown.totals, request);
+    let mut totals = row_value(table, &rounding.totals(), request);
     totals.retain(|_, value| !value.is_null());
     write!(out, "],\"totals\":{}", Value::from(totals))
 }
@@ -77,33 +77,4 @@ fn value(cell: &Cell, request: &Request) -> Value {
         }
         cell => Value::from(cell_text(cell, request)),
     }
-}
-
-/// Facts with a point in their name are members of one object, notes are a list.
-fn manifest_value(report: &Report, shown: &Shown) -> Value {
-    let mut members = Map::new();
-    let mut notes = Vec::new();
-    for fact in facts(report, shown) {
-        if fact.name == "note" {
-            notes.push(Value::from(fact.value));
-            continue;
-        }
-        let mut object = &mut members;
-        let mut parts = fact.name.split('.').peekable();
-        while let Some(part) = parts.next() {
-            if parts.peek().is_none() {
-                object.insert(part.to_owned(), Value::from(fact.value));
-                break;
-            }
-            let inner = object
-                .entry(part)
-                .or_insert_with(|| Value::Object(Map::new()));
-            match inner {
-                Value::Object(inner) => object = inner,
-                _ => break,
-            }
-        }
-    }
-    members.insert("notes".to_owned(), Value::from(notes));
-    Value::Object(members)
 }

@@ -1,19 +1,28 @@
 //! Reports as files. Every form shows the same rounded figures.
 
 mod csv;
+mod focus;
+mod html;
 mod json;
 mod manifest;
+#[cfg(test)]
+mod peer_tests;
+mod rounding;
 mod shown;
+#[cfg(test)]
+mod tests;
 mod text;
+mod xlsx;
 
 use std::io::{self, Write};
 
 use sha2::{Digest, Sha256};
 
-pub use manifest::{Fact, facts};
+pub use manifest::{Contents, ControlTotal, Stamp, Watermark, period_label};
+pub use rounding::Rounding;
 pub use shown::{Shown, cell_text, show};
 
-use super::Report;
+use super::{Name, Report, ReportError, Request};
 
 /// How a report is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -23,10 +32,23 @@ pub enum Form {
     Table,
     Csv,
     Json,
+    /// A workbook.
+    Xlsx,
+    /// A page.
+    Html,
+    /// FOCUS 1.2, as CSV.
+    Focus,
 }
 
 impl Form {
-    pub const ALL: [Self; 3] = [Self::Table, Self::Csv, Self::Json];
+    pub const ALL: [Self; 6] = [
+        Self::Table,
+        Self::Csv,
+        Self::Json,
+        Self::Xlsx,
+        Self::Html,
+        Self::Focus,
+    ];
 
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -34,6 +56,9 @@ impl Form {
             Self::Table => "table",
             Self::Csv => "csv",
             Self::Json => "json",
+            Self::Xlsx => "xlsx",
+            Self::Html => "html",
+            Self::Focus => "focus",
         }
     }
 
@@ -46,8 +71,10 @@ impl Form {
     pub const fn content_type(self) -> &'static str {
         match self {
             Self::Table => "text/plain; charset=utf-8",
-            Self::Csv => "text/csv; charset=utf-8; header=present",
+            Self::Csv | Self::Focus => "text/csv; charset=utf-8; header=present",
             Self::Json => "application/json",
+            Self::Xlsx => "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+            Self::Html => "text/html; charset=utf-8",
         }
     }
 
@@ -58,6 +85,45 @@ impl Form {
             Self::Table => "txt",
             Self::Csv => "csv",
             Self::Json => "json",
+            Self::Xlsx => "xlsx",
+            Self::Html => "html",
+            Self::Focus => "focus.csv",
+        }
+    }
+
+    /// True if the file itself has no place for the manifest.
+    #[must_use]
+    pub const fn has_manifest_beside(self) -> bool {
+        matches!(self, Self::Focus)
+    }
+
+    /// What has to be asked in place of a report, to write it in this form; `None` if the report
+    /// itself will do.
+    ///
+    /// Errors: [`ReportError::Parameter`] if the report has no such form.
+    pub fn instead(
+        self,
+        name: Name,
+        request: &Request,
+    ) -> Result<Option<(Name, Request)>, ReportError> {
+        match (self, name) {
+            (Self::Focus, Name::Chargeback | Name::CostDetail) => {
+                Ok(Some((Name::CostDetail, focus::request(request))))
+            }
+            (Self::Focus, _) => Err(ReportError::Parameter(
+                "format: focus is a form of chargeback and cost_detail only".to_owned(),
+            )),
+            _ => Ok(None),
+        }
+    }
+
+    /// Whether a report can be written in this form.
+    ///
+    /// Errors: [`ReportError::Parameter`] if a sheet has no room for it.
+    pub fn check(self, report: &Report) -> Result<(), ReportError> {
+        match self {
+            Self::Xlsx => xlsx::check(report),
+            Self::Table | Self::Csv | Self::Json | Self::Html | Self::Focus => Ok(()),
         }
     }
 }
@@ -103,11 +169,26 @@ pub fn write(
     out: &mut dyn Write,
 ) -> io::Result<()> {
     match (manifest, form) {
-        (ManifestPlace::Only, _) => json::manifest(report, shown, out),
+        (ManifestPlace::Only, Form::Focus) => focus::manifest(report, shown, out),
+        (ManifestPlace::Only, _) => json::manifest(shown, out),
         (_, Form::Table) => text::write(report, shown, out),
         (place, Form::Csv) => csv::write(report, shown, place, out),
         (_, Form::Json) => json::write(report, shown, out),
+        (_, Form::Xlsx) => xlsx::write(report, shown, out),
+        (_, Form::Html) => html::write(report, shown, out),
+        (_, Form::Focus) => focus::write(report, shown, out),
     }
+}
+
+/// The name of a column or table as people read it: `cost_center` is `Cost center`,
+/// `actual_cost_usd` is `Actual cost`.
+fn heading(name: &str) -> String {
+    let name = name.strip_suffix("_usd").unwrap_or(name);
+    let mut text = name.replace(['_', '-'], " ");
+    if let Some(first) = text.get_mut(..1) {
+        first.make_ascii_uppercase();
+    }
+    text
 }
 
 /// SHA-256 in hexadecimal.

@@ -4,7 +4,8 @@ use std::io::{self, Write};
 
 use super::super::table::{Cell, Kind, Table};
 use super::super::{Report, Request};
-use super::shown::{Shown, ShownTable, cell_text};
+use super::rounding::Rounding;
+use super::shown::{Shown, cell_text};
 use crate::model::label::grouped;
 
 pub(super) fn write(report: &Report, shown: &Shown, out: &mut dyn Write) -> io::Result<()> {
@@ -23,19 +24,19 @@ pub(super) fn write(report: &Report, shown: &Shown, out: &mut dyn Write) -> io::
     for note in &report.manifest.notes {
         writeln!(out, "Note: {note}")?;
     }
-    for (number, (table, shown)) in report.tables.iter().zip(&shown.tables).enumerate() {
+    for (number, (table, rounding)) in report.tables.iter().zip(&shown.tables).enumerate() {
         if number > 0 {
             write!(out, "\n{}", table.name)?;
         }
         out.write_all(b"\n")?;
-        write_table(table, shown, request, out)?;
+        write_table(table, rounding, request, out)?;
     }
     Ok(())
 }
 
 fn write_table(
     table: &Table,
-    shown: &ShownTable,
+    rounding: &Rounding,
     request: &Request,
     out: &mut dyn Write,
 ) -> io::Result<()> {
@@ -46,15 +47,15 @@ fn write_table(
         .iter()
         .map(|column| count(column.name))
         .collect();
-    let has_totals = shown.totals.iter().any(|total| *total != Cell::Empty);
-    let totals = totals_row(table, shown, request);
+    let has_totals = rounding.totals().iter().any(|total| *total != Cell::Empty);
+    let totals = totals_row(table, rounding, request);
     let widen = |widths: &mut [usize], texts: &mut dyn Iterator<Item = usize>| {
         for (width, text) in widths.iter_mut().zip(texts) {
             *width = (*width).max(text);
         }
     };
     for index in 0..table.rows.len() {
-        shown.row(table, index, &mut cells);
+        rounding.row(table, index, &mut cells);
         let mut texts = cells.iter().map(|cell| count(&readable(cell, request)));
         widen(&mut widths, &mut texts);
     }
@@ -64,7 +65,7 @@ fn write_table(
     let rule = "-".repeat(widths.iter().sum::<usize>() + 2 * widths.len().saturating_sub(1));
     writeln!(out, "{rule}")?;
     for index in 0..table.rows.len() {
-        shown.row(table, index, &mut cells);
+        rounding.row(table, index, &mut cells);
         let texts: Vec<String> = cells.iter().map(|cell| readable(cell, request)).collect();
         line(table, &widths, &texts, out)?;
     }
@@ -77,9 +78,9 @@ fn write_table(
     Ok(())
 }
 
-fn totals_row(table: &Table, shown: &ShownTable, request: &Request) -> Vec<String> {
-    let mut totals: Vec<String> = shown
-        .totals
+fn totals_row(table: &Table, rounding: &Rounding, request: &Request) -> Vec<String> {
+    let mut totals: Vec<String> = rounding
+        .totals()
         .iter()
         .map(|total| match total {
             Cell::Empty => String::new(),

@@ -1,0 +1,169 @@
+//! What works on price files alone: list, check, import.
+
+use std::path::Path;
+
+use anyhow::{Context as _, bail};
+use jiff::civil::Date;
+use sha2::{Digest as _, Sha256};
+
+use super::{Check, Import, List};
+use crate::app;
+use crate::cli::table::{Align, table};
+use crate::config::Faults;
+use crate::model::price::{EMBEDDED, EMBEDDED_NAME, ListedPrice, lint, litellm};
+use crate::model::usage::Tier;
+
+/// Kinds in the order of their columns.
+const KINDS: [&str; 5] = ["input", "output", "read", "write 5m", "write 1h"];
+
+pub(super) fn list(wanted: List) -> anyhow::Result<()> {
+    let at = match wanted.at.as_str() {
+        "" => None,
+        text => Some(text.parse::<Date>().map_err(|_| {
+            anyhow::Error::new(Faults(vec![
+                "--at: must be a day such as 2026-11-01".to_owned(),
+            ]))
+        })?),
+    };
+    let config = wanted.config.source().load()?;
+    let prices = app::price_table(&config.cost)?;
+    let listed = prices.listed();
+    let shown: Vec<&ListedPrice> = listed
+        .iter()
+        .filter(|price| wanted.model.is_empty() || *price.model == *wanted.model)
+        .filter(|price| wanted.provider.is_empty() || *price.provider == *wanted.provider)
+        .filter(|price| at.is_none_or(|at| holds(price, at)))
+        .collect();
+    print!("{}", listed_text(&shown));
+    println!(
+        "\nUSD per million tokens; version {}, SHA-256 {}",
+        prices.version(),
+        prices.sha256()
+    );
+    Ok(())
+}
+
+fn holds(price: &ListedPrice, at: Date) -> bool {
+    price.from.is_none_or(|from| from <= at) && price.to.is_none_or(|to| at < to)
+}
+
+fn listed_text(prices: &[&ListedPrice]) -> String {
+    let has_contract = prices.iter().any(|price| price.contract.is_some());
+    let names = ["model", "provider", "scope", "tier", "from", "to"];
+    let mut columns: Vec<(&str, Align)> = names.map(|name| (name, Align::Left)).to_vec();
+    if has_contract {
+        columns.push(("paid", Align::Left));
+    }
+    columns.extend(KINDS.map(|kind| (kind, Align::Right)));
+    let mut rows = Vec::new();
+    for price in prices {
+        let day = |day: Option<Date>| day.map_or_else(|| "-".to_owned(), |day| day.to_string());
+        let names = [
+            price.model.to_string(),
+            price.provider.to_string(),
+            price.scope.to_string(),
+            tier(price),
+            day(price.from),
+            day(price.to),
+        ];
+        let mut row = |paid: &str, prices: [Option<u64>; 5]| {
+            let mut row = names.to_vec();
+            if has_contract {
+                row.push(paid.to_owned());
+            }
+            let text = |price: Option<u64>| price.map_or_else(|| "-".to_owned(), lint::millionths);
+            row.extend(prices.map(text));
+            rows.push(row);
+        };
+        row("list", price.list.kinds());
+        if let Some(contract) = price.contract {
+            row("contract", contract.kinds());
+        }
+    }
+    table(&columns, &rows, 0)
+}
+
+fn tier(price: &ListedPrice) -> String {
+    let tier = price.tier.name();
+    match price.above {
+        Some(above) if price.tier == Tier::Standard => format!("over {}k", above / 1000),
+        Some(above) => format!("{tier} over {}k", above / 1000),
+        None => tier.to_owned(),
+    }
+}
+
+pub(super) fn check(wanted: Check) -> anyhow::Result<()> {
+    let Some(file) = &wanted.file else {
+        let config = wanted.config.source().load()?;
+        let prices = app::price_table(&config.cost)?;
+        let mut warnings = notes(EMBEDDED_NAME, EMBEDDED)?;
+        let cost = &config.cost;
+        for file in [&cost.prices, &cost.contract].into_iter().flatten() {
+            warnings.extend(notes(&file.display().to_string(), &read(file)?)?);
+        }
+        print_warnings(&warnings);
+        println!(
+            "the price table can be used; version {}, SHA-256 {}, {} warnings",
+            prices.version(),
+            prices.sha256(),
+            warnings.len()
+        );
+        return Ok(());
+    };
+    let name = file.display().to_string();
+    let warnings = notes(&name, &read(file)?)?;
+    print_warnings(&warnings);
+    println!("{name} can be used; {} warnings", warnings.len());
+    Ok(())
+}
+
+fn print_warnings(warnings: &[String]) {
+    for warning in warnings {
+        println!("warning: {warning}");
+    }
+}
+
+fn notes(name: &str, text: &str) -> anyhow::Result<Vec<String>> {
+    let notes = lint::file(text).map_err(|faults| {
+        let lines = faults.iter().map(|fault| format!("{name}: {fault}"));
+        Faults(lines.collect())
+    })?;
+    Ok(notes.iter().map(|note| format!("{name}: {note}")).collect())
+}
+
+fn read(file: &Path) -> anyhow::Result<String> {
+    std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))
+}
+
+pub(super) fn import(wanted: &Import) -> anyhow::Result<()> {
+    let json = read(&wanted.litellm)?;
+    let digest = Sha256::digest(json.as_bytes());
+    let sha256: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    let name = wanted.litellm.file_name().unwrap_or_default();
+    let source = format!("litellm {}", name.to_string_lossy());
+    let read = litellm::import(&json, &source, &sha256)
+        .with_context(|| format!("cannot import {}", wanted.litellm.display()))?;
+    match &wanted.output {
+        None => print!("{}", read.toml),
+        Some(file) if file.exists() => {
+            bail!("{} exists already, choose another name", file.display())
+        }
+        Some(file) => std::fs::write(file, &read.toml)
+            .with_context(|| format!("cannot write {}", file.display()))?,
+    }
+    // The file itself may go to standard output, so all else goes to the other.
+    for (key, why) in &read.skipped {
+        eprintln!("left out: {key}: {why}");
+    }
+    for note in &read.notes {
+        eprintln!("warning: {note}");
+    }
+    eprintln!(
+        "{} rows; {} keys of Claude were left out; {} keys are of other models; {} warnings",
+        read.rows,
+        read.skipped.len(),
+        read.others,
+        read.notes.len()
+    );
+    Ok(())
+}

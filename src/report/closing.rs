@@ -1,0 +1,456 @@
+//! Closing a month, and the chargeback of months that were closed.
+//!
+//! A closed month keeps its lines for ever. What changes afterwards (late telemetry, a corrected
+//! directory, other prices, another bill) is the difference between its figures as they are worked
+//! out now and what was frozen: adjustment lines, which the next month that is closed books.
+
+use std::sync::Arc;
+
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+use jiff::{Timestamp, ToSpan as _};
+use serde_json::json;
+
+use super::fixed_lines::{self, Chained};
+use super::grid::Grid;
+use super::{Manifest, Report, ReportError, Reports, Request, chargeback, write};
+use crate::model::bill::{Basis, Standing};
+use crate::model::closing::{ClosedLine, ClosedMonth};
+use crate::model::cost::By;
+use crate::model::rates::USD;
+use crate::model::window::{day_start, month_key};
+
+/// What lines are frozen by.
+const FINEST: [By; 7] = [
+    By::Month,
+    By::CostCenter,
+    By::Team,
+    By::Project,
+    By::User,
+    By::Provider,
+    By::Model,
+];
+
+/// Amounts that differ by basis begin so, and are frozen on each.
+const ACTUAL: &str = "actual";
+
+/// Closed months whose changes a later one books: the books of a year.
+const MAX_CORRECTED: usize = 13;
+
+const CLOSED: &str = "closed";
+const ADJUSTMENT: &str = "adjustment";
+
+/// Why a month is not closed.
+#[derive(Debug, thiserror::Error)]
+pub enum CloseError {
+    #[error("{month} is not over yet; to close it all the same, force it")]
+    NotOver { month: String },
+    #[error(
+        "the figures of {month} are provisional: the bill can still change; to close it all the \
+         same, force it"
+    )]
+    Provisional { month: String },
+    #[error(transparent)]
+    Report(#[from] ReportError),
+}
+
+/// What became of a wish to close a month.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    Closed {
+        month: ClosedMonth,
+        /// Frozen lines, and those of them that correct earlier months.
+        lines: usize,
+        corrections: usize,
+    },
+    /// It was closed before; nothing changed.
+    Before(ClosedMonth),
+}
+
+/// A closed month as it was frozen, and what later months booked of its changes.
+#[derive(Debug)]
+pub(super) struct Frozen {
+    pub month: ClosedMonth,
+    pub opening: Grid,
+    /// By the month that booked them.
+    pub booked: Vec<(Arc<str>, Grid)>,
+}
+
+/// The chargeback as it is worked out now, with fixed cost.
+async fn live(reports: &Reports, request: &Request, now: Timestamp) -> Result<Report, ReportError> {
+    let report = chargeback::report(reports, request, now).await?;
+    fixed_lines::with_fixed(reports, report, now).await
+}
+
+/// The chargeback: closed months as they were frozen with their adjustments, all else as it is
+/// worked out now. Its totals are those of now.
+pub(super) async fn chargeback(
+    reports: &Reports,
+    request: &Request,
+    now: Timestamp,
+) -> Result<Report, ReportError> {
+    let mut report = live(reports, request, now).await?;
+    let months = reports.ledger.closed_months().await?;
+    let touched = || months.iter().filter(|month| touches(month, request));
+    if touched().next().is_none() {
+        return Ok(report);
+    }
+    let by = chargeback::dimensions(&request.group_by)?;
+    let fits = by.iter().all(|by| FINEST.contains(by));
+    let closed: Vec<&ClosedMonth> = touched()
+        .filter(|month| fits && is_within(month, request))
+        .collect();
+    for month in touched().filter(|month| !closed.contains(month)) {
+        report.manifest.notes.push(format!(
+            "{} is closed in {}; this report shows its figures of now, adjustments included",
+            month.month, month.zone
+        ));
+    }
+    if closed.is_empty() {
+        return Ok(report);
+    }
+    let Some(table) = report.tables.first_mut() else {
+        return Ok(report);
+    };
+    let (mut opening, mut adjusted) = (Grid::of(&table.columns), Grid::of(&table.columns));
+    for month in &closed {
+        let frozen = Frozen::read(reports, &months, month).await?;
+        opening.merge(&on_basis(&frozen.opening, &opening, request.basis));
+        for (_, booked) in &frozen.booked {
+            adjusted.merge(&on_basis(booked, &adjusted, request.basis));
+        }
+        let present = Grid::read(&finest(reports, month, request.basis, now).await?.tables[0]);
+        let known = on_basis(&frozen.known(), &present, request.basis);
+        adjusted.merge(&present.minus(&known));
+    }
+    adjusted.drop_zeros();
+    let mut rows = opening.rows(&table.columns, CLOSED);
+    rows.extend(adjusted.rows(&table.columns, ADJUSTMENT));
+    table.rows = Box::new(rows);
+    let pieces = open_pieces(&closed, request);
+    if pieces.is_empty() {
+        report.manifest.standing = Standing::Closed;
+    }
+    for piece in pieces {
+        let open = live(reports, &piece, now).await?.tables.swap_remove(0);
+        let before = std::mem::replace(&mut table.rows, Box::new(Vec::new()));
+        table.rows = Box::new(Chained(before, open.rows));
+    }
+    for month in closed {
+        report.manifest.notes.push(format!(
+            "{} was closed at {:.0} by {}: {}",
+            month.month, month.closed_at, month.closed_by, month.sha256
+        ));
+    }
+    Ok(report)
+}
+
+/// Closes a month. Closing it a second time changes nothing.
+///
+/// Errors: it is not over or its figures are provisional, unless forced; no month at all.
+pub async fn close(
+    reports: &Reports,
+    month: Date,
+    by: &str,
+    force: Force,
+    now: Timestamp,
+) -> Result<Outcome, CloseError> {
+    let zone = reports.config.load().time.zone.clone();
+    let begin = day_start(month.first_of_month(), &zone);
+    let name = month_key(begin, &zone);
+    let months = reports
+        .ledger
+        .closed_months()
+        .await
+        .map_err(ReportError::from)?;
+    if let Some(known) = months.iter().find(|known| *known.month == *name) {
+        return Ok(Outcome::Before(known.clone()));
+    }
+    let end = end_of(month.first_of_month(), &zone);
+    if begin > now {
+        let message = format!("month: {name} has not begun");
+        return Err(ReportError::Parameter(message).into());
+    }
+    if end > now && force == Force::No {
+        return Err(CloseError::NotOver { month: name });
+    }
+    let wanted = request(begin, end, &zone, Basis::default());
+    let (grid, manifest) = present(reports, &wanted, now).await?;
+    if manifest.standing == Standing::Provisional && force == Force::No {
+        return Err(CloseError::Provisional { month: name });
+    }
+    let mut lines = lines_of(&name, &grid);
+    let opening = lines.len();
+    for earlier in months.iter().rev().take(MAX_CORRECTED) {
+        let pending = Frozen::read(reports, &months, earlier).await?;
+        let pending = pending.pending(reports, now).await?;
+        let pending = pending.regroup(&grid.keys, &grid.amounts);
+        lines.extend(lines_of(&earlier.month, &pending));
+    }
+    let closed = ClosedMonth {
+        month: name.into(),
+        zone: zone.iana_name().unwrap_or("UTC").into(),
+        closed_at: now,
+        closed_by: by.into(),
+        forced: end > now || manifest.standing == Standing::Provisional,
+        standing: manifest.standing.name().into(),
+        sha256: hash(&lines).into(),
+        manifest: manifest_text(&manifest).into(),
+        keys: grid.keys,
+        amounts: grid.amounts,
+    };
+    let (all, corrections) = (lines.len(), lines.len() - opening);
+    let before = reports.ledger.close_month(closed.clone(), lines).await;
+    Ok(match before.map_err(ReportError::from)? {
+        Some(before) => Outcome::Before(before),
+        None => Outcome::Closed {
+            month: closed,
+            lines: all,
+            corrections,
+        },
+    })
+}
+
+/// Whether a month is closed although its figures can change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Force {
+    Yes,
+    No,
+}
+
+impl Frozen {
+    pub(super) async fn read(
+        reports: &Reports,
+        months: &[ClosedMonth],
+        month: &ClosedMonth,
+    ) -> Result<Self, ReportError> {
+        let mut opening = empty(month);
+        for line in reports.ledger.closed_lines(&month.month).await? {
+            if *line.corrects == *month.month {
+                opening.add(line.keys, &line.amounts, &line.method);
+            }
+        }
+        let mut booked: Vec<(Arc<str>, Grid)> = Vec::new();
+        for (by, line) in reports.ledger.booked_corrections(&month.month).await? {
+            if booked.last().is_none_or(|(last, _)| *last != by) {
+                let columns = months.iter().find(|known| *known.month == *by);
+                booked.push((by, empty(columns.unwrap_or(month))));
+            }
+            if let Some((_, grid)) = booked.last_mut() {
+                grid.add(line.keys, &line.amounts, &line.method);
+            }
+        }
+        Ok(Self {
+            month: month.clone(),
+            opening,
+            booked,
+        })
+    }
+
+    /// All that is booked of the month.
+    pub(super) fn known(&self) -> Grid {
+        let mut known = self.opening.clone();
+        for (_, booked) in &self.booked {
+            known.merge(booked);
+        }
+        known
+    }
+
+    /// What changed since and is not booked, on every basis.
+    pub(super) async fn pending(
+        &self,
+        reports: &Reports,
+        now: Timestamp,
+    ) -> Result<Grid, ReportError> {
+        let (begin, end, zone) = bounds(&self.month);
+        let wanted = request(begin, end, &zone, Basis::default());
+        let (present, _) = present(reports, &wanted, now).await?;
+        Ok(present.minus(&self.known()))
+    }
+}
+
+/// The finest lines of a month as they are worked out now, with actual amounts on every basis.
+async fn present(
+    reports: &Reports,
+    wanted: &Request,
+    now: Timestamp,
+) -> Result<(Grid, Manifest), ReportError> {
+    let report = live(reports, wanted, now).await?;
+    let first = Grid::read(&report.tables[0]);
+    let is_actual = |name: &Arc<str>| name.starts_with(ACTUAL);
+    let (actual, plain): (Vec<Arc<str>>, Vec<Arc<str>>) =
+        first.amounts.iter().cloned().partition(is_actual);
+    let mut all = Grid {
+        amounts: plain.clone(),
+        ..first.regroup(&first.keys, &plain)
+    };
+    if actual.is_empty() {
+        return Ok((all, report.manifest));
+    }
+    for basis in Basis::ALL {
+        all.amounts
+            .extend(actual.iter().map(|name| at(name, basis)));
+    }
+    let width = all.amounts.len();
+    for line in all.lines.values_mut() {
+        line.amounts.resize(width, None);
+    }
+    for basis in Basis::ALL {
+        let table;
+        let grid = if basis == wanted.basis {
+            &first
+        } else {
+            let wanted = Request {
+                basis,
+                ..wanted.clone()
+            };
+            table = Grid::read(&live(reports, &wanted, now).await?.tables[0]);
+            &table
+        };
+        let mut grid = grid.regroup(&first.keys, &actual);
+        grid.amounts = actual.iter().map(|name| at(name, basis)).collect();
+        all.merge(&grid);
+    }
+    Ok((all, report.manifest))
+}
+
+/// The finest lines of a closed month on one basis.
+async fn finest(
+    reports: &Reports,
+    month: &ClosedMonth,
+    basis: Basis,
+    now: Timestamp,
+) -> Result<Report, ReportError> {
+    let (begin, end, zone) = bounds(month);
+    live(reports, &request(begin, end, &zone, basis), now).await
+}
+
+/// Frozen lines under the columns of another grid, with the amounts of one basis.
+pub(super) fn on_basis(frozen: &Grid, like: &Grid, basis: Basis) -> Grid {
+    let pick = |name: &Arc<str>| {
+        let exact = at(name, basis);
+        if frozen.amount(&exact).is_some() {
+            exact
+        } else {
+            name.clone()
+        }
+    };
+    let amounts: Vec<Arc<str>> = like.amounts.iter().map(pick).collect();
+    let mut grid = frozen.regroup(&like.keys, &amounts);
+    grid.amounts.clone_from(&like.amounts);
+    grid
+}
+
+fn at(name: &str, basis: Basis) -> Arc<str> {
+    format!("{name}@{}", basis.name()).into()
+}
+
+fn empty(month: &ClosedMonth) -> Grid {
+    Grid {
+        keys: month.keys.clone(),
+        amounts: month.amounts.clone(),
+        ..Grid::default()
+    }
+}
+
+fn request(from: Timestamp, to: Timestamp, zone: &TimeZone, basis: Basis) -> Request {
+    Request {
+        from,
+        to,
+        zone: zone.clone(),
+        group_by: FINEST.iter().map(|by| by.name().into()).collect(),
+        basis,
+        decimals: 2,
+        currency: USD.into(),
+    }
+}
+
+fn lines_of(corrects: &str, grid: &Grid) -> Vec<ClosedLine> {
+    let corrects: Arc<str> = corrects.into();
+    let lines = grid.lines.iter();
+    lines
+        .map(|(keys, line)| ClosedLine {
+            corrects: corrects.clone(),
+            keys: keys.clone(),
+            amounts: line.amounts.clone(),
+            method: line.method.clone(),
+        })
+        .collect()
+}
+
+/// SHA-256 of lines, a cell each with an end that no text has.
+fn hash(lines: &[ClosedLine]) -> String {
+    let mut bytes = Vec::new();
+    let mut cell = |text: &str| {
+        bytes.extend_from_slice(text.as_bytes());
+        bytes.push(0xff);
+    };
+    for line in lines {
+        cell(&line.corrects);
+        line.keys.iter().for_each(|key| cell(key));
+        for amount in &line.amounts {
+            cell(&amount.map_or_else(String::new, |amount| amount.to_string()));
+        }
+        cell(&line.method);
+    }
+    write::sha256(&bytes)
+}
+
+fn manifest_text(manifest: &Manifest) -> String {
+    let marks = manifest.watermarks.iter();
+    let marks: Vec<_> = marks
+        .map(|(name, at)| json!([name, at.to_string()]))
+        .collect();
+    json!({
+        "made_at": manifest.made_at.to_string(),
+        "price_table_version": manifest.prices.0,
+        "price_table_sha256": manifest.prices.1,
+        "watermarks": marks,
+        "notes": manifest.notes,
+    })
+    .to_string()
+}
+
+/// Begin, end and zone of a closed month.
+pub(super) fn bounds(month: &ClosedMonth) -> (Timestamp, Timestamp, TimeZone) {
+    // Both were written by `close`.
+    let zone = TimeZone::get(&month.zone).unwrap_or(TimeZone::UTC);
+    let first: Date = format!("{}-01", month.month).parse().unwrap_or(Date::ZERO);
+    (day_start(first, &zone), end_of(first, &zone), zone)
+}
+
+fn end_of(first: Date, zone: &TimeZone) -> Timestamp {
+    day_start(first.saturating_add(1.month()), zone)
+}
+
+fn touches(month: &ClosedMonth, request: &Request) -> bool {
+    let (begin, end, _) = bounds(month);
+    begin < request.to && request.from < end
+}
+
+/// True if a report tells all of a month, in its calendar.
+fn is_within(month: &ClosedMonth, request: &Request) -> bool {
+    let (begin, end, zone) = bounds(month);
+    request.from <= begin
+        && end <= request.to
+        && (zone == request.zone || zone.iana_name() == request.zone.iana_name())
+}
+
+/// What closed months leave of a request, in order of time.
+fn open_pieces(closed: &[&ClosedMonth], request: &Request) -> Vec<Request> {
+    let mut pieces = Vec::new();
+    let mut from = request.from;
+    let ends = closed.iter().map(|month| bounds(month));
+    let bounds = ends.map(|(begin, end, _)| (begin, end));
+    for (begin, end) in bounds.chain([(request.to, request.to)]) {
+        if from < begin {
+            pieces.push(Request {
+                from,
+                to: begin,
+                ..request.clone()
+            });
+        }
+        from = end;
+    }
+    pieces
+}
