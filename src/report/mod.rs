@@ -80,8 +80,6 @@ impl Reports {
             Name::Chargeback => closing::chargeback(self, request, now).await,
             Name::Roi => roi::report(self, request, now).await,
             Name::Rollout => rollout::report(self, request, now).await,
-            Name::Savings => savings::report(self, request, now).await,
-            Name::CostDetail => cost_detail::report(self, request, now).await,
             Name::Reconciliation => reconciliation::report(self, request, now).await,
             Name::Savings => savings::report(self, request, now).await,
             Name::CostDetail => {
