@@ -15,6 +15,7 @@
 
 mod alarms;
 mod budget;
+mod business;
 mod dashboards;
 mod deploy;
 mod facts;
