@@ -166,7 +166,6 @@ fn routes() -> Vec<(&'static str, MethodRouter<Arc<Api>>)> {
         ("/api/v1/quota/verify", get(quota_replay::verify)),
         ("/api/v1/quota/simulate", post(quota_replay::simulate)),
         ("/api/v1/minutes", get(minutes::get)),
-        ("/api/v1/reports/{name}", get(reports::get)),
         ("/api/v1/optimize/model", post(optimize::model)),
         ("/api/v1/optimize/batch", post(optimize::batch)),
         ("/api/v1/webhooks/github", post(webhooks::github)),

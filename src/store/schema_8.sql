@@ -25,7 +25,6 @@ CREATE INDEX business_commit_at ON business_commit (at);
 -- Fixed bugs as /metrics shows them; a decrease is debt, paid by later growth.
 CREATE TABLE business_published (
     claude TEXT PRIMARY KEY, value INTEGER NOT NULL, debt INTEGER NOT NULL
-) STRICT, WITHOUT ROWID;
 ) STRICT, WITHOUT ROWID; -- business_published
 
 -- Logs of Bedrock: where they are read from, and which objects were read.
@@ -112,7 +111,6 @@ CREATE TABLE bill_forecast (
     low TEXT NOT NULL, mid TEXT NOT NULL, high TEXT NOT NULL, -- in 1e-12 of the currency
     level INTEGER NOT NULL,                 -- percent of the interval
     made_at INTEGER NOT NULL                -- milliseconds since 1970
-) STRICT, WITHOUT ROWID;
 ) STRICT, WITHOUT ROWID; -- bill_forecast
 
 -- Which price table was in force from when on.
