@@ -43,4 +43,6 @@ mod privacy;
 mod promql;
 mod quota;
 mod quota_people;
+mod report_schedule;
+mod reports;
 mod sessions;
