@@ -25,8 +25,7 @@ CREATE INDEX business_commit_at ON business_commit (at);
 -- Fixed bugs as /metrics shows them; a decrease is debt, paid by later growth.
 CREATE TABLE business_published (
     claude TEXT PRIMARY KEY, value INTEGER NOT NULL, debt INTEGER NOT NULL
-) STRICT, WITHOUT ROWID; -- business_published
-) STRICT, WITHOUT ROWID; -- end of business figures
+) STRICT, WITHOUT ROWID;
 
 -- Logs of Bedrock: where they are read from, and which objects were read.
 CREATE TABLE log_source (
@@ -37,7 +36,7 @@ CREATE TABLE log_source (
     since INTEGER NOT NULL,
     -- All before it was read, in milliseconds.
     read_to INTEGER NOT NULL
-) STRICT; -- log_source
+) STRICT;
 
 CREATE TABLE log_object (
     source INTEGER NOT NULL,
@@ -46,7 +45,6 @@ CREATE TABLE log_object (
     -- The UTC hour since 1970 that it lies under; the largest number where it lies under none.
     hour INTEGER NOT NULL,
     PRIMARY KEY (source, key)
-) STRICT, WITHOUT ROWID; -- log_object
 ) STRICT, WITHOUT ROWID;
 
 -- Months that were closed: frozen lines, and lines that correct earlier closed months.
@@ -113,8 +111,6 @@ CREATE TABLE bill_forecast (
     low TEXT NOT NULL, mid TEXT NOT NULL, high TEXT NOT NULL, -- in 1e-12 of the currency
     level INTEGER NOT NULL,                 -- percent of the interval
     made_at INTEGER NOT NULL                -- milliseconds since 1970
-) STRICT, WITHOUT ROWID; -- bill_forecast
-) STRICT, WITHOUT ROWID; -- end of the bill
 ) STRICT, WITHOUT ROWID;
 
 -- Which price table was in force from when on.
