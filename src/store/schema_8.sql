@@ -37,7 +37,7 @@ CREATE TABLE log_source (
     since INTEGER NOT NULL,
     -- All before it was read, in milliseconds.
     read_to INTEGER NOT NULL
-) STRICT; -- log_source
+) STRICT;
 
 CREATE TABLE log_object (
     source INTEGER NOT NULL,
@@ -47,6 +47,7 @@ CREATE TABLE log_object (
     hour INTEGER NOT NULL,
     PRIMARY KEY (source, key)
 ) STRICT, WITHOUT ROWID; -- log_object
+) STRICT, WITHOUT ROWID;
 
 -- Months that were closed: frozen lines, and lines that correct earlier closed months.
 CREATE TABLE closed_month (
