@@ -361,8 +361,6 @@ fn collectors(config: &Config, parts: &Parts) -> Vec<collect::run::Job> {
             timeout: config.bedrock.period,
         });
     }
-<<<<<<< HEAD
-=======
     if config.bedrock_logs.enabled {
         let shared = bedrock_logs::Shared {
             aws: parts.aws.clone(),
@@ -377,7 +375,6 @@ fn collectors(config: &Config, parts: &Parts) -> Vec<collect::run::Job> {
             timeout: LOGS_TIMEOUT.max(config.bedrock_logs.every),
         });
     }
->>>>>>> main
     if config.cost.bill.collect {
         let collector = CostCollector::new(
             config,
@@ -394,23 +391,6 @@ fn collectors(config: &Config, parts: &Parts) -> Vec<collect::run::Job> {
             timeout: collector.longest_round(),
             collector: Box::new(collector),
             period: cost::LOOK,
-<<<<<<< HEAD
-        });
-    }
-    if config.bedrock_logs.enabled {
-        let shared = bedrock_logs::Shared {
-            aws: parts.aws.clone(),
-            recorder: parts.recorder.clone(),
-            names: parts.live.names.clone(),
-            registry: parts.registry.clone(),
-            readiness: parts.readiness.clone(),
-        };
-        jobs.push(collect::run::Job {
-            collector: Box::new(BedrockLogsCollector::new(config, shared)),
-            period: config.bedrock_logs.every,
-            timeout: LOGS_TIMEOUT.max(config.bedrock_logs.every),
-=======
->>>>>>> main
         });
     }
     jobs

@@ -8,17 +8,10 @@ use super::error::ProblemBody;
 use super::quota::QuotaProblemBody;
 use super::usage_record::WireRecord;
 use super::{
-<<<<<<< HEAD
     alarms, backup, bills, bills_import, business_events, cloud_event, cloudwatch, health, litellm,
     metrics, minutes, month_close, mutes, notify, optimize, prices, quota_adjust, quota_ask,
     quota_balances, quota_list, quota_policies, quota_replay, quota_settle, reports, sources,
     usage_events, usage_import, usage_query, webhooks,
-=======
-    alarms, backup, business_events, cloud_event, cloudwatch, health, litellm, metrics, minutes,
-    month_close, mutes, notify, optimize, prices, quota_adjust, quota_ask, quota_balances,
-    quota_list, quota_policies, quota_replay, quota_settle, reports, sources, usage_events,
-    usage_import, usage_query, webhooks,
->>>>>>> main
 };
 
 #[derive(OpenApi)]
