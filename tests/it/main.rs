@@ -14,6 +14,7 @@
 )]
 
 mod alarms;
+mod bills;
 mod dashboards;
 mod deploy;
 mod facts;
@@ -28,6 +29,7 @@ mod peer_account;
 mod peer_bedrock;
 mod peer_bedrock_logs;
 mod peer_cloudwatch;
+mod peer_cost;
 mod peer_dashboards;
 mod peer_envoy;
 mod peer_litellm;
