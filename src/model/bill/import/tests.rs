@@ -1,3 +1,5 @@
+use proptest::prelude::*;
+
 use super::*;
 use crate::model::bill::{BillLine, Charge, PricedKind, Standing};
 use crate::model::money::PicoUsd;
@@ -418,4 +420,23 @@ fn what_is_wrong_is_told_with_line_and_column() {
             "the file is empty",
         ]
     );
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn no_file_upsets_the_reader(
+        text in "\\PC{0,80}|[{}\\[\\]\":,a-z0-9. \n]{0,80}",
+        cells in prop::collection::vec("[-0-9.,eE]{0,20}|\\PC{0,20}", 4),
+    ) {
+        let row = cells.iter().map(|cell| format!("\"{}\"", cell.replace('"', "\"\"")));
+        let row = row.collect::<Vec<_>>().join(",");
+        let table = format!("day,provider,currency,unblended\n{row}\n");
+        for format in Format::ALL {
+            // It ends, with days or with an error that can be shown.
+            let _ = import(format, &text);
+            let _ = import(format, &table);
+        }
+    }
 }
