@@ -9,6 +9,7 @@ mod client_config;
 mod cloudwatch;
 mod demo;
 mod doctor;
+mod identity;
 mod import;
 mod prices;
 mod quota;
@@ -32,6 +33,7 @@ pub use client_config::ClientConfig;
 pub use cloudwatch::CloudWatchCommand;
 pub use demo::Demo;
 pub use doctor::Doctor;
+pub use identity::IdentityCommand;
 pub use import::ImportCommand;
 pub use prices::PricesCommand;
 pub use quota::{QuotaCommand, StatusLine, Verify};
@@ -77,6 +79,9 @@ pub enum Command {
     Report(ReportCommand),
     /// Lists what providers billed, day by day: source, standing, revision and amount.
     Bills(BillsCommand),
+    /// Lists who is not known, maps identities to persons, forgets persons.
+    #[command(subcommand)]
+    Identity(IdentityCommand),
     /// Lists and checks prices, imports them, and prices past days anew.
     #[command(subcommand)]
     Prices(PricesCommand),
@@ -118,6 +123,7 @@ pub fn execute(command: Command) -> ExitCode {
         Command::Usage(wanted) => usage::execute(&wanted),
         Command::Bills(wanted) => bills::execute(&wanted),
         Command::Report(wanted) => report::execute(&wanted),
+        Command::Identity(command) => identity::execute(command),
         Command::Prices(command) => prices::execute(command),
         Command::Quota(command) => quota::execute(command),
         Command::Verify(wanted) => quota::verify(&wanted),

@@ -9,8 +9,8 @@ mod alarms;
 mod auth;
 mod aws;
 mod bedrock;
-mod bill;
 mod bedrock_logs;
+mod bill;
 mod budgets;
 mod business;
 mod cloudwatch;
@@ -52,8 +52,8 @@ pub use alarms::{Alarms, Evaluate};
 pub use auth::{Auth, Token};
 pub use aws::{Account, Authorities, Aws};
 pub use bedrock::Bedrock;
-pub use bill::Bill;
 pub use bedrock_logs::{BedrockLogs, LogKind, LogSource};
+pub use bill::Bill;
 pub use budgets::{Allocate, Anomalies, Budget, By, Fixed, Period, Plans, Scope};
 pub use business::Business;
 pub use cloudwatch::{Ambiguous, CloudWatch, Prices, Tier};
@@ -224,15 +224,6 @@ impl Config {
         if self.metrics.per_user == PerUser::Pseudonym && self.identity.pseudonym_key.is_none() {
             reader
                 .fault("metrics.per_user: pseudonym needs identity.pseudonym_key_file".to_owned());
-        }
-        for (place, id) in self.cost.bill.accounts.iter().enumerate() {
-            let is_named = self.aws.accounts.iter().any(|account| account.id == *id);
-            if id != "own" && !is_named {
-                reader.fault(format!(
-                    "cost.accounts[{place}]: {id} is not in aws.accounts; name it there, or write \
-                     own for the account of tallyd's credentials"
-                ));
-            }
         }
         for source in &self.bedrock_logs.sources {
             let known = |id: &String| self.aws.accounts.iter().any(|account| account.id == *id);

@@ -17,6 +17,7 @@ pub mod elements;
 pub mod error;
 mod figures;
 mod health;
+mod identities;
 mod intake;
 mod lenient;
 pub mod litellm;
@@ -171,6 +172,8 @@ fn routes() -> Vec<(&'static str, MethodRouter<Arc<Api>>)> {
         ("/api/v1/quota/simulate", post(quota_replay::simulate)),
         ("/api/v1/minutes", get(minutes::get)),
         ("/api/v1/reports/{name}", get(reports::get)),
+        ("/api/v1/identities/unknown", get(identities::unknown)),
+        ("/api/v1/identities/forget", post(identities::forget)),
         ("/api/v1/optimize/model", post(optimize::model)),
         ("/api/v1/optimize/batch", post(optimize::batch)),
         ("/api/v1/webhooks/github", post(webhooks::github)),

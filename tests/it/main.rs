@@ -15,6 +15,7 @@
 
 mod alarms;
 mod bills;
+mod budget;
 mod dashboards;
 mod deploy;
 mod facts;
@@ -44,4 +45,6 @@ mod privacy;
 mod promql;
 mod quota;
 mod quota_people;
+mod report_schedule;
+mod reports;
 mod sessions;

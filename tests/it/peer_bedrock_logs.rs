@@ -11,6 +11,7 @@ use tempfile::TempDir;
 use crate::harness::{Daemon, Place, until};
 use crate::import::{ACCOUNT, MARKER, hour_of, import, numbers, packed, record};
 use crate::peer_cloudwatch::CloudWatch;
+use crate::peer_proxy::{HOST, Proxy};
 
 const BUCKET: &str = "claude-code-bedrock-logs";
 const GROUP: &str = "/aws/bedrock/claude-code";
@@ -228,4 +229,33 @@ async fn a_log_group_is_read_with_an_overlap_and_one_that_is_missing_stops_no_ot
         "{ready}"
     );
     daemon.stop().await;
+}
+
+#[tokio::test]
+#[ignore = "needs moto"]
+async fn s3_is_reached_through_the_proxy_and_trusted_by_the_companys_authority() {
+    let cloud = Cloud::start().await;
+    let now = Clock::System.now();
+    let key = format!("{}/a.json.gz", hour_of(now));
+    cloud.put(&key, packed(&[record("r1", now)])).await;
+    let proxy = Proxy::start(&cloud.moto.url).await;
+    let place = Place::new();
+    let bundle = place.write("authority.pem", &proxy.pem);
+    for variable in ["AWS_CA_BUNDLE", "SSL_CERT_FILE"] {
+        place.configure(&format!(
+            "[bedrock_logs]\nenabled = true\nsources = [\"s3://{BUCKET}\"]\n\
+             [aws]\nregion = \"us-east-1\"\nendpoint_url = \"https://{HOST}\""
+        ));
+        let mut command = with_credentials(&place, &["run"]);
+        command
+            .env("HTTPS_PROXY", &proxy.url)
+            .env(variable, &bundle);
+        let daemon = place.spawn(&mut command).await;
+        first_round(&daemon).await;
+        let scrape = daemon.scrape().await;
+        assert_eq!(scrape.sum("tallyd_bedrock_logs_success", &[]), 1.0);
+        daemon.stop().await;
+    }
+    let asked = proxy.asked();
+    assert!(asked.iter().all(|target| *target == format!("{HOST}:443")));
 }

@@ -9,6 +9,7 @@ mod optimize;
 mod properties;
 mod records;
 mod routes;
+mod webhooks;
 
 use std::io::Write;
 use std::sync::Arc;
