@@ -16,6 +16,7 @@
 mod alarms;
 mod bills;
 mod budget;
+mod business;
 mod dashboards;
 mod deploy;
 mod facts;
@@ -41,6 +42,7 @@ mod peer_prometheus;
 mod peer_proxy;
 mod peer_rules;
 mod peers;
+mod prices;
 mod privacy;
 mod promql;
 mod quota;
