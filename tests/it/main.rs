@@ -14,6 +14,9 @@
 )]
 
 mod alarms;
+mod bills;
+mod budget;
+mod business;
 mod dashboards;
 mod deploy;
 mod facts;
@@ -28,6 +31,7 @@ mod peer_account;
 mod peer_bedrock;
 mod peer_bedrock_logs;
 mod peer_cloudwatch;
+mod peer_cost;
 mod peer_dashboards;
 mod peer_envoy;
 mod peer_litellm;
