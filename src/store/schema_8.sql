@@ -113,7 +113,6 @@ CREATE TABLE bill_forecast (
     low TEXT NOT NULL, mid TEXT NOT NULL, high TEXT NOT NULL, -- in 1e-12 of the currency
     level INTEGER NOT NULL,                 -- percent of the interval
     made_at INTEGER NOT NULL                -- milliseconds since 1970
-) STRICT, WITHOUT ROWID;
 ) STRICT, WITHOUT ROWID; -- bill_forecast
 
 -- Which price table was in force from when on.
