@@ -26,7 +26,6 @@ CREATE INDEX business_commit_at ON business_commit (at);
 CREATE TABLE business_published (
     claude TEXT PRIMARY KEY, value INTEGER NOT NULL, debt INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
-) STRICT, WITHOUT ROWID; -- business_published
 
 -- Logs of Bedrock: where they are read from, and which objects were read.
 CREATE TABLE log_source (
@@ -47,7 +46,6 @@ CREATE TABLE log_object (
     hour INTEGER NOT NULL,
     PRIMARY KEY (source, key)
 ) STRICT, WITHOUT ROWID; -- log_object
-) STRICT, WITHOUT ROWID;
 
 -- Months that were closed: frozen lines, and lines that correct earlier closed months.
 CREATE TABLE closed_month (
