@@ -1,4 +1,5 @@
 -- Cost: bills, what was closed, business figures.
+
 -- Merged changes and what trackers tell: one row each, as it stood last. Times are milliseconds.
 CREATE TABLE business_event (
     source TEXT NOT NULL, id TEXT NOT NULL,
@@ -46,6 +47,7 @@ CREATE TABLE log_object (
     hour INTEGER NOT NULL,
     PRIMARY KEY (source, key)
 ) STRICT, WITHOUT ROWID; -- log_object
+) STRICT, WITHOUT ROWID;
 
 -- Months that were closed: frozen lines, and lines that correct earlier closed months.
 CREATE TABLE closed_month (
@@ -68,6 +70,7 @@ CREATE TABLE closed_line (
     PRIMARY KEY (month, position)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX closed_line_corrects ON closed_line (corrects);
+
 -- The bill: one row a billed UTC day of an account, as its newest revision stands.
 CREATE TABLE bill_day (
     id INTEGER PRIMARY KEY,
@@ -112,6 +115,7 @@ CREATE TABLE bill_forecast (
     level INTEGER NOT NULL,                 -- percent of the interval
     made_at INTEGER NOT NULL                -- milliseconds since 1970
 ) STRICT, WITHOUT ROWID; -- bill_forecast
+) STRICT, WITHOUT ROWID;
 
 -- Which price table was in force from when on.
 CREATE TABLE price_table_use (
