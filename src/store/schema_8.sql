@@ -46,7 +46,6 @@ CREATE TABLE log_object (
     -- The UTC hour since 1970 that it lies under; the largest number where it lies under none.
     hour INTEGER NOT NULL,
     PRIMARY KEY (source, key)
-) STRICT, WITHOUT ROWID; -- log_object
 ) STRICT, WITHOUT ROWID;
 
 -- Months that were closed: frozen lines, and lines that correct earlier closed months.
@@ -114,7 +113,6 @@ CREATE TABLE bill_forecast (
     low TEXT NOT NULL, mid TEXT NOT NULL, high TEXT NOT NULL, -- in 1e-12 of the currency
     level INTEGER NOT NULL,                 -- percent of the interval
     made_at INTEGER NOT NULL                -- milliseconds since 1970
-) STRICT, WITHOUT ROWID; -- bill_forecast
 ) STRICT, WITHOUT ROWID;
 
 -- Which price table was in force from when on.
