@@ -197,12 +197,18 @@ impl App {
         jobs.spawn(quota::survey(survey, parts.clone(), naming(&config)));
         let gauges = ticks("gauges", jobs::GAUGE_PERIOD).starting_now();
         jobs.spawn(jobs::gauges(gauges, parts.clone()));
+        let compare = ticks("bill delta", savings::COMPARE_PERIOD).starting_now();
+        jobs.spawn(savings::compare(compare, parts.clone()));
+        let cost = ticks("cost", jobs::COST_PERIOD).starting_now();
+        jobs.spawn(jobs::cost(cost, parts.clone()));
         let saved = ticks("savings", savings::PERIOD).starting_now();
         jobs.spawn(savings::watch(
             saved,
             parts.clone(),
             config.time.zone.clone(),
         ));
+        let business = ticks("business", jobs::BUSINESS_PERIOD).starting_now();
+        jobs.spawn(jobs::business(business, parts.clone()));
         let series = ticks("series", jobs::SERIES_PERIOD).starting_now();
         jobs.spawn(jobs::series(series, parts.clone()));
         let evaluation = ticks("alarms", alarms::PERIOD).starting_now();
@@ -391,6 +397,20 @@ fn collectors(config: &Config, parts: &Parts) -> Vec<collect::run::Job> {
             timeout: collector.longest_round(),
             collector: Box::new(collector),
             period: cost::LOOK,
+        });
+    }
+    if config.bedrock_logs.enabled {
+        let shared = bedrock_logs::Shared {
+            aws: parts.aws.clone(),
+            recorder: parts.recorder.clone(),
+            names: parts.live.names.clone(),
+            registry: parts.registry.clone(),
+            readiness: parts.readiness.clone(),
+        };
+        jobs.push(collect::run::Job {
+            collector: Box::new(BedrockLogsCollector::new(config, shared)),
+            period: config.bedrock_logs.every,
+            timeout: LOGS_TIMEOUT.max(config.bedrock_logs.every),
         });
     }
     jobs

@@ -4,10 +4,12 @@
 //! all others ask a running daemon over HTTP.
 
 mod alarms;
+mod bills;
 mod client_config;
 mod cloudwatch;
 mod demo;
 mod doctor;
+mod identity;
 mod import;
 mod prices;
 mod quota;
@@ -26,10 +28,12 @@ use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 
 pub use alarms::AlarmsCommand;
+pub use bills::BillsCommand;
 pub use client_config::ClientConfig;
 pub use cloudwatch::CloudWatchCommand;
 pub use demo::Demo;
 pub use doctor::Doctor;
+pub use identity::IdentityCommand;
 pub use import::ImportCommand;
 pub use prices::PricesCommand;
 pub use quota::{QuotaCommand, StatusLine, Verify};
@@ -73,6 +77,11 @@ pub enum Command {
     Usage(Usage),
     /// Makes a report for finance, or writes it to a file.
     Report(ReportCommand),
+    /// Lists what providers billed, day by day: source, standing, revision and amount.
+    Bills(BillsCommand),
+    /// Lists who is not known, maps identities to persons, forgets persons.
+    #[command(subcommand)]
+    Identity(IdentityCommand),
     /// Lists and checks prices, imports them, and prices past days anew.
     #[command(subcommand)]
     Prices(PricesCommand),
@@ -112,7 +121,9 @@ pub fn execute(command: Command) -> ExitCode {
         Command::ClientConfig(wanted) => client_config::execute(&wanted),
         Command::Doctor(wanted) => doctor::execute(&wanted),
         Command::Usage(wanted) => usage::execute(&wanted),
+        Command::Bills(wanted) => bills::execute(&wanted),
         Command::Report(wanted) => report::execute(&wanted),
+        Command::Identity(command) => identity::execute(command),
         Command::Prices(command) => prices::execute(command),
         Command::Quota(command) => quota::execute(command),
         Command::Verify(wanted) => quota::verify(&wanted),

@@ -145,6 +145,18 @@ const SOURCES: &[Row] = &[
         Source::Since("tallyd_backup_last_success_timestamp_seconds"),
         &[],
     ),
+    percent("budget_forecast", "tallyd_budget_forecast_ratio"),
+    gauge(
+        "budget_burn_rate_fast",
+        "tallyd_budget_burn_rate",
+        "window=\"fast\"",
+    ),
+    gauge(
+        "budget_burn_rate_slow",
+        "tallyd_budget_burn_rate",
+        "window=\"slow\"",
+    ),
+    gauge("cost_anomalies", "tallyd_cost_anomalies", ""),
     percent(
         "quota_pool_utilization",
         "tallyd_quota_pool_utilization_ratio",

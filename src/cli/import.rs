@@ -5,6 +5,7 @@
 //! broke off is run again.
 
 mod bedrock_logs;
+mod bill;
 mod usage;
 
 use std::collections::BTreeMap;
@@ -20,6 +21,7 @@ use super::{Remote, block_on};
 use crate::model::label::grouped;
 
 use bedrock_logs::BedrockLogsImport;
+use bill::BillImport;
 use usage::UsageImport;
 
 #[derive(Debug, Subcommand)]
@@ -27,6 +29,8 @@ pub enum ImportCommand {
     /// Imports model invocation logs of Amazon Bedrock from a file, a folder or S3. Prompts and
     /// answers do not leave this host.
     BedrockLogs(BedrockLogsImport),
+    /// Imports what a provider billed, all of the files or nothing.
+    Bill(BillImport),
     /// Imports usage records, one JSON object a line.
     Usage(UsageImport),
 }
@@ -34,6 +38,7 @@ pub enum ImportCommand {
 pub(super) fn execute(command: ImportCommand) -> anyhow::Result<()> {
     match command {
         ImportCommand::BedrockLogs(wanted) => block_on(Box::pin(bedrock_logs::import(wanted)))?,
+        ImportCommand::Bill(wanted) => block_on(bill::import(wanted))?,
         ImportCommand::Usage(wanted) => block_on(Box::pin(usage::import(wanted)))?,
     }
 }

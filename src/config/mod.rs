@@ -225,6 +225,15 @@ impl Config {
             reader
                 .fault("metrics.per_user: pseudonym needs identity.pseudonym_key_file".to_owned());
         }
+        for (place, id) in self.cost.bill.accounts.iter().enumerate() {
+            let is_named = self.aws.accounts.iter().any(|account| account.id == *id);
+            if id != "own" && !is_named {
+                reader.fault(format!(
+                    "cost.accounts[{place}]: {id} is not in aws.accounts; name it there, or write \
+                     own for the account of tallyd's credentials"
+                ));
+            }
+        }
         for source in &self.bedrock_logs.sources {
             let known = |id: &String| self.aws.accounts.iter().any(|account| account.id == *id);
             if let Some(id) = source.account.as_ref().filter(|id| !known(id)) {
@@ -253,8 +262,8 @@ impl Config {
         let is_bucket = |one: &Schedule| matches!(one.to, Destination::S3 { .. });
         self.cloudwatch.enabled
             || self.bedrock.enabled
-            || self.reads_logs_in_aws()
             || self.cost.bill.collect
+            || self.reads_logs_in_aws()
             || !self.aws.accounts.is_empty()
             || self.notify.iter().any(is_topic)
             || self.report.schedule.iter().any(is_bucket)

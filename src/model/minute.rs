@@ -226,6 +226,30 @@ pub const MINUTE_METRICS: &[MinuteMetric] = &[
         Shape::Total,
         "Questions of gateways that could not be decided because a hold could not be written.",
     ),
+    metric(
+        "budget_forecast",
+        Unit::Percent,
+        Shape::Sample,
+        "What the month is forecast to cost in percent of the budget, the highest of all budgets.",
+    ),
+    metric(
+        "budget_burn_rate_fast",
+        Unit::None,
+        Shape::Sample,
+        "How fast a budget is spent: the lesser of the last 24 and three hours, the highest of all budgets.",
+    ),
+    metric(
+        "budget_burn_rate_slow",
+        Unit::None,
+        Shape::Sample,
+        "How fast a budget is spent: the lesser of the last seven days and 24 hours, the highest of all budgets.",
+    ),
+    metric(
+        "cost_anomalies",
+        Unit::Count,
+        Shape::Sample,
+        "Teams, models and users with unusually high cost yesterday or today.",
+    ),
 ];
 
 /// Finds a metric by name.

@@ -168,6 +168,13 @@ impl Registry {
         series_of.insert(owner, samples);
     }
 
+    /// Moves the counters of one user to another, so that a name disappears and no sum changes.
+    pub fn rename_user(&self, old: &str, new: &str) {
+        for family in &self.families {
+            family.rename_user(old, new);
+        }
+    }
+
     /// Looks a counter's series up for [`Registry::add_to`], and makes it appear. `None` if the
     /// registry has no such counter.
     pub fn series(&self, desc: &'static Desc, labels: &[&str]) -> Option<SeriesId> {
@@ -200,6 +207,17 @@ impl Registry {
             Value::Gauge(value) => Some(value),
             Value::Counter(_) | Value::Histogram(_) => None,
         }
+    }
+
+    /// The largest value of a gauge's series whose text (`name{label="value"} `) holds `text`.
+    #[must_use]
+    pub fn highest(&self, desc: &'static Desc, text: &str) -> Option<f64> {
+        let family = self.family(desc)?.snapshot();
+        let gauge = |(series, value): (&str, Value<&Histogram>)| match value {
+            Value::Gauge(value) if series.contains(text) => Some(value),
+            _ => None,
+        };
+        family.iter().filter_map(gauge).reduce(f64::max)
     }
 
     /// The value of a histogram's series.

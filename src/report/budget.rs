@@ -447,6 +447,7 @@ pub async fn report(
         ));
     }
     let rows: Vec<Vec<Cell>> = accounts.iter().map(row).collect();
+    let theirs = provider_forecasts(reports, request).await?;
     Ok(Report {
         name: "budget",
         title: "Budgets, what was spent of them and what is expected".to_owned(),
@@ -454,10 +455,70 @@ pub async fn report(
             name: "budget",
             columns: COLUMNS.to_vec(),
             rows: Box::new(rows),
-        }],
+        }]
+        .into_iter()
+        .chain(theirs)
+        .collect(),
         manifest,
     })
 }
+
+/// What providers expect themselves of the rest of their month, to be held against our forecasts:
+/// all of their bill, not Claude alone if they cannot tell it apart.
+async fn provider_forecasts(
+    reports: &Reports,
+    request: &Request,
+) -> Result<Option<Table>, ReportError> {
+    let utc = |day: Date| day_start(day, &TimeZone::UTC);
+    let rows: Vec<Vec<Cell>> = reports
+        .ledger
+        .bill_forecasts()
+        .await?
+        .into_iter()
+        .filter(|one| *one.currency == *USD)
+        .filter(|one| utc(one.from) < request.to && request.from < utc(one.to))
+        .map(|one| {
+            vec![
+                Cell::Text((&*one.account).into()),
+                Cell::Date(one.from),
+                Cell::Date(one.to),
+                Cell::Money(one.low),
+                Cell::Money(one.mid),
+                Cell::Money(one.high),
+                Cell::Count(one.level.into()),
+                Cell::Time(one.made_at),
+            ]
+        })
+        .collect();
+    Ok((!rows.is_empty()).then(|| Table {
+        name: "provider_forecast",
+        columns: PROVIDER_COLUMNS.to_vec(),
+        rows: Box::new(rows),
+    }))
+}
+
+const PROVIDER_COLUMNS: [Column; 8] = [
+    Column::of(
+        "account",
+        Kind::Text,
+        "Whose bill it is; empty: the own account.",
+    ),
+    Column::of("from", Kind::Date, "The first UTC day it is of."),
+    Column::of("to", Kind::Date, "Exclusive."),
+    Column::of("low_usd", Kind::Money, "The provider's lower bound."),
+    Column::of(
+        "mid_usd",
+        Kind::Money,
+        "What the provider expects of these days.",
+    ),
+    Column::of("high_usd", Kind::Money, "The provider's upper bound."),
+    Column::of(
+        "level",
+        Kind::Count,
+        "How sure it is of the bounds, in percent.",
+    ),
+    Column::of("made_at", Kind::Time, "When the provider was asked."),
+];
 
 /// An amount's share of a budget in millionths; `None` for a budget of nothing.
 #[must_use]

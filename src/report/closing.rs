@@ -78,11 +78,8 @@ pub(super) struct Frozen {
 
 /// The chargeback as it is worked out now, with fixed cost.
 async fn live(reports: &Reports, request: &Request, now: Timestamp) -> Result<Report, ReportError> {
-    let mut report = chargeback::report(reports, request, now).await?;
-    if let Some(table) = report.tables.first_mut() {
-        fixed_lines::append(reports, request, now, table).await?;
-    }
-    Ok(report)
+    let report = chargeback::report(reports, request, now).await?;
+    fixed_lines::with_fixed(reports, report, now).await
 }
 
 /// The chargeback: closed months as they were frozen with their adjustments, all else as it is
@@ -195,7 +192,7 @@ pub async fn close(
         zone: zone.iana_name().unwrap_or("UTC").into(),
         closed_at: now,
         closed_by: by.into(),
-        forced: force == Force::Yes,
+        forced: end > now || manifest.standing == Standing::Provisional,
         standing: manifest.standing.name().into(),
         sha256: hash(&lines).into(),
         manifest: manifest_text(&manifest).into(),

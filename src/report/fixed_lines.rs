@@ -10,7 +10,7 @@ use jiff::{Timestamp, ToSpan as _};
 use super::fixed::{Owner, Shares, Used, on_day};
 use super::grid::Grid;
 use super::table::{Cell, Rows, Table};
-use super::{ReportError, Reports, Request};
+use super::{Report, ReportError, Reports, Request};
 use crate::config::Fixed;
 use crate::model::cost::{By, CostQuery};
 use crate::model::money::PicoUsd;
@@ -19,7 +19,7 @@ use crate::model::window::{day_start, hour_key};
 /// What stands for the provider, the kind of token and the charge in a line of fixed cost.
 const PROVIDER: &str = "fixed";
 const TOKEN_TYPE: &str = "fixed_cost";
-const CHARGE: &str = "Fixed";
+const CHARGE: &str = "Fee";
 
 /// The column that fixed cost is in: it is no estimate.
 const COLUMN: &str = "actual_cost_usd";
@@ -44,8 +44,21 @@ impl Rows for Chained {
     }
 }
 
-/// Adds fixed cost to a chargeback. Days that have not begun bear nothing yet.
-pub(super) async fn append(
+/// Adds fixed cost to a report of the chargeback's lines. Days that have not begun bear nothing
+/// yet.
+pub(super) async fn with_fixed(
+    reports: &Reports,
+    mut report: Report,
+    now: Timestamp,
+) -> Result<Report, ReportError> {
+    let request = report.manifest.request.clone();
+    if let Some(table) = report.tables.first_mut() {
+        append(reports, &request, now, table).await?;
+    }
+    Ok(report)
+}
+
+async fn append(
     reports: &Reports,
     request: &Request,
     now: Timestamp,

@@ -80,24 +80,37 @@ pub async fn report(
     let column = if step == Step::Month { "month" } else { "day" };
     let mut group_by: Vec<Arc<str>> = vec![column.into()];
     group_by.extend(others.iter().map(|by| Arc::from(by.name())));
-    let wanted = Request {
-        from: day_start(earlier, zone),
-        group_by,
+    let part = |from: Timestamp, to: Timestamp| Request {
+        from,
+        to,
+        group_by: group_by.clone(),
         ..request.clone()
     };
+    let wanted = part(request.from, request.to);
     let chargeback = closing::chargeback(reports, &wanted, now).await?;
-    let grid = Grid::read(&chargeback.tables[0]);
+    let mut earlier_grid = Grid::default();
+    if day_start(earlier, zone) < request.from {
+        let before = part(day_start(earlier, zone), request.from);
+        let before = closing::chargeback(reports, &before, now).await?;
+        earlier_grid = Grid::read(&before.tables[0]);
+    }
+    let end = request.to.min(now);
     let steps = Steps {
         step,
+        others: &others,
         begin,
-        is_over: |next: Date| day_start(next, zone) <= request.to.min(now),
+        last: last.min(now.to_zoned(zone.clone()).date()),
+        is_whole: |first: Date, next: Date| {
+            request.from <= day_start(first, zone) && day_start(next, zone) <= end
+        },
     };
-    let rows = steps.rows(&grid, &others, last);
+    let rows = steps.rows(&Grid::read(&chargeback.tables[0]), &earlier_grid);
     let mut manifest = chargeback.manifest;
     manifest.report = "trend";
     manifest.request = request.clone();
     manifest.notes.push(
-        "change compares a period with the one before it; a period that is not over has none"
+        "change compares a whole period with the one before it; a period that is not over, or that \
+         the report does not tell in whole, is partial and has none"
             .to_owned(),
     );
     Ok(Report {
@@ -149,10 +162,13 @@ fn asked(group_by: &[Arc<str>], length: i32) -> Result<(Step, Vec<By>), ReportEr
     Ok((step.unwrap_or(by_length), others))
 }
 
-struct Steps<F> {
+struct Steps<'a, F> {
     step: Step,
+    others: &'a [By],
     begin: Date,
-    is_over: F,
+    /// The last day that is told.
+    last: Date,
+    is_whole: F,
 }
 
 /// What is told of a step: tokens, estimate, actual cost.
@@ -160,48 +176,52 @@ const AMOUNTS: [&str; 3] = ["tokens", "estimated_cost_usd", "actual_cost_usd"];
 
 type Sums = [Option<i128>; AMOUNTS.len()];
 
-impl<F: Fn(Date) -> bool> Steps<F> {
-    fn rows(&self, grid: &Grid, others: &[By], last: Date) -> Vec<Vec<Cell>> {
-        let sums = self.sums(grid, others);
+/// By series and first day of the step.
+type Series = BTreeMap<(Keys, Date), Sums>;
+
+impl<F: Fn(Date, Date) -> bool> Steps<'_, F> {
+    /// The rows of `grid`; `earlier` holds what came before it, to compare with.
+    fn rows(&self, grid: &Grid, earlier: &Grid) -> Vec<Vec<Cell>> {
+        let told = self.sums(&[grid]);
+        let all = self.sums(&[earlier, grid]);
+        let mut names: Vec<&Keys> = all.keys().map(|(keys, _)| keys).collect();
+        names.dedup();
         let mut rows = Vec::new();
         let mut first = self.begin;
-        let mut series: Vec<&Keys> = sums.keys().map(|(keys, _)| keys).collect();
-        series.dedup();
-        while first <= last && !series.is_empty() {
+        while first <= self.last && !names.is_empty() {
             let next = self.step.next(first);
-            let over = (self.is_over)(next);
-            for keys in &series {
-                let of = |first| sums.get(&((*keys).clone(), first)).copied();
-                let before = of(self.step.before(first)).unwrap_or_default();
-                let here = of(first).unwrap_or_default();
-                if here == Sums::default() && before == Sums::default() {
-                    continue;
+            let is_whole = (self.is_whole)(first, next);
+            for keys in &names {
+                let of = |sums: &Series, first| sums.get(&((*keys).clone(), first)).copied();
+                let here = of(&told, first).unwrap_or_default();
+                let before = of(&all, self.step.before(first)).unwrap_or_default();
+                if here != Sums::default() || (is_whole && before != Sums::default()) {
+                    rows.push(self.row(first, keys, here, is_whole.then_some(before)));
                 }
-                rows.push(self.row(first, keys, here, over.then_some(before)));
             }
             first = next;
         }
         rows
     }
 
-    /// Sums by series and first day of the step.
-    fn sums(&self, grid: &Grid, others: &[By]) -> BTreeMap<(Keys, Date), Sums> {
+    fn sums(&self, grids: &[&Grid]) -> Series {
         let time = if self.step == Step::Month {
             "period"
         } else {
             "day"
         };
         let mut keys: Vec<Arc<str>> = vec![time.into()];
-        keys.extend(others.iter().map(|by| Arc::from(by.name())));
-        let grid = grid.regroup(&keys, &AMOUNTS.map(Arc::from));
-        let mut sums: BTreeMap<(Keys, Date), Sums> = BTreeMap::new();
-        for (mut keys, line) in grid.lines {
+        keys.extend(self.others.iter().map(|by| Arc::from(by.name())));
+        let mut sums = Series::new();
+        let lines = grids
+            .iter()
+            .flat_map(|grid| grid.regroup(&keys, &AMOUNTS.map(Arc::from)).lines);
+        for (mut keys, line) in lines {
             let time = keys.remove(0);
             let day: Option<Date> = match self.step {
                 Step::Month => format!("{time}-01").parse().ok(),
                 _ => time.parse().ok(),
             };
-            // Credits and the like of a bill may lie on no day.
             let Some(day) = day else { continue };
             let sums = sums.entry((keys, self.step.first(day))).or_default();
             for (sum, amount) in sums.iter_mut().zip(line.amounts) {
@@ -272,7 +292,7 @@ fn columns(others: &[By]) -> Vec<Column> {
         Column::of(
             "status",
             Kind::Text,
-            "partial while the period is not over.",
+            "partial while the period is not over, or where the report tells a part of it.",
         ),
     ]);
     columns

@@ -8,7 +8,8 @@ use crate::model::catalogue::{self, Desc};
 use crate::registry::Registry;
 
 /// Minute metrics that are a gauge times a factor: ratios are told in percent.
-const GAUGES: [(&str, &Desc, &[&str], f64); 6] = [
+const GAUGES: [(&str, &Desc, &[&str], f64); 7] = [
+    ("cost_anomalies", catalogue::COST_ANOMALIES, &[], 1.0),
     ("active_users", catalogue::ACTIVE_USERS, &["5m"], 1.0),
     ("cpu_utilization", catalogue::CPU_UTILIZATION, &[], 100.0),
     (
@@ -37,14 +38,36 @@ const GAUGES: [(&str, &Desc, &[&str], f64); 6] = [
     ),
 ];
 
+/// Minute metrics that are the largest of a gauge's series that hold a text, times a factor.
+const HIGHEST: [(&str, &Desc, &str, f64); 3] = [
+    ("budget_forecast", catalogue::BUDGET_FORECAST, "", 100.0),
+    (
+        "budget_burn_rate_fast",
+        catalogue::BUDGET_BURN_RATE,
+        "window=\"fast\"",
+        1.0,
+    ),
+    (
+        "budget_burn_rate_slow",
+        catalogue::BUDGET_BURN_RATE,
+        "window=\"slow\"",
+        1.0,
+    ),
+];
+
 /// What became of datapoints that CloudWatch will never show.
 const LOST: [&str; 2] = ["rejected", "expired"];
 
 /// The values at this moment; what has no gauge is left out.
 pub(super) fn gauges(registry: &Registry, now: Timestamp) -> Vec<(&'static str, f64)> {
-    let mut values = Vec::with_capacity(GAUGES.len() + 1);
+    let mut values = Vec::with_capacity(GAUGES.len() + HIGHEST.len() + 1);
     for (metric, desc, labels, factor) in GAUGES {
         if let Some(value) = registry.gauge(desc, labels) {
+            values.push((metric, value * factor));
+        }
+    }
+    for (metric, desc, text, factor) in HIGHEST {
+        if let Some(value) = registry.highest(desc, text) {
             values.push((metric, value * factor));
         }
     }
@@ -112,11 +135,19 @@ mod tests {
         registry.set(catalogue::ACTIVE_USERS, &["1h"], 9.0);
         let last = now.as_second() as f64 - 90.0;
         registry.set(catalogue::BACKUP_LAST_SUCCESS, &[], last);
+        let burn = |budget, window, value| {
+            registry.set(catalogue::BUDGET_BURN_RATE, &[budget, window], value);
+        };
+        burn("a", "fast", 2.0);
+        burn("b", "fast", 3.0);
+        burn("a", "slow", 1.0);
         assert_eq!(
             gauges(&registry, now),
             [
                 ("active_users", 3.0),
                 ("cpu_utilization", 25.0),
+                ("budget_burn_rate_fast", 3.0),
+                ("budget_burn_rate_slow", 1.0),
                 ("backup_age_seconds", 90.0)
             ]
         );

@@ -25,7 +25,9 @@ CREATE INDEX business_commit_at ON business_commit (at);
 -- Fixed bugs as /metrics shows them; a decrease is debt, paid by later growth.
 CREATE TABLE business_published (
     claude TEXT PRIMARY KEY, value INTEGER NOT NULL, debt INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
 ) STRICT, WITHOUT ROWID; -- business_published
+) STRICT, WITHOUT ROWID; -- end of business figures
 
 -- Logs of Bedrock: where they are read from, and which objects were read.
 CREATE TABLE log_source (
@@ -46,6 +48,7 @@ CREATE TABLE log_object (
     hour INTEGER NOT NULL,
     PRIMARY KEY (source, key)
 ) STRICT, WITHOUT ROWID; -- log_object
+) STRICT, WITHOUT ROWID;
 
 -- Months that were closed: frozen lines, and lines that correct earlier closed months.
 CREATE TABLE closed_month (
@@ -111,7 +114,10 @@ CREATE TABLE bill_forecast (
     low TEXT NOT NULL, mid TEXT NOT NULL, high TEXT NOT NULL, -- in 1e-12 of the currency
     level INTEGER NOT NULL,                 -- percent of the interval
     made_at INTEGER NOT NULL                -- milliseconds since 1970
+) STRICT, WITHOUT ROWID;
 ) STRICT, WITHOUT ROWID; -- bill_forecast
+) STRICT, WITHOUT ROWID; -- end of the bill
+) STRICT, WITHOUT ROWID;
 
 -- Which price table was in force from when on.
 CREATE TABLE price_table_use (

@@ -11,7 +11,9 @@ use super::open::StoreFile;
 use super::span::Spans;
 use super::terms::Terms;
 use super::write::{Commit, Effects, Memory};
-use super::{AppendError, Change, CommitReport, Job, OnCommit, Rebook, StoreError, booked, upkeep};
+use super::{
+    AppendError, Change, CommitReport, Job, OnCommit, Rebook, StoreError, booked, forget, upkeep,
+};
 use crate::clock::{Clock, Stopwatch};
 use crate::model::usage::{Intake, Reach, Receipt};
 
@@ -85,6 +87,17 @@ impl Writer {
                     });
                     // Whoever asked may have gone; nothing depends on the answer.
                     let _ = answer.send(fault.map_or(Ok(reservations), Err));
+                }
+                Job::Forget { person, answer } => {
+                    let terms = self.terms.load_full();
+                    let (file, memory) = (&mut self.file, &self.memory);
+                    let names = &memory.dictionaries;
+                    let done = forget::forget(&mut file.connection, names, &terms, &person);
+                    self.is_ahead = true;
+                    // A disk that fails here is read before the next commit.
+                    let _ = self.catch_up();
+                    // Whoever asked may have gone; what is forgotten stays so.
+                    let _ = answer.send(done);
                 }
                 Job::Change(Change(work)) => work(&mut self.file.connection),
                 Job::Stop => break,

@@ -14,6 +14,7 @@
 )]
 
 mod alarms;
+mod budget;
 mod dashboards;
 mod deploy;
 mod facts;
@@ -42,4 +43,6 @@ mod privacy;
 mod promql;
 mod quota;
 mod quota_people;
+mod report_schedule;
+mod reports;
 mod sessions;

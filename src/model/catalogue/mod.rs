@@ -6,6 +6,7 @@
 
 mod bedrock;
 mod bill;
+mod budget;
 mod business;
 mod own;
 mod quota;
@@ -17,6 +18,7 @@ use std::fmt::Write as _;
 
 pub use bedrock::*;
 pub use bill::*;
+pub use budget::*;
 pub use business::*;
 pub use own::*;
 pub use quota::*;
@@ -171,8 +173,14 @@ pub const CATALOGUE: &[&Desc] = &[
     BILL_ROUNDED,
     BILL_CALLS,
     BILL_MAX_CALLS,
+    MONTH_TO_DATE,
+    BUDGET_USED,
+    BUDGET_FORECAST,
+    BUDGET_BURN_RATE,
+    COST_ANOMALIES,
     CACHE_SAVED,
     CACHE_HITS,
+    RECONCILIATION_DELTA,
     BUILD_INFO,
     LEDGER_RECORDS,
     LEDGER_COMMIT_SECONDS,

@@ -1,4 +1,4 @@
-//! What was saved.
+//! What was saved, and what of the bill is unexplained.
 
 use super::{Desc, gauge};
 
@@ -16,4 +16,12 @@ pub const CACHE_HITS: &Desc = &gauge(
     "ratio",
     &["provider", "model"],
     "Share of the tokens read since the month began that came from the cache, 0 to 1.",
+);
+
+pub const RECONCILIATION_DELTA: &Desc = &gauge(
+    "tallyd_reconciliation_delta_ratio",
+    "ratio",
+    &["provider"],
+    "Share of what was billed for tokens on settled UTC days (nine to three days ago) that the \
+     estimate does not explain; negative if the estimate is higher; absent below 1 USD.",
 );

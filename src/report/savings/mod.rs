@@ -50,6 +50,8 @@ pub async fn report(
 
 const NAME: &str = "savings";
 
+const SECONDS_PER_DAY: u64 = 86_400;
+
 fn group_by(request: &Request) -> Result<Vec<GroupBy>, ReportError> {
     if request.group_by.is_empty() {
         return Ok(vec![GroupBy::Team]);
@@ -112,10 +114,10 @@ async fn coverage(
     });
     let usage = usage.await?;
     let estimate = usage.first().map_or(PicoUsd::ZERO, |all| all.cost);
-    let kept = humantime::format_duration(config.store.retain_raw);
+    let days_kept = config.store.retain_raw.as_secs() / SECONDS_PER_DAY;
     let mut notes = vec![format!(
         "looked at {} requests that cost {} USD, of the {} USD that the ledger estimates for the \
-         period; single requests are kept for {kept} (store.retain_raw), and what only counters \
+         period; single requests are kept for {days_kept} days (store.retain_raw), and what only counters \
          told is in no request",
         found.all.requests,
         found.all.cost.to_decimal(2),
