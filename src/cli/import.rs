@@ -38,7 +38,7 @@ pub enum ImportCommand {
 pub(super) fn execute(command: ImportCommand) -> anyhow::Result<()> {
     match command {
         ImportCommand::BedrockLogs(wanted) => block_on(Box::pin(bedrock_logs::import(wanted)))?,
-        ImportCommand::Bill(wanted) => block_on(bill::import(wanted))?,
+        ImportCommand::Bill(wanted) => block_on(Box::pin(bill::import(wanted)))?,
         ImportCommand::Usage(wanted) => block_on(Box::pin(usage::import(wanted)))?,
     }
 }

@@ -1,4 +1,5 @@
 -- Cost: bills, what was closed, business figures.
+
 -- Merged changes and what trackers tell: one row each, as it stood last. Times are milliseconds.
 CREATE TABLE business_event (
     source TEXT NOT NULL, id TEXT NOT NULL,
@@ -26,8 +27,6 @@ CREATE INDEX business_commit_at ON business_commit (at);
 CREATE TABLE business_published (
     claude TEXT PRIMARY KEY, value INTEGER NOT NULL, debt INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
-) STRICT, WITHOUT ROWID; -- business_published
-) STRICT, WITHOUT ROWID; -- end of business figures
 
 -- Logs of Bedrock: where they are read from, and which objects were read.
 CREATE TABLE log_source (
@@ -38,7 +37,7 @@ CREATE TABLE log_source (
     since INTEGER NOT NULL,
     -- All before it was read, in milliseconds.
     read_to INTEGER NOT NULL
-) STRICT; -- log_source
+) STRICT;
 
 CREATE TABLE log_object (
     source INTEGER NOT NULL,
@@ -47,7 +46,6 @@ CREATE TABLE log_object (
     -- The UTC hour since 1970 that it lies under; the largest number where it lies under none.
     hour INTEGER NOT NULL,
     PRIMARY KEY (source, key)
-) STRICT, WITHOUT ROWID; -- log_object
 ) STRICT, WITHOUT ROWID;
 
 -- Months that were closed: frozen lines, and lines that correct earlier closed months.
@@ -71,6 +69,7 @@ CREATE TABLE closed_line (
     PRIMARY KEY (month, position)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX closed_line_corrects ON closed_line (corrects);
+
 -- The bill: one row a billed UTC day of an account, as its newest revision stands.
 CREATE TABLE bill_day (
     id INTEGER PRIMARY KEY,
@@ -114,9 +113,6 @@ CREATE TABLE bill_forecast (
     low TEXT NOT NULL, mid TEXT NOT NULL, high TEXT NOT NULL, -- in 1e-12 of the currency
     level INTEGER NOT NULL,                 -- percent of the interval
     made_at INTEGER NOT NULL                -- milliseconds since 1970
-) STRICT, WITHOUT ROWID;
-) STRICT, WITHOUT ROWID; -- bill_forecast
-) STRICT, WITHOUT ROWID; -- end of the bill
 ) STRICT, WITHOUT ROWID;
 
 -- Which price table was in force from when on.
