@@ -63,6 +63,19 @@ if ! cmp -s tests/peers/litellm.txt "$litellm/litellm.txt"; then
     cp tests/peers/litellm.txt "$litellm/"
 fi
 
+# Readers of reports. The validator of FOCUS wants a Python that is not the newest, too.
+focus=$peers/focus
+if ! cmp -s tests/peers/focus.txt "$focus/focus.txt"; then
+    for python in python3.12 "$HOME"/.pyenv/versions/3.12.*/bin/python python3; do
+        if "$python" -c 'import sys; sys.exit(sys.version_info < (3, 12))' 2>/dev/null; then break; fi
+    done
+    rm -rf "$focus"
+    run "$python" -m venv "$focus"
+    run "$focus/bin/python" -m pip install -q --disable-pip-version-check -r tests/peers/focus.txt
+    cp tests/peers/focus.txt "$focus/"
+fi
+command -v chromium >/dev/null || run apt_get install -y --no-install-recommends chromium
+
 claude_code=2.1.197
 if [ "$(cat "$peers/claude/version" 2>/dev/null)" != "$claude_code" ]; then
     command -v npm >/dev/null || run apt_get install -y --no-install-recommends npm

@@ -27,6 +27,7 @@ use crate::alarm::Alarms;
 use crate::aws::Aws;
 use crate::clock::Clock;
 use crate::collect::bedrock::{self, BedrockCollector};
+use crate::collect::bedrock_logs::{self, BedrockLogsCollector};
 use crate::collect::cost::{self, CostCollector};
 use crate::collect::{self, system::SystemCollector};
 use crate::config::{Config, Source};
@@ -48,6 +49,10 @@ use crate::store::{Ledger, Outbox, Settings, WriterThread};
 use crate::telemetry::LevelSwitch;
 pub use live::{Live, Reloader, check_files};
 pub use prices::table as price_table;
+
+/// Time for a round of reading logs: the first one may have much to read. What it has read by then
+/// is remembered.
+const LOGS_TIMEOUT: std::time::Duration = std::time::Duration::from_hours(1);
 
 /// What doors and jobs share. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -202,6 +207,8 @@ impl App {
             parts.clone(),
             config.time.zone.clone(),
         ));
+        let business = ticks("business", jobs::BUSINESS_PERIOD).starting_now();
+        jobs.spawn(jobs::business(business, parts.clone()));
         let series = ticks("series", jobs::SERIES_PERIOD).starting_now();
         jobs.spawn(jobs::series(series, parts.clone()));
         let evaluation = ticks("alarms", alarms::PERIOD).starting_now();
@@ -360,6 +367,20 @@ fn collectors(config: &Config, parts: &Parts) -> Vec<collect::run::Job> {
             timeout: config.bedrock.period,
         });
     }
+    if config.bedrock_logs.enabled {
+        let shared = bedrock_logs::Shared {
+            aws: parts.aws.clone(),
+            recorder: parts.recorder.clone(),
+            names: parts.live.names.clone(),
+            registry: parts.registry.clone(),
+            readiness: parts.readiness.clone(),
+        };
+        jobs.push(collect::run::Job {
+            collector: Box::new(BedrockLogsCollector::new(config, shared)),
+            period: config.bedrock_logs.every,
+            timeout: LOGS_TIMEOUT.max(config.bedrock_logs.every),
+        });
+    }
     if config.cost.bill.collect {
         let collector = CostCollector::new(
             config,
@@ -376,6 +397,20 @@ fn collectors(config: &Config, parts: &Parts) -> Vec<collect::run::Job> {
             timeout: collector.longest_round(),
             collector: Box::new(collector),
             period: cost::LOOK,
+        });
+    }
+    if config.bedrock_logs.enabled {
+        let shared = bedrock_logs::Shared {
+            aws: parts.aws.clone(),
+            recorder: parts.recorder.clone(),
+            names: parts.live.names.clone(),
+            registry: parts.registry.clone(),
+            readiness: parts.readiness.clone(),
+        };
+        jobs.push(collect::run::Job {
+            collector: Box::new(BedrockLogsCollector::new(config, shared)),
+            period: config.bedrock_logs.every,
+            timeout: LOGS_TIMEOUT.max(config.bedrock_logs.every),
         });
     }
     jobs

@@ -4,10 +4,13 @@
 //! all others ask a running daemon over HTTP.
 
 mod alarms;
+mod bills;
 mod client_config;
 mod cloudwatch;
 mod demo;
 mod doctor;
+mod identity;
+mod import;
 mod prices;
 mod quota;
 mod remote;
@@ -25,10 +28,13 @@ use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 
 pub use alarms::AlarmsCommand;
+pub use bills::BillsCommand;
 pub use client_config::ClientConfig;
 pub use cloudwatch::CloudWatchCommand;
 pub use demo::Demo;
 pub use doctor::Doctor;
+pub use identity::IdentityCommand;
+pub use import::ImportCommand;
 pub use prices::PricesCommand;
 pub use quota::{QuotaCommand, StatusLine, Verify};
 pub use remote::Remote;
@@ -71,6 +77,11 @@ pub enum Command {
     Usage(Usage),
     /// Makes a report for finance, or writes it to a file.
     Report(ReportCommand),
+    /// Lists what providers billed, day by day: source, standing, revision and amount.
+    Bills(BillsCommand),
+    /// Lists who is not known, maps identities to persons, forgets persons.
+    #[command(subcommand)]
+    Identity(IdentityCommand),
     /// Lists and checks prices, imports them, and prices past days anew.
     #[command(subcommand)]
     Prices(PricesCommand),
@@ -93,6 +104,9 @@ pub enum Command {
     /// Plans what CloudWatch would hold and cost, and keeps its dashboard.
     #[command(subcommand, name = "cloudwatch")]
     CloudWatch(CloudWatchCommand),
+    /// Imports history; it moves no counter and fires no alarm.
+    #[command(subcommand)]
+    Import(ImportCommand),
     /// Backs the ledger up and restores it.
     #[command(subcommand)]
     Store(StoreCommand),
@@ -107,7 +121,9 @@ pub fn execute(command: Command) -> ExitCode {
         Command::ClientConfig(wanted) => client_config::execute(&wanted),
         Command::Doctor(wanted) => doctor::execute(&wanted),
         Command::Usage(wanted) => usage::execute(&wanted),
+        Command::Bills(wanted) => bills::execute(&wanted),
         Command::Report(wanted) => report::execute(&wanted),
+        Command::Identity(command) => identity::execute(command),
         Command::Prices(command) => prices::execute(command),
         Command::Quota(command) => quota::execute(command),
         Command::Verify(wanted) => quota::verify(&wanted),
@@ -124,6 +140,7 @@ pub fn execute(command: Command) -> ExitCode {
             token::new_token(&wanted).map(|text| print!("{text}"))
         }
         Command::CloudWatch(command) => cloudwatch::execute(command),
+        Command::Import(command) => import::execute(command),
         Command::Store(command) => store::execute(command),
     };
     match done {

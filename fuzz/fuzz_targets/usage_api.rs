@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use tallyd::http::delivery::Context;
+use tallyd::http::delivery::{Context, Door};
 use tallyd::http::elements::Layout;
 use tallyd::http::usage_events::Writing;
 use tallyd::http::{litellm, usage_events};
@@ -19,6 +19,7 @@ fuzz_target!(|data: &[u8]| {
         names: &names,
         binding: &binding,
         now: "2026-11-22T04:00:00Z".parse().expect("a time"),
+        door: Door::Usage,
     };
     let batch = match first % 5 {
         0 => usage_events::parse(body, &Writing::Records(Layout::Json), context),

@@ -47,6 +47,7 @@ pub(super) fn all(parts: &Parts, config: &Config) -> Doors {
         },
         expose: expose(parts),
         zone: config.time.zone.clone(),
+        importing: tokio::sync::Mutex::default(),
         body_limits: BodyLimits {
             bytes: config.limits.body,
             ..BodyLimits::default()

@@ -13,6 +13,7 @@ use crate::forward::Forward;
 use crate::model::catalogue;
 use crate::model::policy::Usage;
 use crate::registry::Registry;
+use crate::report::business::saved_this_month;
 use crate::report::gauges::Gauges;
 use crate::schedule::{Stop, Ticks};
 use crate::serve::Certificate;
@@ -23,6 +24,8 @@ pub(super) const UPKEEP_PERIOD: Duration = Duration::from_mins(1);
 /// Time between two looks at gauges that only the ledger's writer knows.
 pub(super) const GAUGE_PERIOD: Duration = Duration::from_secs(15);
 
+/// Time between two looks at what the month has saved: all activities of the month are read.
+pub(super) const BUSINESS_PERIOD: Duration = Duration::from_mins(5);
 /// Time between two looks at the cost of the month and of budgets.
 pub(super) const COST_PERIOD: Duration = Duration::from_mins(1);
 
@@ -113,6 +116,10 @@ pub(super) async fn watch_policy(mut ticks: Ticks, parts: Parts) {
 /// Rolls up days and lets go of what is too old.
 pub(super) async fn upkeep(mut ticks: Ticks, parts: Parts, stop: Stop) {
     while let Some(now) = ticks.next().await {
+        if let Err(error) = parts.ledger.note_prices(now).await {
+            let error = format!("{:#}", anyhow::Error::from(error));
+            warn!(error, "the price table in force could not be noted");
+        }
         loop {
             match parts.ledger.upkeep(now).await {
                 Ok(true) if !stop.is_stopped() => tokio::task::yield_now().await,
@@ -154,7 +161,10 @@ pub(super) async fn cost(mut ticks: Ticks, parts: Parts) {
             Ok(samples) => parts.registry.replace("cost", samples),
             Err(error) if !failed_before => {
                 let error = format!("{:#}", anyhow::Error::from(error));
-                warn!(error, "the gauges of cost cannot be worked out, each round tries again");
+                warn!(
+                    error,
+                    "the gauges of cost cannot be worked out, each round tries again"
+                );
             }
             Err(_) => {}
         }
@@ -302,6 +312,20 @@ pub(super) async fn watch_files(
         match live.reload_directory() {
             Ok(()) => info!("the directory was read again"),
             Err(error) => say_faults(&error, "the directory is faulty, the old one stays"),
+        }
+    }
+}
+
+/// Shows what the month has saved so far by the stated assumptions.
+pub(super) async fn business(mut ticks: Ticks, parts: Parts) {
+    let reports = parts.reports();
+    while let Some(now) = ticks.next().await {
+        match saved_this_month(&reports, now).await {
+            Ok(samples) => parts.registry.replace("business", samples),
+            Err(error) => {
+                let error = format!("{:#}", anyhow::Error::from(error));
+                error!(error, "what was saved this month cannot be worked out");
+            }
         }
     }
 }

@@ -93,6 +93,7 @@ fn terms(config: &Config) -> anyhow::Result<Terms> {
         directory: directory(config)?,
         order: config.sources.order.clone(),
         control: control.collect(),
+        counted_log_accounts: config.bedrock_logs.counted_accounts.clone(),
         dimensions: dimensions
             .map(|set| set.iter().copied().collect())
             .collect(),

@@ -77,7 +77,9 @@ pub(super) async fn compare(mut ticks: Ticks, parts: Parts) {
     while let Some(now) = ticks.next().await {
         match delta::compared(&parts.ledger, now).await {
             Ok(compared) => {
-                let told = compared.iter().filter_map(|(provider, one)| sample(provider, one));
+                let told = compared
+                    .iter()
+                    .filter_map(|(provider, one)| sample(provider, one));
                 parts.registry.replace("bill delta", told.collect());
             }
             Err(error) => {

@@ -120,7 +120,7 @@ pub(super) fn execute(command: PricesCommand) -> anyhow::Result<()> {
 }
 
 impl Days {
-    fn parameters(&self) -> [(&str, &str); 2] {
+    pub(super) fn parameters(&self) -> [(&str, &str); 2] {
         [("from", &self.from), ("to", &self.to)]
     }
 }

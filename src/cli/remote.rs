@@ -120,6 +120,19 @@ impl Remote {
         self.ask(request.body(text)).await
     }
 
+    /// Posts bytes and gets JSON. Empty parameters are left out.
+    pub(super) async fn post_bytes<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        parameters: &[(&str, &str)],
+        media_type: &str,
+        bytes: Vec<u8>,
+    ) -> anyhow::Result<T> {
+        let url = self.address_with(path, parameters)?;
+        let request = client()?.post(url).header("content-type", media_type);
+        self.ask(request.body(bytes)).await
+    }
+
     /// Deletes and gets JSON.
     pub(super) async fn delete<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
         self.ask(client()?.delete(self.address(path)?)).await

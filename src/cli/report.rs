@@ -1,7 +1,7 @@
 //! `tallyd report`: reports for finance, printed or written to a file.
 
 use std::fs;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal as _, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
@@ -40,7 +40,7 @@ pub struct ReportCommand {
     /// ISO 4217 code in which money is shown.
     #[arg(long, default_value = "", hide_default_value = true)]
     pub currency: String,
-    /// table, csv or json.
+    /// table, csv, json, xlsx, html, or focus (of chargeback and cost_detail).
     #[arg(long, default_value = "table")]
     pub format: String,
     /// leading, separate (from a CSV file), or only: the manifest alone.
@@ -82,6 +82,9 @@ async fn make(wanted: &ReportCommand) -> anyhow::Result<()> {
     ];
     match &wanted.output {
         None => {
+            if wanted.format == "xlsx" && io::stdout().is_terminal() {
+                anyhow::bail!("a workbook is not for the terminal: give a file with --output");
+            }
             let mut out = io::stdout().lock();
             wanted.remote.download(&path, &parameters, &mut out).await
         }

@@ -5,6 +5,7 @@
 //! publishing.
 
 pub mod bedrock;
+pub mod bedrock_logs;
 mod cgroup;
 pub mod cost;
 pub mod run;

@@ -153,7 +153,7 @@ fn region(value: &Value) -> Converted<Option<String>> {
 }
 
 /// Regions become part of host names.
-fn is_region(text: &str) -> bool {
+pub(super) fn is_region(text: &str) -> bool {
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     !text.starts_with('-') && !text.ends_with('-') && text.chars().all(plain)
 }

@@ -180,6 +180,8 @@ mod tests {
                 "cost.months_before: must be a number from 1 to 12, got 13",
                 "cost.call_price: must be an amount in USD in quotes, such as \"0.01\", got -1",
                 "cost.user_tag: must be the key of a tag, such as iamPrincipal/email, got a$b",
+                "cost.accounts[0]: 111122223333 is not in aws.accounts; name it there, or write \
+                 own for the account of tallyd's credentials",
             ]
         );
         let other = "[cost]\naccounts = [\"111122223333\"]\nevery = \"3d\"";

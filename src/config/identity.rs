@@ -120,7 +120,9 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Identity {
 
 fn order(value: &Value) -> Converted<Vec<Origin>> {
     let order = choices(value, ORDER_NAMES, |name| {
-        Origin::parse(name).filter(|origin| !matches!(origin, Origin::Device | Origin::Unknown))
+        Origin::parse(name).filter(|origin| {
+            !matches!(origin, Origin::Principal | Origin::Device | Origin::Unknown)
+        })
     })?;
     if order.is_empty() {
         return must_be(&format!("a list of {ORDER_NAMES}"), value);

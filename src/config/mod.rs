@@ -9,6 +9,7 @@ mod alarms;
 mod auth;
 mod aws;
 mod bedrock;
+mod bedrock_logs;
 mod bill;
 mod budgets;
 mod business;
@@ -51,6 +52,7 @@ pub use alarms::{Alarms, Evaluate};
 pub use auth::{Auth, Token};
 pub use aws::{Account, Authorities, Aws};
 pub use bedrock::Bedrock;
+pub use bedrock_logs::{BedrockLogs, LogKind, LogSource};
 pub use bill::Bill;
 pub use budgets::{Allocate, Anomalies, Budget, By, Fixed, Period, Plans, Scope};
 pub use business::Business;
@@ -105,6 +107,7 @@ const SECTIONS: &[&Section] = &[
     &aws::SECTION,
     &cloudwatch::SECTION,
     &bedrock::SECTION,
+    &bedrock_logs::SECTION,
     &forward::SECTION,
     &maintenance::SECTION,
     &alarms::SECTION,
@@ -138,6 +141,7 @@ pub struct Config {
     pub aws: Aws,
     pub cloudwatch: CloudWatch,
     pub bedrock: Bedrock,
+    pub bedrock_logs: BedrockLogs,
     pub forward: Option<Forward>,
     /// Whom alarms are told, by name.
     pub notify: Vec<Notify>,
@@ -192,6 +196,7 @@ impl Config {
             aws: aws::read(&mut reader),
             cloudwatch: cloudwatch::read(&mut reader),
             bedrock: bedrock::read(&mut reader),
+            bedrock_logs: bedrock_logs::read(&mut reader),
             forward: forward::read(&mut reader),
             notify: notify::read(&mut reader),
             maintenance: maintenance::read(&mut reader),
@@ -229,6 +234,25 @@ impl Config {
                 ));
             }
         }
+        for source in &self.bedrock_logs.sources {
+            let known = |id: &String| self.aws.accounts.iter().any(|account| account.id == *id);
+            if let Some(id) = source.account.as_ref().filter(|id| !known(id)) {
+                let name = &source.name;
+                reader.fault(format!(
+                    "bedrock_logs.sources: {name} is in account {id}, which [[aws.accounts]] does \
+                     not name"
+                ));
+            }
+        }
+        for (place, id) in self.cost.bill.accounts.iter().enumerate() {
+            let is_named = self.aws.accounts.iter().any(|account| account.id == *id);
+            if id != "own" && !is_named {
+                reader.fault(format!(
+                    "cost.accounts[{place}]: {id} is not in aws.accounts; name it there, or write \
+                     own for the account of tallyd's credentials"
+                ));
+            }
+        }
     }
 
     /// Whether anything that is configured needs AWS.
@@ -239,9 +263,15 @@ impl Config {
         self.cloudwatch.enabled
             || self.bedrock.enabled
             || self.cost.bill.collect
+            || self.reads_logs_in_aws()
             || !self.aws.accounts.is_empty()
             || self.notify.iter().any(is_topic)
             || self.report.schedule.iter().any(is_bucket)
+    }
+
+    fn reads_logs_in_aws(&self) -> bool {
+        let logs = &self.bedrock_logs;
+        logs.enabled && logs.sources.iter().any(LogSource::is_in_aws)
     }
 
     /// What differs in `new`, by key.

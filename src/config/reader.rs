@@ -212,7 +212,9 @@ impl<'a> Reader<'a> {
             let concerned = sections
                 .iter()
                 .chain(named)
-                .find(|section| name.starts_with(&variable(section.name, "")));
+                .filter(|section| name.starts_with(&variable(section.name, "")))
+                // A section's name may begin with that of another.
+                .max_by_key(|section| section.name.len());
             let Some(section) = concerned else { continue };
             let mut keys = section.settings.iter().map(|setting| setting.key);
             let known = if named.iter().any(|named| named.name == section.name) {

@@ -28,7 +28,8 @@ const MAX_AHEAD: SignedDuration = SignedDuration::from_hours(1);
 const MAX_SOURCE_BYTES: usize = 64;
 
 /// The sources that only tallyd's own receivers may use.
-const RESERVED_SOURCES: [&str; 5] = [
+const RESERVED_SOURCES: [&str; 6] = [
+    source::BEDROCK_LOGS,
     source::EXPIRED,
     source::EVENTS,
     source::RETRIES,
@@ -43,6 +44,17 @@ pub struct Context<'c> {
     /// What the caller's token may report.
     pub binding: &'c Binding,
     pub now: Timestamp,
+    pub door: Door,
+}
+
+/// By which door records come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Door {
+    /// Gateways report what happens.
+    #[default]
+    Usage,
+    /// An operator brings history, that of Bedrock's logs included.
+    Import,
 }
 
 /// An element that was not taken.
@@ -213,7 +225,7 @@ impl<'a, 'c> Shop<'a, 'c> {
 
     /// A source's name: up to 64 of `a-z`, `0-9`, `_`, `.`, `-`, and none of tallyd's own.
     pub(super) fn source(&mut self, name: Cow<'a, str>) -> Result<Arc<str>, Refusal> {
-        check_source(&name)?;
+        check_source(&name, self.context.door)?;
         Ok(self.shared(name))
     }
 
@@ -289,7 +301,7 @@ impl<'a, 'c> Shop<'a, 'c> {
     }
 }
 
-fn check_source(name: &str) -> Result<(), Refusal> {
+fn check_source(name: &str, door: Door) -> Result<(), Refusal> {
     let allowed =
         |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_.-".contains(&byte);
     if name.is_empty() || name.len() > MAX_SOURCE_BYTES || !name.bytes().all(allowed) {
@@ -298,7 +310,8 @@ fn check_source(name: &str) -> Result<(), Refusal> {
             "must be 1 to 64 characters of a-z, 0-9, `_`, `.` and `-`",
         ));
     }
-    if RESERVED_SOURCES.contains(&name) {
+    let is_imported = door == Door::Import && name == source::BEDROCK_LOGS;
+    if RESERVED_SOURCES.contains(&name) && !is_imported {
         return Err(Refusal {
             code: "source_reserved",
             message: format!("source: {name} is one of tallyd's own"),

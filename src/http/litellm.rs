@@ -10,7 +10,7 @@ use axum::http::HeaderMap;
 use super::Api;
 use super::auth;
 use super::body;
-use super::delivery::{self, Batch, Context};
+use super::delivery::{self, Batch, Context, Door};
 use super::elements::{BodyFault, Layout};
 use super::error::{Problem, ProblemBody};
 use super::intake::off_thread;
@@ -101,6 +101,7 @@ pub(super) async fn post(
             names: &names,
             binding: &binding,
             now,
+            door: Door::Usage,
         };
         parse(body, layout_of(media_type, body), context)
     })

@@ -6,6 +6,8 @@
 mod alarms;
 mod auth;
 mod backup;
+mod bills;
+mod bills_import;
 mod body;
 mod business_events;
 mod cloud_event;
@@ -15,6 +17,7 @@ pub mod elements;
 pub mod error;
 mod figures;
 mod health;
+mod identities;
 mod intake;
 mod lenient;
 pub mod litellm;
@@ -43,6 +46,7 @@ mod sources;
 #[cfg(test)]
 mod tests;
 pub mod usage_events;
+mod usage_import;
 mod usage_query;
 mod usage_record;
 mod watch;
@@ -106,6 +110,8 @@ pub struct Api {
     /// The zone of days and months where a query names none.
     pub zone: TimeZone,
     pub body_limits: BodyLimits,
+    /// Held while a bill is imported: it may take much memory.
+    pub importing: tokio::sync::Mutex<()>,
     /// What the plan for CloudWatch is made with.
     pub cloudwatch: config::CloudWatch,
 }
@@ -137,6 +143,7 @@ fn routes() -> Vec<(&'static str, MethodRouter<Arc<Api>>)> {
     vec![
         ("/api/v1/usage/events", post(usage_events::post)),
         ("/api/v1/usage/litellm", post(litellm::post)),
+        ("/api/v1/usage/import", post(usage_import::post)),
         ("/api/v1/usage", get(usage_query::usage)),
         ("/api/v1/usage/control", get(usage_query::control)),
         ("/api/v1/users/{user}/usage", get(usage_query::user_usage)),
@@ -164,6 +171,9 @@ fn routes() -> Vec<(&'static str, MethodRouter<Arc<Api>>)> {
         ("/api/v1/quota/verify", get(quota_replay::verify)),
         ("/api/v1/quota/simulate", post(quota_replay::simulate)),
         ("/api/v1/minutes", get(minutes::get)),
+        ("/api/v1/reports/{name}", get(reports::get)),
+        ("/api/v1/identities/unknown", get(identities::unknown)),
+        ("/api/v1/identities/forget", post(identities::forget)),
         ("/api/v1/optimize/model", post(optimize::model)),
         ("/api/v1/optimize/batch", post(optimize::batch)),
         ("/api/v1/webhooks/github", post(webhooks::github)),
@@ -177,6 +187,7 @@ fn routes() -> Vec<(&'static str, MethodRouter<Arc<Api>>)> {
             get(reports::get).post(month_close::post),
         ),
         ("/api/v1/sources", get(sources::list)),
+        ("/api/v1/bills", get(bills::list).post(bills_import::post)),
         ("/api/v1/alarms", get(alarms::list)),
         ("/api/v1/alarms/backtest", post(alarms::backtest)),
         ("/api/v1/store/backup", post(backup::post)),

@@ -8,10 +8,10 @@ use super::error::ProblemBody;
 use super::quota::QuotaProblemBody;
 use super::usage_record::WireRecord;
 use super::{
-    alarms, backup, business_events, cloud_event, cloudwatch, health, litellm, metrics, minutes,
-    month_close, mutes, notify, optimize, prices, quota_adjust, quota_ask, quota_balances,
-    quota_list, quota_policies, quota_replay, quota_settle, reports, sources, usage_events,
-    usage_query, webhooks,
+    alarms, backup, bills, bills_import, business_events, cloud_event, cloudwatch, health,
+    identities, litellm, metrics, minutes, month_close, mutes, notify, optimize, prices,
+    quota_adjust, quota_ask, quota_balances, quota_list, quota_policies, quota_replay,
+    quota_settle, reports, sources, usage_events, usage_import, usage_query, webhooks,
 };
 
 #[derive(OpenApi)]
@@ -31,12 +31,14 @@ use super::{
         (name = "reports", description = "Money, for finance."),
         (name = "business", description = "Merged changes, fixed bugs and own measures."),
         (name = "alarms", description = "How alarms stand, and how they would have stood."),
+        (name = "identities", description = "Who is not known, and who is to be forgotten."),
         (name = "prices", description = "What prices are lacking, and pricing anew."),
         (name = "operation", description = "Run tallyd."),
     ),
     paths(
         usage_events::post,
         litellm::post,
+        usage_import::post,
         usage_query::usage,
         usage_query::control,
         usage_query::user_usage,
@@ -54,6 +56,10 @@ use super::{
         quota_replay::simulate,
         minutes::get,
         reports::get,
+        bills::list,
+        bills_import::post,
+        identities::unknown,
+        identities::forget,
         optimize::model,
         optimize::batch,
         webhooks::github,

@@ -173,7 +173,7 @@ fn mend(missing: &MissingPrice) -> String {
 }
 
 /// The UTC days of a query, half-open.
-fn days(uri: &Uri, now: Timestamp) -> Result<[Date; 2], Problem> {
+pub(super) fn days(uri: &Uri, now: Timestamp) -> Result<[Date; 2], Problem> {
     let parameters = Parameters::of(uri, &["from", "to"])?;
     let day = |name: &'static str| {
         let text = parameters.get(name);
@@ -199,7 +199,7 @@ fn parse_day(name: &str, text: &str) -> Result<Date, Problem> {
     day.ok_or_else(|| Problem::parameter(format!("{name}: must be a UTC day such as 2026-11-01")))
 }
 
-fn midnight(day: Date) -> Result<Timestamp, Problem> {
+pub(super) fn midnight(day: Date) -> Result<Timestamp, Problem> {
     let at = day.to_zoned(TimeZone::UTC);
     at.map(|at| at.timestamp())
         .map_err(|_| Problem::parameter("from: is out of range"))

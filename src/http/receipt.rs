@@ -16,7 +16,7 @@ use super::error::Problem;
 use crate::heard::{Delivery, Sender};
 use crate::model::access::Grant;
 use crate::model::identity::Origin;
-use crate::model::usage::{Intake, Receipt, Verdict};
+use crate::model::usage::{Intake, Reach, Receipt, Verdict};
 
 /// The longest name of a client program that is kept, in characters.
 const MAX_AGENT_CHARS: usize = 64;
@@ -68,6 +68,18 @@ pub(super) async fn record(
     batch: Batch,
     now: Timestamp,
 ) -> Result<Json<UsageReceipt>, Problem> {
+    let (answer, news) = take(api, batch, Reach::Live).await?;
+    news.tell(api, grant, headers, now);
+    Ok(Json(answer))
+}
+
+/// Records a batch as history: no sender is heard by it.
+pub(super) async fn record_history(api: &Api, batch: Batch) -> Result<Json<UsageReceipt>, Problem> {
+    let (answer, _) = take(api, batch, Reach::Backfill).await?;
+    Ok(Json(answer))
+}
+
+async fn take(api: &Api, batch: Batch, reach: Reach) -> Result<(UsageReceipt, News), Problem> {
     let Batch {
         records,
         indices,
@@ -83,6 +95,7 @@ pub(super) async fn record(
     } else {
         let intake = Intake {
             records,
+            reach,
             ..Intake::default()
         };
         api.recorder.record(intake).await?
@@ -128,8 +141,7 @@ pub(super) async fn record(
             message: refusal.message,
         });
     }
-    news.tell(api, grant, headers, now);
-    Ok(Json(answer))
+    Ok((answer, news))
 }
 
 /// News about the senders of one delivery, by source.

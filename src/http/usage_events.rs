@@ -11,7 +11,7 @@ use super::Api;
 use super::auth;
 use super::body;
 use super::cloud_event::{Envelope, WireEvent};
-use super::delivery::{self, Batch, Context};
+use super::delivery::{self, Batch, Context, Door};
 use super::elements::{BodyFault, Layout};
 use super::error::{Problem, ProblemBody};
 use super::intake::off_thread;
@@ -123,6 +123,7 @@ pub(super) async fn post(
             names: &names,
             binding: &binding,
             now,
+            door: Door::Usage,
         };
         parse(body, &writing, context)
     })

@@ -53,9 +53,10 @@ pub(super) struct WireRecord<'a> {
     #[serde(borrow, alias = "reservation_id")]
     #[schema(value_type = Option<String>)]
     pub reservation: Text<'a>,
-    /// Person or service; the case does not matter.
+    /// Person or service; the case does not matter. It may be left out where `device` or `account`
+    /// is given.
     #[serde(borrow)]
-    #[schema(value_type = String, min_length = 1, max_length = 256)]
+    #[schema(value_type = Option<String>, min_length = 1, max_length = 256)]
     pub user: Text<'a>,
     #[serde(borrow)]
     #[schema(value_type = Option<String>)]
@@ -72,6 +73,10 @@ pub(super) struct WireRecord<'a> {
     #[serde(borrow)]
     #[schema(value_type = Option<String>)]
     pub organization: Text<'a>,
+    /// The account that the request ran in, such as that of AWS.
+    #[serde(borrow)]
+    #[schema(value_type = Option<String>)]
+    pub account: Text<'a>,
     /// The installation id of the client, where the gateway knows it.
     #[serde(borrow)]
     #[schema(value_type = Option<String>)]
@@ -223,10 +228,17 @@ impl<'a> WireRecord<'a> {
             Text::Absent => subject,
             own => own,
         };
+        let user = or_subject(self.user, subject.user);
+        let device = self.device.optional("device")?;
+        let account = self.account.optional("account")?;
+        let is_known = device.is_some() || account.is_some();
         let who = Who {
-            user: Some(or_subject(self.user, subject.user).required("user")?),
-            device: self.device.optional("device")?,
-            account: None,
+            user: match user {
+                Text::Absent if is_known => None,
+                user => Some(user.required("user")?),
+            },
+            device,
+            account,
             organization: self.organization.optional("organization")?,
             team: or_subject(self.team, subject.team).optional("team")?,
             project: or_subject(self.project, subject.project).optional("project")?,

@@ -5,6 +5,7 @@
 #![deny(clippy::float_arithmetic)]
 
 pub mod classify;
+pub mod import;
 mod region;
 mod words;
 
@@ -152,7 +153,7 @@ pub struct BilledSku {
 }
 
 /// Amounts of one line in its currency, in 1e-12 of a unit; `None` where the provider gave none.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Amounts {
     pub unblended: Option<PicoUsd>,
     pub net: Option<PicoUsd>,
@@ -174,7 +175,7 @@ impl Amounts {
 }
 
 /// One line of a bill: one service and usage type on one UTC day, perhaps of one person.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct BillLine {
     /// As in usage: `bedrock`, `vertex`, `anthropic`, or what an imported file says.
     pub provider: Box<str>,

@@ -136,6 +136,12 @@ impl Directory {
         }
     }
 
+    /// True if the directory has a row for an identity at a time.
+    #[must_use]
+    pub fn knows(&self, identity: &Identity, at: Timestamp) -> bool {
+        keys(identity).any(|key| self.row(&key, at).is_some())
+    }
+
     /// The times at which any attribution changes, ascending. Between two of them all are
     /// constant.
     #[must_use]

@@ -144,7 +144,7 @@ impl IdentityRules {
             Origin::Oidc if by_provider => report.attribute_of(&["user.id"], user_name),
             Origin::EndUser => report.attribute_of(&["enduser.id"], user_name),
             Origin::Custom => report.attribute_of(self.custom_attribute.as_slice(), user_name),
-            Origin::Oidc | Origin::Device | Origin::Unknown => None,
+            Origin::Oidc | Origin::Principal | Origin::Device | Origin::Unknown => None,
         }
     }
 }

@@ -19,6 +19,8 @@ pub enum Origin {
     EndUser,
     /// A custom attribute named in the configuration.
     Custom,
+    /// The IAM principal that made the call, as AWS tells it.
+    Principal,
     /// Only the random id of an installation is known.
     Device,
     #[default]
@@ -26,13 +28,14 @@ pub enum Origin {
 }
 
 impl Origin {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Gateway,
         Self::Header,
         Self::Email,
         Self::Oidc,
         Self::EndUser,
         Self::Custom,
+        Self::Principal,
         Self::Device,
         Self::Unknown,
     ];
@@ -46,6 +49,7 @@ impl Origin {
             Self::Oidc => "oidc",
             Self::EndUser => "enduser",
             Self::Custom => "custom",
+            Self::Principal => "principal",
             Self::Device => "device",
             Self::Unknown => "unknown",
         }
@@ -65,7 +69,7 @@ pub struct Identity {
     pub origin: Origin,
     /// The installation id of a client (`user.id` without an identity provider).
     pub device: Option<Box<str>>,
-    /// The Anthropic account (`user.account_uuid`).
+    /// The Anthropic account (`user.account_uuid`), or the AWS account of a Bedrock log.
     pub account: Option<Box<str>>,
     pub organization: Option<Box<str>>,
     pub team: Option<Box<str>>,

@@ -236,7 +236,7 @@ fn step(digits: u32) -> i128 {
 }
 
 /// Divides by a positive number; an exact half goes to the even neighbour.
-pub(super) fn divide_half_even(value: i128, divisor: i128) -> i128 {
+pub fn divide_half_even(value: i128, divisor: i128) -> i128 {
     let floor = value.div_euclid(divisor);
     let remainder = value.rem_euclid(divisor);
     let rest = divisor - remainder;

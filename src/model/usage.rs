@@ -64,6 +64,8 @@ pub mod source {
     pub const METRICS: &str = "metrics";
     /// OpenTelemetry's GenAI histograms, as gateways send them.
     pub const GENAI: &str = "genai";
+    /// Amazon Bedrock's model invocation logs.
+    pub const BEDROCK_LOGS: &str = "bedrock_logs";
 }
 
 /// Which model was used, on which terms: all that a price can depend on but the time.
@@ -308,6 +310,19 @@ pub struct Intake {
     pub records: Vec<UsageRecord>,
     pub points: Vec<Point>,
     pub activities: Vec<Activity>,
+    /// What it is to be counted in.
+    pub reach: Reach,
+}
+
+/// Where a delivery counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Reach {
+    /// Everywhere: ledger, reports, quotas, `/metrics`, minutes and the alarms over them.
+    #[default]
+    Live,
+    /// In the ledger, in reports and in quota windows of its own time. No counter of `/metrics`
+    /// and no minute moves, so that history that is imported makes no rate and fires no alarm.
+    Backfill,
 }
 
 impl Intake {

@@ -17,7 +17,8 @@ use crate::clock::Clock;
 use crate::model::usage::{Intake, Receipt, Verdict};
 use crate::registry::Registry;
 use crate::store::{
-    AppendError, Booked, Difference, Ledger, Opened, QueryError, StoreError, Terms, WriterThread,
+    AppendError, Booked, Difference, Forgotten, Ledger, Opened, QueryError, StoreError, Terms,
+    WriterThread,
 };
 use horizon::Horizon;
 use people::People;
@@ -46,6 +47,7 @@ pub struct Recorder {
     ledger: Ledger,
     registry: Arc<Registry>,
     people: Arc<People>,
+    naming: Arc<Naming>,
     clock: Clock,
 }
 
@@ -60,7 +62,8 @@ impl Recorder {
         clock: Clock,
     ) -> Result<(Self, WriterThread), StoreError> {
         let people = Arc::new(People::new(terms));
-        let publisher = Publisher::new(registry.clone(), naming);
+        let naming = Arc::new(naming);
+        let publisher = Publisher::new(registry.clone(), naming.clone());
         publisher.grow(&opened.restored.growth);
         people.note(&opened.restored.active);
         let heard = people.clone();
@@ -74,6 +77,7 @@ impl Recorder {
             ledger,
             registry,
             people,
+            naming,
             clock,
         };
         Ok((recorder, thread))
@@ -107,6 +111,22 @@ impl Recorder {
             points: horizon::join(points, receipt.points),
             activities: horizon::join(activities, receipt.activities),
         })
+    }
+
+    /// Forgets a person: the ledger and `/metrics` show a name that says nothing; sums stay.
+    /// `None` if nobody is known by the name.
+    pub async fn forget(&self, person: &str) -> Result<Option<Forgotten>, QueryError> {
+        let forgotten = self.ledger.forget(person).await?;
+        if let Some(forgotten) = &forgotten {
+            for name in &forgotten.names {
+                self.people.rename(name, &forgotten.stand_in);
+                let labels = [name, &forgotten.stand_in].map(|name| self.naming.label(name));
+                if labels[0] != labels[1] {
+                    self.registry.rename_user(&labels[0], &labels[1]);
+                }
+            }
+        }
+        Ok(forgotten)
     }
 
     /// Brings the gauges up to date that depend on the time or on the ledger's state.

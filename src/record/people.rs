@@ -57,6 +57,15 @@ impl People {
         }
     }
 
+    /// Shows a user under another name from now on.
+    pub(super) fn rename(&self, old: &str, new: &str) {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(at) = last.remove(old) {
+            let known = last.entry(new.to_owned()).or_insert(at);
+            *known = at.max(*known);
+        }
+    }
+
     pub(super) fn publish(&self, registry: &Registry, now: Timestamp) {
         let now_ms = now.as_millisecond();
         let mut counts = [0_u32; WINDOWS.len()];

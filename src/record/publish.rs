@@ -37,11 +37,11 @@ impl Naming {
 #[derive(Debug)]
 pub(super) struct Publisher {
     registry: Arc<Registry>,
-    naming: Naming,
+    naming: Arc<Naming>,
 }
 
 impl Publisher {
-    pub(super) fn new(registry: Arc<Registry>, naming: Naming) -> Self {
+    pub(super) fn new(registry: Arc<Registry>, naming: Arc<Naming>) -> Self {
         Self { registry, naming }
     }
 

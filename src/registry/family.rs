@@ -30,7 +30,7 @@ struct State {
     /// The key of each slot.
     keys: Vec<Arc<str>>,
     values: Values,
-    /// Slots whose gauge was removed.
+    /// Slots whose series was removed.
     free: Vec<usize>,
     /// Series that were made for others beyond the bound; they are not counted against it.
     folded: usize,
@@ -157,7 +157,7 @@ impl Family {
         })
     }
 
-    /// Removes a gauge's series. Counters and histograms never lose any.
+    /// Removes a gauge's series. Counters only move, histograms never lose any.
     pub(super) fn remove(&self, labels: &[&str]) {
         let mut key = String::new();
         write_key(self.desc, labels, &mut key);
@@ -166,6 +166,42 @@ impl Family {
             state.layout = Arc::new(state.layout.without(slot));
             state.fresh.retain(|fresh| *fresh != slot);
             state.free.push(slot);
+        }
+    }
+
+    /// Moves what stands under one user to another, adding to what is there. Families without a
+    /// `user` label, and gauges, whose owners set them anew, stay.
+    pub(super) fn rename_user(&self, old: &str, new: &str) {
+        if !self.desc.labels.contains(&"user") || self.desc.kind != Kind::Counter {
+            return;
+        }
+        let quoted = |user: &str| {
+            let mut text = String::from("user=\"");
+            escape(user, &mut text);
+            text + "\""
+        };
+        let (old, new) = (quoted(old), quoted(new));
+        let mut state = self.lock();
+        let is_named = |key: &Arc<str>| {
+            key.match_indices(&*old)
+                .any(|(at, _)| key[..at].ends_with(['{', ',']))
+        };
+        let keys: Vec<Arc<str>> = state
+            .slots
+            .keys()
+            .filter(|k| is_named(k))
+            .cloned()
+            .collect();
+        for key in keys {
+            let value = state.take_counter(&key);
+            let key = key.replacen(&*old, &new, 1);
+            let slot = match state.slots.get(key.as_str()) {
+                Some(slot) => *slot,
+                None => state.insert(&key, self.desc.kind),
+            };
+            if let Values::Counters(values) = &mut state.values {
+                values[slot] = values[slot].saturating_add(value);
+            }
         }
     }
 
@@ -265,6 +301,20 @@ impl State {
         self.slots.insert(key, slot);
         self.fresh.push(slot);
         slot
+    }
+
+    /// Removes a counter's series and returns its value.
+    fn take_counter(&mut self, key: &str) -> u128 {
+        let Some(slot) = self.slots.remove(key) else {
+            return 0;
+        };
+        self.layout = Arc::new(self.layout.without(slot));
+        self.fresh.retain(|fresh| *fresh != slot);
+        self.free.push(slot);
+        match &mut self.values {
+            Values::Counters(values) => std::mem::take(&mut values[slot]),
+            Values::Gauges(_) | Values::Histograms(_) => 0,
+        }
     }
 
     /// Brings the layout up to date.

@@ -168,6 +168,13 @@ impl Registry {
         series_of.insert(owner, samples);
     }
 
+    /// Moves the counters of one user to another, so that a name disappears and no sum changes.
+    pub fn rename_user(&self, old: &str, new: &str) {
+        for family in &self.families {
+            family.rename_user(old, new);
+        }
+    }
+
     /// Looks a counter's series up for [`Registry::add_to`], and makes it appear. `None` if the
     /// registry has no such counter.
     pub fn series(&self, desc: &'static Desc, labels: &[&str]) -> Option<SeriesId> {

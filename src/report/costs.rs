@@ -137,7 +137,8 @@ fn estimate(lines: &CostLines, sheet: &mut Sheet) -> u64 {
     unpriced
 }
 
-fn foreign(bill: &[BillDay], basis: Basis) -> Vec<Foreign> {
+/// What was billed in other currencies.
+pub(super) fn foreign(bill: &[BillDay], basis: Basis) -> Vec<Foreign> {
     let mut sums: BTreeMap<(&str, &str, &str, Charge), i128> = BTreeMap::new();
     for line in bill.iter().flat_map(|day| &day.lines) {
         if *line.currency != *USD {
@@ -165,7 +166,7 @@ fn foreign(bill: &[BillDay], basis: Basis) -> Vec<Foreign> {
 const NO_BILL: &str = "no bill for ";
 
 /// Tells where the bill comes from, and what is missing.
-fn note(
+pub(super) fn note(
     manifest: &mut Manifest,
     bill: &[BillDay],
     (from, to): (Date, Date),

@@ -7,6 +7,7 @@ pub mod allocate;
 pub mod anomalies;
 pub mod baseline;
 pub mod budget;
+pub mod business;
 pub mod chargeback;
 pub mod closing;
 pub mod cost_detail;
@@ -14,19 +15,25 @@ pub mod costs;
 mod currency;
 pub mod data_quality;
 pub mod deliver;
+pub mod delta;
 pub mod fixed;
 mod fixed_lines;
-pub mod delta;
 pub mod forecast;
 pub mod gauges;
 pub mod grid;
 pub mod month_close;
 mod name;
 pub mod period;
+pub mod reconcile;
+pub mod reconciliation;
+pub mod roi;
+pub mod rollout;
 pub mod savings;
 pub mod schedule;
 pub mod sheet;
 pub mod table;
+#[cfg(test)]
+mod tests;
 pub mod trend;
 pub mod write;
 
@@ -71,6 +78,9 @@ impl Reports {
         let rate = currency::rate(self, request, now)?;
         let mut report = match name {
             Name::Chargeback => closing::chargeback(self, request, now).await,
+            Name::Roi => roi::report(self, request, now).await,
+            Name::Rollout => rollout::report(self, request, now).await,
+            Name::Reconciliation => reconciliation::report(self, request, now).await,
             Name::Savings => savings::report(self, request, now).await,
             Name::CostDetail => {
                 let report = cost_detail::report(self, request, now).await?;

@@ -5,24 +5,30 @@
 pub enum Name {
     Chargeback,
     CostDetail,
+    Reconciliation,
     Budget,
     MonthClose,
     Trend,
     Anomalies,
     DataQuality,
     Savings,
+    Roi,
+    Rollout,
 }
 
 impl Name {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 11] = [
         Self::Chargeback,
         Self::CostDetail,
+        Self::Reconciliation,
         Self::Budget,
         Self::MonthClose,
         Self::Trend,
         Self::Anomalies,
         Self::DataQuality,
         Self::Savings,
+        Self::Roi,
+        Self::Rollout,
     ];
 
     /// The name in addresses and files. It never changes.
@@ -30,7 +36,10 @@ impl Name {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Chargeback => "chargeback",
+            Self::Roi => "roi",
+            Self::Rollout => "rollout",
             Self::CostDetail => "cost_detail",
+            Self::Reconciliation => "reconciliation",
             Self::Savings => "savings",
             Self::Budget => "budget",
             Self::MonthClose => "month-close",

@@ -282,6 +282,14 @@ impl Dictionaries {
             .map_err(StoreError::sql("note activity"))
     }
 
+    /// All identities with their numbers and last activity in milliseconds.
+    pub(super) fn people(&self) -> impl Iterator<Item = (i64, &Identity, i64)> {
+        self.identities.by_id.iter().map(|(id, identity)| {
+            let last = self.last_at.get(id).copied().unwrap_or(0);
+            (*id, &**identity, last)
+        })
+    }
+
     /// Identities that were active since a time, with their last activity.
     pub(super) fn active_since(&self, since_ms: i64) -> Vec<(Arc<Identity>, Timestamp)> {
         self.last_at

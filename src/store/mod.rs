@@ -19,17 +19,22 @@ mod cover;
 mod delivery;
 mod dict;
 mod fact;
+mod forget;
 mod journal;
 mod keys;
+mod log_object;
 mod minute;
 mod mute;
 mod notice;
 mod numbers;
 mod open;
+mod people;
 mod prices;
 mod published;
 mod query;
 mod reprice;
+#[cfg(test)]
+mod reprice_tests;
 mod request;
 mod rollup;
 mod schema;
@@ -61,13 +66,16 @@ pub use booked::{Booked, reservation_key};
 pub use business::{ActivitySum, BugsPublished, BusinessEffect, Delivery, Taken};
 pub use caching::{CacheUse, CacheUses};
 pub use delivery::ReportDelivery;
+pub use forget::Forgotten;
 pub use journal::Journal;
+pub use log_object::{LogObject, LogProgress, NO_HOUR};
 pub use minute::{
     Dimensions, LeftOut, MinuteEffects, MinuteQuery, Oldest, Outbox, OutboxState, Seal, Values,
     Waiting, last_due, minute_at,
 };
 pub use mute::MAX_MUTES;
 pub use notice::{Claim, MAX_NOTICES, NoticeQueue, Queued, Told};
+pub use people::{UnknownIdentity, Unplaced};
 pub use prices::{MAX_PRICE_ADJUSTMENTS, MissingPrice, PriceAdjustment};
 pub use published::{
     ActivityLabels, CLIENT_COST, COST, DURATION_BOUNDS_MS, Difference, Durations, Growth, REQUESTS,
@@ -220,9 +228,20 @@ struct Inner {
     jobs: mpsc::UnboundedSender<Job>,
     waiting: Arc<AtomicUsize>,
     readers: Mutex<Vec<Reader>>,
+    /// Grows when what readers have in memory is no longer true.
+    era: AtomicUsize,
     terms: Arc<ArcSwap<Terms>>,
     spans: Spans,
     retain_raw: Duration,
+}
+
+impl Inner {
+    /// Lets go of what readers have in memory, those at work included.
+    fn forget_readers(&self) {
+        self.era.fetch_add(1, Ordering::AcqRel);
+        let mut idle = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
+        idle.clear();
+    }
 }
 
 /// Work for the writer.
@@ -251,6 +270,11 @@ enum Job {
     Settled {
         reservations: Vec<i64>,
         answer: oneshot::Sender<Result<Vec<i64>, StoreError>>,
+    },
+    /// Replaces the names of a person.
+    Forget {
+        person: Box<str>,
+        answer: oneshot::Sender<Result<Option<Forgotten>, StoreError>>,
     },
     /// A small change by itself, in the order of the queue.
     Change(Change),
@@ -337,6 +361,7 @@ impl Ledger {
             jobs,
             waiting: waiting.clone(),
             readers: Mutex::new(Vec::new()),
+            era: AtomicUsize::new(0),
             terms: terms.clone(),
             spans: spans.clone(),
             retain_raw: settings.retain_raw,
@@ -495,6 +520,7 @@ impl Ledger {
         let inner = self.inner.clone();
         tokio::task::spawn_blocking(move || {
             let idle = || inner.readers.lock().unwrap_or_else(PoisonError::into_inner);
+            let era = inner.era.load(Ordering::Acquire);
             let free = idle().pop();
             let mut reader = match free {
                 Some(reader) => reader,
@@ -502,7 +528,7 @@ impl Ledger {
             };
             let answer = ask(&mut reader);
             let mut idle = idle();
-            if idle.len() < MAX_READERS {
+            if idle.len() < MAX_READERS && era == inner.era.load(Ordering::Acquire) {
                 idle.push(reader);
             }
             answer

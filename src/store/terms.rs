@@ -69,6 +69,9 @@ pub struct Terms {
     /// Sources of request reports, preferred first.
     pub order: Vec<String>,
     pub control: Vec<ControlRule>,
+    /// AWS accounts whose Bedrock logs count: nothing better tells of them. All other logs are a
+    /// control total.
+    pub counted_log_accounts: Vec<String>,
     /// Sets of dimensions by which minutes are kept apart, besides the totals.
     pub dimensions: Vec<Vec<Dimension>>,
     pub business: BusinessTerms,
@@ -94,6 +97,9 @@ impl Terms {
 
     /// True if a report is for control only.
     pub(super) fn is_control(&self, record: &UsageRecord) -> bool {
+        if *record.source == *source::BEDROCK_LOGS && !self.counts_logs_of(&record.identity) {
+            return true;
+        }
         let fits = |rule: &Option<String>, value: Option<&str>| {
             rule.as_deref().is_none_or(|rule| value == Some(rule))
         };
@@ -103,6 +109,11 @@ impl Terms {
                 && fits(&rule.team, record.identity.team.as_deref())
                 && fits(&rule.account, record.identity.account.as_deref())
         })
+    }
+
+    fn counts_logs_of(&self, identity: &Identity) -> bool {
+        let account = identity.account.as_deref();
+        account.is_some_and(|account| self.counted_log_accounts.iter().any(|own| own == account))
     }
 
     /// tallyd's own estimate in pico-USD for usage at a time, or `None` if a price is missing.

@@ -1,5 +1,8 @@
 //! The ledger as a whole: any order of arrival, any grouping into commits, any restart.
 
+mod backfill;
+mod log_object;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex};

@@ -38,8 +38,8 @@ use crate::model::identity::Identity;
 use crate::model::once;
 use crate::model::tokens::{TokenKind, Tokens};
 use crate::model::usage::{
-    Activity, ActivityMetric, Counted, Intake, Labels, Outcome, Point, Receipt, Refusal, Sku,
-    Temporality, UsageRecord, Verdict, source,
+    Activity, ActivityMetric, Counted, Intake, Labels, Outcome, Point, Reach, Receipt, Refusal,
+    Sku, Temporality, UsageRecord, Verdict, source,
 };
 
 type Result<T> = std::result::Result<T, StoreError>;
@@ -112,6 +112,7 @@ pub(super) struct Commit<'a> {
     statements: Statements<'a>,
     now_ms: i64,
     received: i64,
+    reach: Reach,
     /// Reports of earlier commits, as far as they were needed.
     facts: NumberMap<i64, Fact>,
     /// The reports of this commit, numbered from `first_fresh` on.
@@ -154,6 +155,7 @@ impl<'a> Commit<'a> {
         memory: &'a mut Memory,
         terms: &'a Terms,
         spans: &'a Spans,
+        reach: Reach,
         now: Timestamp,
     ) -> Result<Self> {
         Ok(Self {
@@ -165,6 +167,7 @@ impl<'a> Commit<'a> {
             spans,
             now_ms: now.as_millisecond(),
             received: now.as_millisecond().div_euclid(DAY_MS),
+            reach,
             facts: NumberMap::default(),
             fresh: Vec::new(),
             changed: NumberSet::default(),
@@ -285,10 +288,25 @@ impl<'a> Commit<'a> {
         for (series, difference) in excess.published {
             add(self.published.entry(series).or_default(), &difference, 1);
         }
-        for newcomer in newcomers {
-            self.publish(&newcomer, &mut released)?;
+        match self.reach {
+            Reach::Live => {
+                for newcomer in newcomers {
+                    self.publish(&newcomer, &mut released)?;
+                }
+            }
+            Reach::Backfill => self.keep_from_view(),
         }
         self.write()
+    }
+
+    /// Lets go of what would be published. A request without a published series gets one when a
+    /// report tells of it that is no history.
+    fn keep_from_view(&mut self) {
+        self.published.clear();
+        self.durations.clear();
+        self.activities.clear();
+        self.impersonal.clear();
+        self.moments = Moments::default();
     }
 
     /// Stores the join keys and returns the fresh reports that share one with another report.

@@ -11,9 +11,11 @@ use super::open::StoreFile;
 use super::span::Spans;
 use super::terms::Terms;
 use super::write::{Commit, Effects, Memory};
-use super::{AppendError, Change, CommitReport, Job, OnCommit, Rebook, StoreError, booked, upkeep};
+use super::{
+    AppendError, Change, CommitReport, Job, OnCommit, Rebook, StoreError, booked, forget, upkeep,
+};
 use crate::clock::{Clock, Stopwatch};
-use crate::model::usage::{Intake, Receipt};
+use crate::model::usage::{Intake, Reach, Receipt};
 
 /// Items put into one commit at most: some 100 ms of work, so that nobody waits much longer.
 const MAX_ITEMS_PER_COMMIT: usize = 20_000;
@@ -86,6 +88,17 @@ impl Writer {
                     // Whoever asked may have gone; nothing depends on the answer.
                     let _ = answer.send(fault.map_or(Ok(reservations), Err));
                 }
+                Job::Forget { person, answer } => {
+                    let terms = self.terms.load_full();
+                    let (file, memory) = (&mut self.file, &self.memory);
+                    let names = &memory.dictionaries;
+                    let done = forget::forget(&mut file.connection, names, &terms, &person);
+                    self.is_ahead = true;
+                    // A disk that fails here is read before the next commit.
+                    let _ = self.catch_up();
+                    // Whoever asked may have gone; what is forgotten stays so.
+                    let _ = answer.send(done);
+                }
                 Job::Change(Change(work)) => work(&mut self.file.connection),
                 Job::Stop => break,
             }
@@ -101,10 +114,12 @@ impl Writer {
     /// Takes the deliveries that wait behind the first one, up to a bound or another job.
     fn gather(&mut self, first: Intake, answer: Answer) -> (Vec<(Intake, Answer)>, Option<Job>) {
         let mut items = first.len();
+        let reach = first.reach;
         let mut batch = vec![(first, answer)];
         while items < MAX_ITEMS_PER_COMMIT {
             match self.queue.try_recv() {
-                Ok(Job::Append { intake, answer }) => {
+                // What counts in other places is committed by itself.
+                Ok(Job::Append { intake, answer }) if intake.reach == reach => {
                     items += intake.len();
                     batch.push((intake, answer));
                 }
@@ -207,6 +222,7 @@ impl Writer {
             &mut self.memory,
             &terms,
             &self.spans,
+            intakes.first().map_or(Reach::Live, |intake| intake.reach),
             self.clock.now(),
         )?;
         let receipts = commit.take(intakes)?;

@@ -221,6 +221,16 @@ impl Daemon {
         again
     }
 
+    /// As [`Self::crash`], with a command of the caller's.
+    pub(crate) async fn crash_with(self, command: &mut Command) -> Self {
+        let place = self.place.clone();
+        let token = self.token.clone();
+        self.kill();
+        let mut again = place.spawn(command).await;
+        again.token = token;
+        again
+    }
+
     /// Asks it to end, and waits until it has.
     pub(crate) async fn stop(self) -> ExitStatus {
         self.signal("TERM");

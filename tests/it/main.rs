@@ -14,17 +14,20 @@
 )]
 
 mod alarms;
+mod budget;
 mod dashboards;
 mod deploy;
 mod facts;
 mod floors;
 mod harness;
+mod import;
 mod kill;
 mod minutes;
 mod once;
 mod operation;
 mod peer_account;
 mod peer_bedrock;
+mod peer_bedrock_logs;
 mod peer_cloudwatch;
 mod peer_dashboards;
 mod peer_envoy;
@@ -40,4 +43,6 @@ mod privacy;
 mod promql;
 mod quota;
 mod quota_people;
+mod report_schedule;
+mod reports;
 mod sessions;

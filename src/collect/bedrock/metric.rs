@@ -163,7 +163,7 @@ pub(super) fn discover(found: &BTreeSet<(Metric, Arc<str>)>, wanted: &Wanted) ->
 
 /// True for `amazon.nova-pro-v1:0` and the like. A name without a vendor, such as the id of an
 /// inference profile, may be Claude behind it.
-pub(super) fn is_of_other_vendor(model_id: &str) -> bool {
+pub(in crate::collect) fn is_of_other_vendor(model_id: &str) -> bool {
     let id = model_id.rsplit('/').next().unwrap_or(model_id);
     id.contains('.') && !id.split('.').any(|part| part == "anthropic")
 }

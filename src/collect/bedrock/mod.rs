@@ -31,6 +31,7 @@ use crate::series::{Evidence, Series};
 use crate::store::Ledger;
 use call::Meter;
 use coverage::Totals;
+pub(super) use metric::is_of_other_vendor;
 use place::{Plan, Reading};
 use window::Times;
 

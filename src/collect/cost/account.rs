@@ -16,7 +16,7 @@ use super::group::{BLENDED, Day, NET, QUANTITY, UNBLENDED};
 use super::lines::{self, Terms};
 use super::users::{self, Shares};
 use crate::aws::{Aws, Trouble};
-use crate::config::{Account, Bill};
+use crate::config::{Account, Bill, Config};
 use crate::model::bill::{BillDay, BillForecast, BillLine, Charge};
 use crate::model::catalogue;
 use crate::model::names::ModelNames;
@@ -41,6 +41,19 @@ const MAX_SERVICES: usize = 100;
 /// What is missing when a call is denied.
 pub(super) const STATEMENT: &str =
     r#"{"Effect":"Allow","Action":["ce:GetCostAndUsage","ce:GetCostForecast"],"Resource":"*"}"#;
+
+/// The accounts whose bills are read; `None` is that of tallyd's own credentials.
+pub(super) fn places(config: &Config) -> Vec<Option<Account>> {
+    let all = &config.aws.accounts;
+    let wanted = &config.cost.bill.accounts;
+    let mut places = Vec::new();
+    if wanted.iter().any(|id| id == OWN) || (all.is_empty() && wanted.is_empty()) {
+        places.push(None);
+    }
+    let is_wanted = |account: &&Account| wanted.is_empty() || wanted.contains(&account.id);
+    places.extend(all.iter().filter(is_wanted).cloned().map(Some));
+    places
+}
 
 /// How bills are read.
 #[derive(Debug)]
@@ -81,6 +94,11 @@ impl Reading {
             net_is_refused: false,
             forecast_tried: None,
         }
+    }
+
+    #[cfg(test)]
+    pub(super) fn retry_at(&self) -> Option<Timestamp> {
+        self.retry_at
     }
 
     /// Reads the bill if it is due.
@@ -127,7 +145,7 @@ impl Reading {
     }
 
     /// Whether it is time, by what the ledger knows: a restart reads nothing again.
-    async fn is_due(&self, now: Timestamp, plan: &Plan) -> bool {
+    pub(super) async fn is_due(&self, now: Timestamp, plan: &Plan) -> bool {
         if let Some(retry_at) = self.retry_at {
             return now >= retry_at;
         }
@@ -141,7 +159,7 @@ impl Reading {
     }
 
     /// Keeps what became of a reading, and says it when it is new.
-    fn take(&mut self, outcome: Result<(), Failure>, now: Timestamp, every: Duration) {
+    pub(super) fn take(&mut self, outcome: Result<(), Failure>, now: Timestamp, every: Duration) {
         let account = &self.account;
         let failure = match outcome {
             Ok(()) => {

@@ -27,7 +27,7 @@ use crate::model::names::ModelNames;
 use crate::ready::Readiness;
 use crate::registry::{Registry, Sample};
 use crate::store::{Ledger, Terms};
-use account::{OWN, Plan, Reading, STATEMENT};
+use account::{Plan, Reading, STATEMENT};
 use call::Meter;
 use samples::Sums;
 
@@ -66,19 +66,11 @@ impl CostCollector {
     #[must_use]
     pub fn new(config: &Config, shared: Shared) -> Self {
         let settings = config.cost.bill.clone();
-        let all = &config.aws.accounts;
-        let mut readings = Vec::new();
-        let wants_own = settings.accounts.iter().any(|id| id == OWN);
-        if wants_own || (all.is_empty() && settings.accounts.is_empty()) {
-            readings.push(Reading::new(None));
-        }
-        for account in all {
-            if settings.accounts.is_empty() || settings.accounts.contains(&account.id) {
-                readings.push(Reading::new(Some(account.clone())));
-            }
-        }
         Self {
-            readings,
+            readings: account::places(config)
+                .into_iter()
+                .map(Reading::new)
+                .collect(),
             readiness: shared.readiness,
             sums: Sums::default(),
             plan: Plan {

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{now, post};
-use crate::http::delivery::{Batch, Context};
+use crate::http::delivery::{Batch, Context, Door};
 use crate::http::elements::Layout;
 use crate::http::litellm::parse;
 use crate::model::access::Binding;
@@ -18,6 +18,7 @@ fn read(body: &Value) -> Batch {
         names: &names,
         binding: &binding,
         now: now(),
+        door: Door::Usage,
     };
     parse(body.to_string().as_bytes(), Layout::Json, context).expect("the body is JSON")
 }
@@ -254,6 +255,7 @@ fn times_keep_their_milliseconds() {
             names: &names,
             binding: &binding,
             now: now(),
+            door: Door::Usage,
         };
         let batch = parse(body.as_bytes(), Layout::Json, context).expect("JSON");
         match batch.records.first() {

@@ -9,6 +9,7 @@ mod optimize;
 mod properties;
 mod records;
 mod routes;
+mod webhooks;
 
 use std::io::Write;
 use std::sync::Arc;
@@ -107,6 +108,7 @@ fn api() -> Api {
             })
         }),
         zone: TimeZone::get("Asia/Tokyo").expect("the zone is bundled"),
+        importing: tokio::sync::Mutex::default(),
         body_limits: BodyLimits {
             bytes: 1_000_000,
             ..BodyLimits::default()

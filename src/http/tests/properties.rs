@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::{gzip, open_router, send};
-use crate::http::delivery::Context;
+use crate::http::delivery::{Context, Door};
 use crate::http::elements::Layout;
 use crate::http::{litellm, usage_events};
 use crate::model::access::Binding;
@@ -16,6 +16,7 @@ fn context<'c>(names: &'c ModelNames, binding: &'c Binding) -> Context<'c> {
         names,
         binding,
         now: super::now(),
+        door: Door::Usage,
     }
 }
 

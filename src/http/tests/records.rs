@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::now;
-use crate::http::delivery::{Batch, Context};
+use crate::http::delivery::{Batch, Context, Door};
 use crate::http::elements::BodyFault;
 use crate::http::usage_events::{Writing, parse};
 use crate::model::access::Binding;
@@ -33,6 +33,7 @@ fn read_as(
         names: &names,
         binding,
         now: now(),
+        door: Door::Usage,
     };
     parse(body.as_bytes(), &writing(headers), context)
 }

@@ -73,6 +73,7 @@ async fn each_route_asks_for_its_scope() {
         ),
         ("GET", "/api/v1/reports/chargeback", &[Scope::Finance]),
         ("POST", "/api/v1/reports/month-close", &[Scope::Finance]),
+        ("POST", "/api/v1/business/events", &[Scope::Ingest]),
         ("GET", "/api/v1/sources", &[Scope::Read]),
         ("GET", "/metrics", &[Scope::Read]),
         ("GET", "/api/v1/alarms", &[Scope::Read]),

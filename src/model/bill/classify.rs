@@ -3,10 +3,15 @@
 //! Nothing is guessed: names and words are matched whole, and what speaks of Claude and is not
 //! understood is [`Charge::Unclassified`], never left out.
 
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+
 use super::words::{self, Meaning};
 use super::{BilledSku, Charge, region};
 use crate::model::money::PicoUsd;
 use crate::model::names::ModelNames;
+use crate::model::price::{PriceTable, WriteLifetime};
+use crate::model::usage::{Band, Sku};
 
 const BEDROCK: &str = "bedrock";
 const MANTLE: &str = "bedrock_mantle";
@@ -76,6 +81,55 @@ pub struct Class {
     /// Tokens in one unit of the quantity where the unit itself does not tell.
     pub per_unit: Option<u64>,
 }
+
+impl Class {
+    /// The billed quantity and unit in tokens, if this is a line of tokens, the unit is understood
+    /// and the price table does not contradict it.
+    #[must_use]
+    pub fn tokens(
+        &self,
+        [quantity, unit]: [&str; 2],
+        cost: PicoUsd,
+        day: Date,
+        prices: &PriceTable,
+    ) -> Option<u64> {
+        if self.charge != Charge::Tokens {
+            return None;
+        }
+        let told = per_unit(unit).or(self.per_unit);
+        let list = self.list_price(day, prices);
+        tokens(quantity, believed_per_unit(told, quantity, cost, list)?)
+    }
+
+    /// About what a token costs by the price table, in pico-USD.
+    fn list_price(&self, day: Date, prices: &PriceTable) -> Option<u64> {
+        let BilledSku { model, kind, .. } = &self.sku;
+        let (model, kind) = (model.as_deref()?, (*kind)?);
+        let at = day.to_zoned(TimeZone::UTC).ok()?.timestamp();
+        let priced = |scope: &str| {
+            let sku = Sku {
+                provider: self.provider.into(),
+                model: model.into(),
+                raw_model: model.into(),
+                scope: scope.into(),
+                region: None,
+                tier: self.sku.tier,
+                band: if self.sku.long_context {
+                    Band::Above200k
+                } else {
+                    Band::UpTo100k
+                },
+            };
+            prices.unit(&sku, at)?.of(kind, WriteLifetime::FiveMinutes)
+        };
+        let mut scopes = self.sku.scope.as_deref().into_iter().chain(SCOPES);
+        scopes.find_map(priced)
+    }
+}
+
+/// Scopes that are tried where a line tells none. Their prices differ by a tenth at most, and only
+/// the order of magnitude is asked for.
+const SCOPES: [&str; 4] = ["us", "global", "in_region", "base"];
 
 /// What a line of AWS is for, by its service and usage type. `None` if it is not for Claude.
 #[must_use]

@@ -139,3 +139,54 @@ pub const AWS_REQUEST_COST: &Desc = &counter(
     "Estimated price of calls to AWS in US dollars, by list price and without free tiers.",
 )
 .scaled(12);
+
+pub const BEDROCK_LOGS_OBJECTS: &Desc = &counter(
+    "tallyd_bedrock_logs_objects_total",
+    "",
+    &["source", "result"],
+    "Objects of invocation logs by what became of them: read, damaged (what could be read \
+     counts), failed (due again).",
+);
+
+pub const BEDROCK_LOGS_RECORDS: &Desc = &counter(
+    "tallyd_bedrock_logs_records_total",
+    "",
+    &["source", "result"],
+    "Requests in invocation logs by what the ledger made of them: accepted, duplicate, refused.",
+);
+
+pub const BEDROCK_LOGS_SKIPPED: &Desc = &counter(
+    "tallyd_bedrock_logs_skipped_total",
+    "",
+    &["source", "reason"],
+    "Lines of invocation logs that are no usage, by reason: bad_line, other_schema, \
+     other_operation, other_model, no_tokens.",
+);
+
+pub const BEDROCK_LOGS_WAITING: &Desc = &gauge(
+    "tallyd_bedrock_logs_waiting_objects",
+    "",
+    &["source"],
+    "Objects of an invocation log that were found and not read yet.",
+);
+
+pub const BEDROCK_LOGS_LAG: &Desc = &gauge(
+    "tallyd_bedrock_logs_lag_seconds",
+    "seconds",
+    &["source"],
+    "Age of the newest request of an invocation log when it was read.",
+);
+
+pub const BEDROCK_LOGS_SUCCESS: &Desc = &gauge(
+    "tallyd_bedrock_logs_success",
+    "",
+    &["source"],
+    "1 if the last round read an invocation log without a failure, else 0.",
+);
+
+pub const BEDROCK_LOGS_LAST_SUCCESS: &Desc = &gauge(
+    "tallyd_bedrock_logs_last_success_timestamp_seconds",
+    "seconds",
+    &["source"],
+    "Time of the last round that read an invocation log without a failure, in seconds since 1970.",
+);

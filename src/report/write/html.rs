@@ -13,7 +13,7 @@ use std::io::{self, Write};
 use super::super::table::{Cell, Kind, Table};
 use super::super::{Report, Request};
 use super::heading;
-use super::manifest::Stamp;
+use super::manifest::{Stamp, period_text};
 use super::rounding::Rounding;
 use super::shown::Shown;
 use crate::model::bill::Standing;
@@ -40,7 +40,7 @@ pub(super) fn write(report: &Report, shown: &Shown, out: &mut dyn Write) -> io::
          style-src 'unsafe-inline'\">\n\
          <meta name=\"generator\" content=\"tallyd\">\n<title>{title}: {}</title>\n\
          <style>{STYLE}</style>\n</head>\n<body>\n<main>\n",
-        escape(&period(stamp)),
+        escape(&period(report)),
     )?;
     head(report, stamp, out)?;
     if let (Some(table), Some(rounding)) = (report.tables.first(), shown.tables.first()) {
@@ -55,9 +55,9 @@ pub(super) fn write(report: &Report, shown: &Shown, out: &mut dyn Write) -> io::
     out.write_all(b"</main>\n</body>\n</html>\n")
 }
 
-fn period(stamp: &Stamp) -> String {
-    let day = |text: &str| text.get(..10).unwrap_or(text).to_owned();
-    format!("{} to {}", day(&stamp.from), day(&stamp.to))
+fn period(report: &Report) -> String {
+    let request = &report.manifest.request;
+    period_text(&request.zone, request.from, request.to)
 }
 
 fn head(report: &Report, stamp: &Stamp, out: &mut dyn Write) -> io::Result<()> {
@@ -67,14 +67,12 @@ fn head(report: &Report, stamp: &Stamp, out: &mut dyn Write) -> io::Result<()> {
         Standing::Final => "final",
         Standing::Closed => "closed",
     };
-    let readable = |text: &str| text.replace('T', " ");
     write!(
         out,
-        "<header>\n<h1>{}</h1>\n<p>From {} until before {} ({})</p>\n<ul class=\"badges\">\
+        "<header>\n<h1>{}</h1>\n<p>{} ({})</p>\n<ul class=\"badges\">\
          <li class=\"{}\">{sure}</li><li>basis {}</li><li>money in {}</li>",
         escape(&report.title),
-        escape(&readable(&stamp.from)),
-        escape(&readable(&stamp.to)),
+        escape(&period(report)),
         escape(&stamp.timezone),
         standing.name(),
         stamp.basis,

@@ -251,22 +251,55 @@ fn zone_name(zone: &TimeZone) -> String {
 /// first and the last day with `_` between.
 #[must_use]
 pub fn period_label(zone: &TimeZone, from: Timestamp, to: Timestamp) -> String {
-    let start = from.to_zoned(zone.clone());
-    let end = to.to_zoned(zone.clone());
-    let midnight = |at: &jiff::Zoned| at.start_of_day().is_ok_and(|start| start == *at);
-    if midnight(&start) && midnight(&end) {
-        let (first, after) = (start.date(), end.date());
-        let month_later = first.checked_add(jiff::Span::new().months(1));
-        if first.day() == 1 && month_later.is_ok_and(|date| date == after) {
-            return first.strftime("%Y-%m").to_string();
+    match Span::of(zone, from, to) {
+        Span::Month(first) => first.strftime("%Y-%m").to_string(),
+        Span::Days(first, last) if first == last => first.to_string(),
+        Span::Days(first, last) => format!("{first}_{last}"),
+        Span::Times(start, end) => {
+            let compact = |at: &jiff::Zoned| at.strftime("%Y-%m-%dT%H%M").to_string();
+            format!("{}_{}", compact(&start), compact(&end))
         }
-        return match after.yesterday() {
-            Ok(last) if last > first => format!("{first}_{last}"),
-            _ => first.to_string(),
-        };
     }
-    let compact = |at: jiff::Zoned| at.strftime("%Y-%m-%dT%H%M").to_string();
-    format!("{}_{}", compact(start), compact(end))
+}
+
+/// A half-open period as people say it: `October 2026`, `5 October 2026 to 11 October 2026`.
+#[must_use]
+pub(super) fn period_text(zone: &TimeZone, from: Timestamp, to: Timestamp) -> String {
+    let day = |day: jiff::civil::Date| day.strftime("%-d %B %Y").to_string();
+    match Span::of(zone, from, to) {
+        Span::Month(first) => first.strftime("%B %Y").to_string(),
+        Span::Days(first, last) if first == last => day(first),
+        Span::Days(first, last) => format!("{} to {}", day(first), day(last)),
+        Span::Times(start, end) => {
+            let time = |at: &jiff::Zoned| at.strftime("%-d %B %Y %H:%M").to_string();
+            format!("{} until before {}", time(&start), time(&end))
+        }
+    }
+}
+
+/// What a period is in the calendar.
+enum Span {
+    /// A whole month, by its first day.
+    Month(jiff::civil::Date),
+    /// Whole days, the last one included.
+    Days(jiff::civil::Date, jiff::civil::Date),
+    Times(jiff::Zoned, jiff::Zoned),
+}
+
+impl Span {
+    fn of(zone: &TimeZone, from: Timestamp, to: Timestamp) -> Self {
+        let (start, end) = (from.to_zoned(zone.clone()), to.to_zoned(zone.clone()));
+        let midnight = |at: &jiff::Zoned| at.start_of_day().is_ok_and(|start| start == *at);
+        let (first, after) = (start.date(), end.date());
+        let last = after.yesterday().ok().filter(|last| *last >= first);
+        let Some(last) = last.filter(|_| midnight(&start) && midnight(&end)) else {
+            return Self::Times(start, end);
+        };
+        if first.day() == 1 && last == first.last_of_month() {
+            return Self::Month(first);
+        }
+        Self::Days(first, last)
+    }
 }
 
 /// SHA-256 in hexadecimal of what is written to it.
@@ -287,5 +320,41 @@ impl std::io::Write for HashWriter {
 
     fn flush(&mut self) -> std::io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_period_is_named_as_people_name_it() {
+        let berlin = TimeZone::get("Europe/Berlin").unwrap();
+        let named = |from: &str, to: &str| {
+            let (from, to) = (from.parse().unwrap(), to.parse().unwrap());
+            (
+                period_label(&berlin, from, to),
+                period_text(&berlin, from, to),
+            )
+        };
+        let of = |label: &str, text: &str| (label.to_owned(), text.to_owned());
+        assert_eq!(
+            [
+                named("2026-09-30T22:00:00Z", "2026-10-31T23:00:00Z"),
+                named("2026-10-04T22:00:00Z", "2026-10-11T22:00:00Z"),
+                named("2026-10-24T22:00:00Z", "2026-10-25T23:00:00Z"),
+                named("2026-10-24T22:00:00Z", "2026-10-25T22:00:00Z"),
+            ],
+            [
+                of("2026-10", "October 2026"),
+                of("2026-10-05_2026-10-11", "5 October 2026 to 11 October 2026"),
+                of("2026-10-25", "25 October 2026"),
+                of(
+                    "2026-10-25T0000_2026-10-25T2300",
+                    "25 October 2026 00:00 until before 25 October 2026 23:00"
+                ),
+            ],
+            "the 25th has 25 hours"
+        );
     }
 }

@@ -5,6 +5,8 @@ mod focus;
 mod html;
 mod json;
 mod manifest;
+#[cfg(test)]
+mod peer_tests;
 mod rounding;
 mod shown;
 #[cfg(test)]

@@ -48,7 +48,7 @@ fn manifest(report: &'static str) -> Manifest {
 
 /// Four days of three teams, with what upsets files: commas, quotes, formulas, tags, negatives,
 /// amounts that are not known.
-fn sample() -> Report {
+pub(super) fn sample() -> Report {
     let teams = ["platform", "=1+1", "data, \"core\" <b>", "credits"];
     let mut rows: Vec<Vec<Cell>> = Vec::new();
     for day in 1_i8..=4 {
@@ -119,7 +119,7 @@ fn sample() -> Report {
     }
 }
 
-fn written(report: &Report, form: Form, place: ManifestPlace) -> Vec<u8> {
+pub(super) fn written(report: &Report, form: Form, place: ManifestPlace) -> Vec<u8> {
     let shown = show(report).unwrap();
     let mut bytes = Vec::new();
     write(report, &shown, form, place, &mut bytes).unwrap();
@@ -335,4 +335,161 @@ proptest! {
         let cell = format!(">{shown}</td>");
         prop_assert!(foot.contains(&cell) || known.is_empty());
     }
+}
+
+/// What the detail of cost has: usage with and without a bill, without a price, credit, tax.
+pub(super) fn detail() -> Report {
+    let day = |day| Cell::Date(jiff::civil::date(2026, 10, day));
+    let text = |text: &str| Cell::Text(text.into());
+    let money = |pico: i128| Cell::Money(PicoUsd(pico));
+    let line = |charge: &str, kind: &str, model: &str, numbers: [Cell; 4]| {
+        let mut cells = vec![day(3), text("core"), text("bedrock"), text("111122223333")];
+        cells.extend([text(model), text("global"), text(charge), text(kind)]);
+        cells.extend(numbers);
+        cells
+    };
+    let (sonnet, empty) = ("claude-sonnet-4-6", Cell::Empty);
+    let rows = vec![
+        line(
+            "Usage",
+            "input",
+            sonnet,
+            [
+                Cell::Count(1_000),
+                money(3_000_000_000),
+                money(2_700_000_000),
+                money(2_600_000_001),
+            ],
+        ),
+        line(
+            "Usage",
+            "output",
+            sonnet,
+            [Cell::Count(7), money(10), money(9), empty.clone()],
+        ),
+        line(
+            "Usage",
+            "input",
+            "claude-new",
+            [Cell::Count(5), empty.clone(), empty.clone(), empty.clone()],
+        ),
+        line(
+            "Unallocated",
+            "input",
+            sonnet,
+            [empty.clone(), empty.clone(), empty.clone(), money(44)],
+        ),
+        line(
+            "Credit",
+            "",
+            "",
+            [empty.clone(), empty.clone(), empty.clone(), money(-500)],
+        ),
+        line(
+            "Tax",
+            "",
+            "",
+            [empty.clone(), empty.clone(), empty, money(80)],
+        ),
+    ];
+    let texts = [
+        "team",
+        "provider",
+        "account",
+        "model",
+        "scope",
+        "charge",
+        "token_type",
+    ];
+    let texts = texts.map(|name| column(name, Kind::Text, false, ""));
+    let mut columns = vec![column("day", Kind::Date, false, "")];
+    columns.extend(texts);
+    columns.extend([
+        column("tokens", Kind::Count, true, ""),
+        column("list_cost_usd", Kind::Money, true, ""),
+        column("estimated_cost_usd", Kind::Money, true, ""),
+        column("actual_cost_usd", Kind::Money, true, ""),
+    ]);
+    Report {
+        name: "cost_detail",
+        title: "Cost in detail".to_owned(),
+        tables: vec![Table {
+            name: "cost_detail",
+            columns,
+            rows: Box::new(rows),
+        }],
+        manifest: manifest("cost_detail"),
+    }
+}
+
+/// `TALLYD_BLESS=1 cargo test` writes the files anew.
+#[test]
+fn focus_is_that_of_the_golden_files() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/reports");
+    for (place, name) in [
+        (ManifestPlace::Separate, "detail.focus.csv"),
+        (ManifestPlace::Only, "detail.focus.csv.manifest.json"),
+    ] {
+        let file = folder.join(name);
+        let bytes = written(&detail(), Form::Focus, place);
+        if std::env::var_os("TALLYD_BLESS").is_some() {
+            std::fs::write(&file, &bytes).unwrap();
+        }
+        let golden = std::fs::read(&file).unwrap();
+        assert!(
+            bytes == golden,
+            "{}: rewrite with TALLYD_BLESS=1",
+            file.display()
+        );
+    }
+}
+
+#[test]
+fn focus_adds_up_and_its_prices_explain_its_costs() {
+    let bytes = written(&detail(), Form::Focus, ManifestPlace::Separate);
+    let mut reader = ::csv::Reader::from_reader(bytes.as_slice());
+    let names = reader.headers().unwrap().clone();
+    let rows: Vec<_> = reader.records().map(Result::unwrap).collect();
+    let value = |row: &::csv::StringRecord, name: &str| {
+        let place = names.iter().position(|known| known == name).unwrap();
+        row[place].to_owned()
+    };
+    let billed = rows
+        .iter()
+        .map(|row| PicoUsd::parse(&value(row, "BilledCost")).unwrap().0);
+    // What was billed, and the estimate of what was not; the unknown one is left out and told.
+    assert_eq!(billed.sum::<i128>(), 2_600_000_001 + 9 + 44 - 500 + 80);
+    assert_eq!(rows.len(), 5);
+    for row in &rows {
+        let is_usage = value(row, "ChargeCategory") == "Usage";
+        for (cost, price) in [
+            ("ListCost", "ListUnitPrice"),
+            ("ContractedCost", "ContractedUnitPrice"),
+        ] {
+            assert_eq!(value(row, price).is_empty(), !is_usage);
+            if !is_usage {
+                continue;
+            }
+            let quantity: f64 = value(row, "PricingQuantity").parse().unwrap();
+            let price: f64 = value(row, price).parse().unwrap();
+            let cost: f64 = value(row, cost).parse().unwrap();
+            assert!(
+                (price * quantity - cost).abs() <= cost.abs() * 1e-12,
+                "{row:?}"
+            );
+        }
+    }
+    let manifest = written(&detail(), Form::Focus, ManifestPlace::Only);
+    let manifest: serde_json::Value = serde_json::from_slice(&manifest).unwrap();
+    assert_eq!(manifest["content_sha256"], sha256(&bytes));
+    assert_eq!(manifest["tables"][0]["rows"], 5);
+    assert_eq!(
+        manifest["tables"][0]["control_totals"][0]["exact"],
+        "0.002599999634"
+    );
+    let notes = manifest["notes"].to_string();
+    assert!(
+        notes.contains("1 rows with 5 tokens are not in the file"),
+        "{notes}"
+    );
 }

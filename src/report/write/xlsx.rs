@@ -15,7 +15,7 @@ use rust_xlsxwriter::{
 use super::super::table::{Cell, Column, Kind, Table};
 use super::super::{Report, ReportError, Request};
 use super::heading;
-use super::manifest::Stamp;
+use super::manifest::period_text;
 use super::rounding::Rounding;
 use super::shown::{Shown, cell_text};
 
@@ -174,10 +174,11 @@ impl Book<'_> {
 
     /// What a reader has to know, in one line.
     fn description(&self, table: &Table) -> String {
-        let Stamp { from, to, .. } = &self.shown.stamp;
+        let request = &self.report.manifest.request;
         format!(
-            "{}: {from} to {to} ({}), {}, basis {}, money in {}",
+            "{}: {} ({}), {}, basis {}, money in {}",
             heading(table.name),
+            period_text(&request.zone, request.from, request.to),
             self.shown.stamp.timezone,
             self.shown.stamp.status,
             self.shown.stamp.basis,

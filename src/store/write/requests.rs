@@ -130,13 +130,14 @@ impl Commit<'_> {
             };
             let old = self.contribution(&members, first.state.cost)?;
             self.count(&old, -1);
-            let before = Before {
-                tokens: by_kind(&old.tokens).iter().sum(),
-                has_duration: members.iter().any(|fact| fact.duration_ms.is_some()),
-                has_ttft: members.iter().any(|fact| fact.ttft_ms.is_some()),
-            };
-            self.moments.reopen(first.id, before);
+            // Without one it is history: neither minutes nor series have heard of it.
             if let Some(pin) = first.state.pin {
+                let before = Before {
+                    tokens: by_kind(&old.tokens).iter().sum(),
+                    has_duration: members.iter().any(|fact| fact.duration_ms.is_some()),
+                    has_ttft: members.iter().any(|fact| fact.ttft_ms.is_some()),
+                };
+                self.moments.reopen(first.id, before);
                 add(
                     self.published.entry(pin).or_default(),
                     &old.difference(),

@@ -6,6 +6,7 @@ use serde_json::json;
 use super::line::Line;
 use crate::model::bill::{Charge, PricedKind};
 use crate::model::money::PicoUsd;
+use crate::report::write::csv;
 
 /// The value of a column on a row; `None` is an explicit null.
 ///
@@ -38,7 +39,7 @@ pub(super) const COLUMNS: &[(&str, Value)] = &[
     }),
     ("ChargeCategory", |line, _| text(category(line.charge))),
     ("ChargeClass", |_, _| None),
-    ("ChargeDescription", |line, _| Some(description(line))),
+    ("ChargeDescription", |line, _| outside(&description(line))),
     ("ChargeFrequency", |line, _| {
         text(match line.charge {
             Charge::Tokens | Charge::OtherUsage | Charge::Unclassified => "Usage-Based",
@@ -301,11 +302,16 @@ fn sub_account(line: &Line) -> Option<String> {
 }
 
 fn region(line: &Line) -> Option<String> {
-    given(&line.region)
+    outside(&line.region)
 }
 
 fn model(line: &Line) -> Option<String> {
-    given(&line.model)
+    outside(&line.model)
+}
+
+/// A text from outside that a spreadsheet must not take for a formula.
+fn outside(text: &str) -> Option<String> {
+    (!text.is_empty()).then(|| csv::safe(text).into_owned())
 }
 
 /// One thing that is sold: a kind of token of a model at a provider. Charges that nothing was

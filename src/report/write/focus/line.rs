@@ -10,7 +10,7 @@ use crate::report::{Cell, Table};
 
 /// A row of FOCUS before it is written. Empty texts are not known.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Line {
+pub(super) struct Line {
     /// UTC.
     pub day: Date,
     pub charge: Charge,
@@ -41,7 +41,7 @@ pub struct Line {
 impl Line {
     /// Something was used, though it may not be known how much.
     #[must_use]
-    pub const fn is_usage(&self) -> bool {
+    pub(super) const fn is_usage(&self) -> bool {
         matches!(
             self.charge,
             Charge::Tokens | Charge::OtherUsage | Charge::Unclassified
@@ -50,19 +50,19 @@ impl Line {
 
     /// What the invoice has, or the estimate where there is no bill; `None` if nobody knows.
     #[must_use]
-    pub fn billed(&self) -> Option<PicoUsd> {
+    pub(super) fn billed(&self) -> Option<PicoUsd> {
         self.actual.or(self.estimate)
     }
 
     /// The same: nothing is paid in advance here that would have to be spread.
     #[must_use]
-    pub fn effective(&self) -> Option<PicoUsd> {
+    pub(super) fn effective(&self) -> Option<PicoUsd> {
         self.billed()
     }
 
     /// Quantity times the price agreed on; what was billed where there is no such price.
     #[must_use]
-    pub fn contracted(&self) -> Option<PicoUsd> {
+    pub(super) fn contracted(&self) -> Option<PicoUsd> {
         self.priced()
             .then_some(self.estimate)
             .flatten()
@@ -71,7 +71,7 @@ impl Line {
 
     /// Quantity times the list price; what was billed where there is no such price.
     #[must_use]
-    pub fn list(&self) -> Option<PicoUsd> {
+    pub(super) fn list(&self) -> Option<PicoUsd> {
         self.priced()
             .then_some(self.list)
             .flatten()
@@ -84,7 +84,7 @@ impl Line {
 
     /// What the price is for: tokens, or one of what has no count. Credits and taxes have none.
     #[must_use]
-    pub fn quantity(&self) -> Option<i128> {
+    pub(super) fn quantity(&self) -> Option<i128> {
         match self.charge {
             Charge::Tokens | Charge::OtherUsage | Charge::Unclassified => {
                 Some(self.tokens.filter(|tokens| *tokens > 0).unwrap_or(1))
