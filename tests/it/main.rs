@@ -15,6 +15,7 @@
 
 mod alarms;
 mod budget;
+mod cost_alarms;
 mod dashboards;
 mod deploy;
 mod facts;
