@@ -12,6 +12,8 @@
 
 use std::time::Duration;
 
+use mimalloc::MiMalloc;
+
 mod bare;
 mod daemon;
 mod load;
@@ -19,6 +21,10 @@ mod memory;
 
 use daemon::{Daemon, LARGE, SMALL};
 use load::Load;
+
+/// As in the binary.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 const SECONDS: u64 = 4;
 const ROUNDS: usize = 3;

@@ -87,6 +87,11 @@ const SOURCES: &[Row] = &[
         series("claude_code_token_usage_tokens_total", ""),
         &["provider", "model", "team"],
     ),
+    counter(
+        "unpriced_tokens",
+        series("claude_code_unpriced_tokens_total", ""),
+        &[],
+    ),
     gauge("active_users", "claude_code_active_users", "window=\"5m\""),
     row(
         "error_rate",

@@ -26,6 +26,7 @@ pub(super) const GAUGE_PERIOD: Duration = Duration::from_secs(15);
 
 /// Time between two looks at what the month has saved: all activities of the month are read.
 pub(super) const BUSINESS_PERIOD: Duration = Duration::from_mins(5);
+
 /// Time between two looks at the cost of the month and of budgets.
 pub(super) const COST_PERIOD: Duration = Duration::from_mins(1);
 

@@ -171,7 +171,6 @@ fn routes() -> Vec<(&'static str, MethodRouter<Arc<Api>>)> {
         ("/api/v1/quota/verify", get(quota_replay::verify)),
         ("/api/v1/quota/simulate", post(quota_replay::simulate)),
         ("/api/v1/minutes", get(minutes::get)),
-        ("/api/v1/reports/{name}", get(reports::get)),
         ("/api/v1/identities/unknown", get(identities::unknown)),
         ("/api/v1/identities/forget", post(identities::forget)),
         ("/api/v1/optimize/model", post(optimize::model)),

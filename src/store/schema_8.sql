@@ -1,4 +1,5 @@
 -- Cost: bills, what was closed, business figures.
+
 -- Merged changes and what trackers tell: one row each, as it stood last. Times are milliseconds.
 CREATE TABLE business_event (
     source TEXT NOT NULL, id TEXT NOT NULL,
@@ -36,7 +37,7 @@ CREATE TABLE log_source (
     since INTEGER NOT NULL,
     -- All before it was read, in milliseconds.
     read_to INTEGER NOT NULL
-) STRICT; -- log_source
+) STRICT;
 
 CREATE TABLE log_object (
     source INTEGER NOT NULL,
@@ -45,7 +46,7 @@ CREATE TABLE log_object (
     -- The UTC hour since 1970 that it lies under; the largest number where it lies under none.
     hour INTEGER NOT NULL,
     PRIMARY KEY (source, key)
-) STRICT, WITHOUT ROWID; -- log_object
+) STRICT, WITHOUT ROWID;
 
 -- Months that were closed: frozen lines, and lines that correct earlier closed months.
 CREATE TABLE closed_month (
@@ -68,6 +69,7 @@ CREATE TABLE closed_line (
     PRIMARY KEY (month, position)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX closed_line_corrects ON closed_line (corrects);
+
 -- The bill: one row a billed UTC day of an account, as its newest revision stands.
 CREATE TABLE bill_day (
     id INTEGER PRIMARY KEY,

@@ -14,7 +14,9 @@
 )]
 
 mod alarms;
+mod bills;
 mod budget;
+mod business;
 mod cost_alarms;
 mod dashboards;
 mod deploy;
@@ -30,6 +32,7 @@ mod peer_account;
 mod peer_bedrock;
 mod peer_bedrock_logs;
 mod peer_cloudwatch;
+mod peer_cost;
 mod peer_dashboards;
 mod peer_envoy;
 mod peer_litellm;
@@ -40,6 +43,7 @@ mod peer_prometheus;
 mod peer_proxy;
 mod peer_rules;
 mod peers;
+mod prices;
 mod privacy;
 mod promql;
 mod quota;
