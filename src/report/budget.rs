@@ -498,13 +498,25 @@ async fn provider_forecasts(
 }
 
 const PROVIDER_COLUMNS: [Column; 8] = [
-    Column::of("account", Kind::Text, "Whose bill it is; empty: the own account."),
+    Column::of(
+        "account",
+        Kind::Text,
+        "Whose bill it is; empty: the own account.",
+    ),
     Column::of("from", Kind::Date, "The first UTC day it is of."),
     Column::of("to", Kind::Date, "Exclusive."),
     Column::of("low_usd", Kind::Money, "The provider's lower bound."),
-    Column::of("mid_usd", Kind::Money, "What the provider expects of these days."),
+    Column::of(
+        "mid_usd",
+        Kind::Money,
+        "What the provider expects of these days.",
+    ),
     Column::of("high_usd", Kind::Money, "The provider's upper bound."),
-    Column::of("level", Kind::Count, "How sure it is of the bounds, in percent."),
+    Column::of(
+        "level",
+        Kind::Count,
+        "How sure it is of the bounds, in percent.",
+    ),
     Column::of("made_at", Kind::Time, "When the provider was asked."),
 ];
 

@@ -200,11 +200,7 @@ async fn burn_rates(reports: &Reports, now: Timestamp) -> Result<Vec<Sample>, Re
     Ok(samples)
 }
 
-async fn spending(
-    reports: &Reports,
-    hours: i64,
-    now: Timestamp,
-) -> Result<Spending, ReportError> {
+async fn spending(reports: &Reports, hours: i64, now: Timestamp) -> Result<Spending, ReportError> {
     let query = CostQuery {
         from: now - SignedDuration::from_hours(hours),
         to: now,
@@ -224,14 +220,14 @@ async fn spending(
 
 /// The burn rate in millionths; `None` for a budget of nothing.
 fn burn_rate(budget: &Budget, spending: &Spending, hours: i64, month: Date) -> Option<i64> {
-    let mine = spending.iter().filter(|([team, center, project], _)| {
-        match &budget.scope {
+    let mine = spending
+        .iter()
+        .filter(|([team, center, project], _)| match &budget.scope {
             Scope::All => true,
             Scope::Team(name) => **team == **name,
             Scope::CostCenter(name) => **center == **name,
             Scope::Project(name) => **project == **name,
-        }
-    });
+        });
     let spent: i128 = mine.map(|(_, amount)| *amount).sum();
     let PicoUsd(amount) = budget.amount;
     let days = i128::from(month.days_in_month());

@@ -82,7 +82,10 @@ async fn a_closed_month_stays_and_late_usage_is_an_adjustment() {
     ];
     daemon.report(&json!(records)).await;
     let (status, refused) = close(&daemon, "last", false).await;
-    assert_eq!((status, &refused["code"]), (409, &json!("month_provisional")));
+    assert_eq!(
+        (status, &refused["code"]),
+        (409, &json!("month_provisional"))
+    );
     let (status, refused) = close(&daemon, "this", false).await;
     assert_eq!((status, &refused["code"]), (409, &json!("month_open")));
     let (status, closed) = close(&daemon, "last", true).await;
@@ -173,7 +176,13 @@ async fn fixed_cost_is_shared_exactly_whatever_is_asked() {
     let fees = by_user["rows"].as_array().unwrap().iter();
     let fees: Vec<_> = fees
         .filter(|row| row["charge"] == "Fee")
-        .map(|row| [&row["user"], &row["actual_cost_usd"], &row["allocation_method"]])
+        .map(|row| {
+            [
+                &row["user"],
+                &row["actual_cost_usd"],
+                &row["allocation_method"],
+            ]
+        })
         .collect();
     let fee = |user: &str| [json!(user), json!("10.01"), json!("even_users")];
     let expected = ["ann", "bob", "eve"].map(fee);
@@ -217,14 +226,21 @@ const MONTH_TO_DATE: &str = "claude_code_cost_month_to_date_usd";
 async fn gauges(daemon: &Daemon) -> Vec<(String, f64)> {
     until("the gauges of cost", async || {
         let scrape = daemon.scrape().await;
-        let kept = ["estimate", "tallyd_budget_burn_rate", "tallyd_cost_anomalies"];
+        let kept = [
+            "estimate",
+            "tallyd_budget_burn_rate",
+            "tallyd_cost_anomalies",
+        ];
         let found: Vec<_> = scrape
             .0
             .into_iter()
             .filter(|(name, _)| kept.iter().any(|kept| name.contains(kept)))
             .filter(|(name, _)| name.starts_with(MONTH_TO_DATE) || name.starts_with("tallyd_"))
             .collect();
-        found.iter().any(|(name, _)| name == "tallyd_cost_anomalies").then_some(found)
+        found
+            .iter()
+            .any(|(name, _)| name == "tallyd_cost_anomalies")
+            .then_some(found)
     })
     .await
 }
