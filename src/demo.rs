@@ -128,6 +128,15 @@ fn note(parts: &Parts, ready: bool, detail: &str) {
     parts.readiness.set("simulation", ready, detail);
 }
 
+/// Assumptions of the company that is played. They are as made up as the company, and say so
+/// beside every figure.
+const BUSINESS: &str = r#"
+[business]
+assumptions = "simulated (demo)"
+minutes_saved_per_active_minute = {low = -0.16, mid = 0.1, high = 0.4}
+hourly_rate = 85
+"#;
+
 fn config(folder: &TemporaryFolder, settings: &Settings) -> anyhow::Result<Config> {
     let Settings {
         ports,
@@ -138,7 +147,7 @@ fn config(folder: &TemporaryFolder, settings: &Settings) -> anyhow::Result<Confi
     if token.is_none() && !listen.is_loopback() {
         bail!("--listen {listen} can be reached from other hosts, which needs --token-file");
     }
-    let mut config = Config::parse("", &Environment::default())?;
+    let mut config = Config::parse(BUSINESS, &Environment::default())?;
     folder.path().clone_into(&mut config.store.path);
     config.auth.tokens.extend(token.as_ref().map(demo_token));
     let usual = config.listen;

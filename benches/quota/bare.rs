@@ -60,21 +60,37 @@ struct Answer {
 struct Held {
     input_tokens: u64,
     output_tokens: u64,
+    cached_input_tokens: u64,
+    cache_write_tokens: u64,
+    total_tokens: u64,
     cost_usd: &'static str,
 }
 
 #[derive(Clone, Serialize)]
 struct Limit {
     name: &'static str,
-    scope: String,
+    scope: Scope,
     unit: &'static str,
     limit: u64,
     used: u64,
     reserved: u64,
     remaining: u64,
-    window: &'static str,
-    resets_at: &'static str,
-    resets_in_seconds: u64,
+    over_by: u64,
+    mode: &'static str,
+    window: Window,
+    reset_after_s: u64,
+}
+
+#[derive(Clone, Serialize)]
+struct Scope {
+    user: String,
+}
+
+#[derive(Clone, Serialize)]
+struct Window {
+    start: &'static str,
+    end: &'static str,
+    tz: &'static str,
 }
 
 #[derive(Serialize)]
@@ -83,15 +99,22 @@ struct Headers {}
 async fn answer(Json(ask): Json<Ask>) -> Response {
     let limit = Limit {
         name: "user-day",
-        scope: ask.subject.user,
+        scope: Scope {
+            user: ask.subject.user,
+        },
         unit: "weighted_tokens",
-        limit: 15_000_000,
+        limit: 900_000_000_000_000,
         used: ask.subject.team.len() as u64 + ask.subject.project.len() as u64,
         reserved: ask.mode.len() as u64,
-        remaining: 14_994_704,
-        window: "2026-11-22T00:00:00+09:00",
-        resets_at: "2026-11-23T00:00:00+09:00",
-        resets_in_seconds: ask.ttl_ms,
+        remaining: 899_999_999_994_704,
+        over_by: 0,
+        mode: "enforce",
+        window: Window {
+            start: "2026-11-22T00:00:00+09:00",
+            end: "2026-11-23T00:00:00+09:00",
+            tz: "Asia/Tokyo",
+        },
+        reset_after_s: ask.ttl_ms,
     };
     let answer = Answer {
         decision: "allow",
@@ -101,6 +124,9 @@ async fn answer(Json(ask): Json<Ask>) -> Response {
         held: Held {
             input_tokens: ask.estimate.input_tokens,
             output_tokens: ask.estimate.max_output_tokens,
+            cached_input_tokens: 0,
+            cache_write_tokens: 0,
+            total_tokens: ask.estimate.input_tokens + ask.estimate.max_output_tokens,
             cost_usd: "0.065040",
         },
         max_output_tokens: ask.estimate.max_output_tokens,

@@ -6,10 +6,13 @@
 //! take turns, so that what else runs on the machine touches all of them; the load generator runs
 //! in the same process.
 //!
-//! `cargo bench --bench quota [-- SECONDS ROUNDS]` prints the medians of all rounds, and ratios. It
-//! is a program of its own, not a criterion bench: what is measured is a whole daemon.
+//! `cargo bench --bench quota [-- SECONDS ROUNDS [PART]]` prints the medians of all rounds, and
+//! ratios; with a part of a name, only what has it in its name. It is a program of its own, not a
+//! criterion bench: what is measured is a whole daemon.
 
 use std::time::Duration;
+
+use mimalloc::MiMalloc;
 
 mod bare;
 mod daemon;
@@ -18,6 +21,10 @@ mod memory;
 
 use daemon::{Daemon, LARGE, SMALL};
 use load::Load;
+
+/// As in the binary.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 const SECONDS: u64 = 4;
 const ROUNDS: usize = 3;
@@ -122,17 +129,25 @@ impl What {
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let mut numbers = std::env::args().filter_map(|argument| argument.parse().ok());
+    let is_word = |argument: &String| argument.parse::<u64>().is_err() && argument != "--bench";
+    let part = std::env::args().skip(1).find(is_word).unwrap_or_default();
     let time = Duration::from_secs(numbers.next().unwrap_or(SECONDS));
     let rounds = numbers.next().map_or(Ok(ROUNDS), usize::try_from)?;
     println!("{rounds} rounds of {} s", time.as_secs());
     memory::tell()?;
-    let mut loads = What::ALL.map(|what| (what, Vec::new()));
+    let wanted = What::ALL
+        .into_iter()
+        .filter(|what| what.text().contains(&part));
+    let mut loads: Vec<_> = wanted.map(|what| (what, Vec::new())).collect();
     for _ in 0..rounds {
         for (what, loads) in &mut loads {
             loads.push(what.measure(time).await?);
         }
     }
-    let loads = loads.map(|(what, loads)| (what, load::median(loads)));
+    let loads = loads.into_iter();
+    let loads: Vec<_> = loads
+        .map(|(what, loads)| (what, load::median(loads)))
+        .collect();
     let of = |floor| {
         let known = loads.iter().find(|(what, _)| *what == floor);
         known.map(|(_, load)| load)

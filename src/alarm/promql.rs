@@ -87,6 +87,11 @@ const SOURCES: &[Row] = &[
         series("claude_code_token_usage_tokens_total", ""),
         &["provider", "model", "team"],
     ),
+    counter(
+        "unpriced_tokens",
+        series("claude_code_unpriced_tokens_total", ""),
+        &[],
+    ),
     gauge("active_users", "claude_code_active_users", "window=\"5m\""),
     row(
         "error_rate",
@@ -157,6 +162,7 @@ const SOURCES: &[Row] = &[
         "window=\"slow\"",
     ),
     gauge("cost_anomalies", "tallyd_cost_anomalies", ""),
+    percent("reconciliation_delta", "tallyd_reconciliation_delta_ratio"),
     percent(
         "quota_pool_utilization",
         "tallyd_quota_pool_utilization_ratio",

@@ -24,11 +24,11 @@ pub(super) const UPKEEP_PERIOD: Duration = Duration::from_mins(1);
 /// Time between two looks at gauges that only the ledger's writer knows.
 pub(super) const GAUGE_PERIOD: Duration = Duration::from_secs(15);
 
-/// Time between two looks at the cost of the month and of budgets.
-pub(super) const COST_PERIOD: Duration = Duration::from_mins(1);
-
 /// Time between two looks at what the month has saved: all activities of the month are read.
 pub(super) const BUSINESS_PERIOD: Duration = Duration::from_mins(5);
+
+/// Time between two looks at the cost of the month and of budgets.
+pub(super) const COST_PERIOD: Duration = Duration::from_mins(1);
 
 /// Time between two rounds of the minute series: a minute is sealed 15 to 20 seconds after its
 /// end, which leaves an exporter time.
@@ -162,7 +162,10 @@ pub(super) async fn cost(mut ticks: Ticks, parts: Parts) {
             Ok(samples) => parts.registry.replace("cost", samples),
             Err(error) if !failed_before => {
                 let error = format!("{:#}", anyhow::Error::from(error));
-                warn!(error, "the gauges of cost cannot be worked out, each round tries again");
+                warn!(
+                    error,
+                    "the gauges of cost cannot be worked out, each round tries again"
+                );
             }
             Err(_) => {}
         }

@@ -9,6 +9,7 @@ mod bill;
 mod usage;
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::io::IsTerminal as _;
 
 use anyhow::bail;
@@ -36,9 +37,9 @@ pub enum ImportCommand {
 
 pub(super) fn execute(command: ImportCommand) -> anyhow::Result<()> {
     match command {
-        ImportCommand::BedrockLogs(wanted) => block_on(bedrock_logs::import(wanted))?,
-        ImportCommand::Bill(wanted) => block_on(bill::import(wanted))?,
-        ImportCommand::Usage(wanted) => block_on(usage::import(wanted))?,
+        ImportCommand::BedrockLogs(wanted) => block_on(Box::pin(bedrock_logs::import(wanted)))?,
+        ImportCommand::Bill(wanted) => block_on(Box::pin(bill::import(wanted)))?,
+        ImportCommand::Usage(wanted) => block_on(Box::pin(usage::import(wanted)))?,
     }
 }
 
@@ -138,7 +139,8 @@ impl Sender {
         text += &line("known", self.duplicates);
         text += &line("refused", self.refusals());
         for (code, (count, first)) in &self.refused {
-            text += &format!("  {code} {}, such as {first}\n", grouped(*count));
+            // Writing to a string never fails.
+            let _ = writeln!(text, "  {code} {}, such as {first}", grouped(*count));
         }
         text
     }

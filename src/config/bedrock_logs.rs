@@ -191,7 +191,7 @@ pub(super) fn read(reader: &mut Reader<'_>) -> BedrockLogs {
 }
 
 fn account_ids(value: &Value) -> Converted<Vec<String>> {
-    each(texts(value)?, |id| {
+    each(&texts(value)?, |id| {
         if is_account(id) {
             Ok(id.to_owned())
         } else {
@@ -205,11 +205,11 @@ fn is_account(id: &str) -> bool {
 }
 
 fn sources(value: &Value) -> Converted<Vec<LogSource>> {
-    each(texts(value)?, LogSource::parse)
+    each(&texts(value)?, LogSource::parse)
 }
 
 fn each<T>(
-    texts: Vec<String>,
+    texts: &[String],
     parse: impl Fn(&str) -> Result<T, &'static str>,
 ) -> Converted<Vec<T>> {
     let mut parsed = Vec::with_capacity(texts.len());

@@ -311,7 +311,7 @@ mod tests {
         assert_eq!(
             parse(text),
             Err(vec![
-                "cloudwatch.max_metrics: must be at least 37: 23 totals, and 7 metrics under other \
+                "cloudwatch.max_metrics: must be at least 43: 29 totals, and 7 metrics under other \
                  for each set of dimensions"
                     .to_owned()
             ])

@@ -225,15 +225,6 @@ impl Config {
             reader
                 .fault("metrics.per_user: pseudonym needs identity.pseudonym_key_file".to_owned());
         }
-        for (place, id) in self.cost.bill.accounts.iter().enumerate() {
-            let is_named = self.aws.accounts.iter().any(|account| account.id == *id);
-            if id != "own" && !is_named {
-                reader.fault(format!(
-                    "cost.accounts[{place}]: {id} is not in aws.accounts; name it there, or write \
-                     own for the account of tallyd's credentials"
-                ));
-            }
-        }
         for source in &self.bedrock_logs.sources {
             let known = |id: &String| self.aws.accounts.iter().any(|account| account.id == *id);
             if let Some(id) = source.account.as_ref().filter(|id| !known(id)) {

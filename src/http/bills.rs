@@ -17,7 +17,8 @@ use super::auth;
 use super::error::Problem;
 use super::range::Parameters;
 use crate::model::access::Scope;
-use crate::model::bill::{Amounts, Basis, BillDay, BillForecast, Charge};
+use crate::model::bill::{Amounts, Basis, BillDay, BillForecast, Charge, Standing};
+use crate::model::closing::ClosedMonth;
 use crate::model::money::PicoUsd;
 
 /// Days of one answer: as far back as Cost Explorer goes.
@@ -46,7 +47,7 @@ pub(super) struct DayItem {
     #[schema(example = "bedrock")]
     provider: String,
     account: String,
-    /// provisional or final.
+    /// provisional, final, or closed with its month.
     standing: &'static str,
     /// Grows each time the lines change.
     revision: u32,
@@ -120,10 +121,13 @@ pub(super) async fn list(
     let (from, to) = range(&parameters, api.clock.now())?;
     let days = api.ledger.bills(from, to).await?.into_iter();
     let forecasts = api.ledger.bill_forecasts().await?.into_iter();
+    let closed = Closed::of(&api.ledger.closed_months().await?);
     Ok(Json(BillsAnswer {
         from: from.to_string(),
         to: to.to_string(),
-        days: days.map(|(day, counts)| item(day, counts)).collect(),
+        days: days
+            .map(|(day, counts)| item(day, counts, &closed))
+            .collect(),
         forecasts: forecasts.map(forecast).collect(),
     }))
 }
@@ -150,7 +154,33 @@ fn range(parameters: &Parameters, now: Timestamp) -> Result<(Date, Date), Proble
     Ok((from, to))
 }
 
-fn item(day: BillDay, counts: bool) -> DayItem {
+/// Months that were closed, each in its zone.
+struct Closed(Vec<(Box<str>, TimeZone)>);
+
+impl Closed {
+    fn of(months: &[ClosedMonth]) -> Self {
+        let zone = |month: &ClosedMonth| TimeZone::get(&month.zone).unwrap_or(TimeZone::UTC);
+        let months = months.iter();
+        Self(
+            months
+                .map(|month| (month.month.clone(), zone(month)))
+                .collect(),
+        )
+    }
+
+    /// Whether a UTC day is closed: its noon decides to which month of a zone it belongs.
+    fn has(&self, day: Date) -> bool {
+        let Ok(noon) = day.at(12, 0, 0, 0).to_zoned(TimeZone::UTC) else {
+            return false;
+        };
+        self.0.iter().any(|(month, zone)| {
+            let local = noon.with_time_zone(zone.clone());
+            local.strftime("%Y-%m").to_string() == **month
+        })
+    }
+}
+
+fn item(day: BillDay, counts: bool, closed: &Closed) -> DayItem {
     let mut totals: BTreeMap<String, Totals> = BTreeMap::new();
     for line in &day.lines {
         let total = totals.entry(line.currency.to_string()).or_default();
@@ -158,7 +188,11 @@ fn item(day: BillDay, counts: bool) -> DayItem {
     }
     DayItem {
         day: day.day.to_string(),
-        standing: day.standing().name(),
+        standing: if closed.has(day.day) {
+            Standing::Closed.name()
+        } else {
+            day.standing().name()
+        },
         source: day.source.into(),
         provider: day.provider.into(),
         account: day.account.into(),

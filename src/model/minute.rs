@@ -101,6 +101,12 @@ pub const MINUTE_METRICS: &[MinuteMetric] = &[
         "Tokens of all kinds.",
     ),
     metric(
+        "unpriced_tokens",
+        Unit::Count,
+        Shape::Total,
+        "Tokens of requests that the price table has no price for.",
+    ),
+    metric(
         "active_users",
         Unit::Count,
         Shape::Sample,
@@ -158,19 +164,19 @@ pub const MINUTE_METRICS: &[MinuteMetric] = &[
         "bugs_fixed",
         Unit::Count,
         Shape::Total,
-        "Bugs closed, once a source is configured.",
+        "Bugs fixed, once a webhook or tracker is configured.",
     ),
     metric(
         "time_saved_minutes",
         Unit::None,
         Shape::Total,
-        "Working time saved, once a source is configured.",
+        "Working minutes saved by the middle of the stated assumptions; negative where work gets slower.",
     ),
     metric(
         "cost_savings_usd",
         Unit::None,
         Shape::Total,
-        "Money saved, once a source is configured.",
+        "What the time saved is worth in USD by the stated assumptions; no money that a bill shows.",
     ),
     metric(
         "error_share",
@@ -249,6 +255,12 @@ pub const MINUTE_METRICS: &[MinuteMetric] = &[
         Unit::Count,
         Shape::Sample,
         "Teams, models and users with unusually high cost yesterday or today.",
+    ),
+    metric(
+        "reconciliation_delta",
+        Unit::Percent,
+        Shape::Sample,
+        "What of the bill for tokens the estimate does not explain, the highest of all providers.",
     ),
 ];
 

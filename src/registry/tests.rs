@@ -43,6 +43,29 @@ fn labels_that_join_to_the_same_text_are_two_series() {
 }
 
 #[test]
+fn a_user_is_renamed_and_no_sum_changes() {
+    let registry = Registry::default();
+    registry.add(COST, &["ada", "t", "p", "m"], 1);
+    registry.add(COST, &["ada \"x\"", "ada", "p", "m"], 2);
+    registry.add(COST, &["forgotten-1", "t", "p", "m"], 4);
+    assert_eq!(shown(&registry, COST.name).len(), 3);
+    registry.rename_user("ada", "forgotten-1");
+    registry.add(COST, &["bob", "t", "p", "m"], 8);
+    let series = |user: &str, team: &str, value: u128| {
+        let labels = format!("user=\"{user}\",team=\"{team}\",provider=\"p\",model=\"m\"");
+        (format!("{}{{{labels}}} ", COST.name), value)
+    };
+    assert_eq!(
+        shown(&registry, COST.name),
+        [
+            series("ada \\\"x\\\"", "ada", 2),
+            series("bob", "t", 8),
+            series("forgotten-1", "t", 5),
+        ]
+    );
+}
+
+#[test]
 fn series_come_sorted_however_they_arrived() {
     let registry = Registry::default();
     registry.add(COMMITS, &["zoe", "t"], 1);

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
+use futures_util::future::join_all;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan as _};
@@ -90,13 +91,15 @@ pub async fn costs(
             standing: Standing::Provisional,
         });
     }
-    let terms = reports.terms.load_full();
-    let work = Work::new(bill, request.basis, by, terms, sheet);
-    let days = reports
-        .ledger
-        .cost_days(days, By::TIMELESS.to_vec(), work, Work::day);
-    let (work, _) = days.await?;
-    let (sheet, actual, standing) = work.finish();
+    let mut actual = 0_i128;
+    let mut marks = Marks::default();
+    for work in share_out(reports, request.basis, by, bill, days).await? {
+        let (part, sum, known) = work.finish();
+        actual = actual.saturating_add(sum);
+        marks.add(known);
+        sheet.merge(part);
+    }
+    let standing = marks.least();
     let complete = manifest.notes.iter().all(|note| !note.starts_with(NO_BILL));
     Ok(Costs {
         rows: sheet.finish(by.len()),
@@ -108,6 +111,55 @@ pub async fn costs(
             Standing::Provisional
         },
     })
+}
+
+/// Days that one reader reads; more of them are read by several at once.
+const DAYS_A_READER: usize = 62;
+
+/// Readers at most: more of them would wait for each other.
+const MAX_READERS: usize = 4;
+
+/// Shares the bill out, a part of the days with each reader. The days of one month stay together.
+async fn share_out(
+    reports: &Reports,
+    basis: Basis,
+    by: &[By],
+    mut bill: Vec<BillDay>,
+    (from, to): (Date, Date),
+) -> Result<Vec<Work>, ReportError> {
+    let terms = reports.terms.load_full();
+    let mut parts = Vec::new();
+    let mut begin = from;
+    for end in ends(from, to) {
+        let (part, rest) = bill.into_iter().partition(|day| day.day < end);
+        bill = rest;
+        let work = Work::new(part, basis, by, terms.clone());
+        let by = By::TIMELESS.to_vec();
+        parts.push(reports.ledger.cost_days((begin, end), by, work, Work::day));
+        begin = end;
+    }
+    let mut works = Vec::new();
+    for done in join_all(parts).await {
+        works.push(done?.0);
+    }
+    Ok(works)
+}
+
+/// Where the parts of a range end: at its end, and at beginnings of months within.
+fn ends(from: Date, to: Date) -> Vec<Date> {
+    let days = dates(from, to).count();
+    let parts = days.div_ceil(DAYS_A_READER).clamp(1, MAX_READERS);
+    let length = days.div_ceil(parts).max(1);
+    let months = dates(from, to).filter(|day| day.day() == 1);
+    let mut ends: Vec<Date> = Vec::new();
+    for month in months.skip_while(|day| *day == from) {
+        let last = ends.last().copied().unwrap_or(from);
+        if dates(last, month).count() >= length {
+            ends.push(month);
+        }
+    }
+    ends.push(to);
+    ends
 }
 
 /// Adds the estimate; returns the tokens without a price.
@@ -279,11 +331,11 @@ struct Work {
 }
 
 impl Work {
-    fn new(bill: Vec<BillDay>, basis: Basis, by: &[By], terms: Arc<Terms>, sheet: Sheet) -> Self {
+    fn new(bill: Vec<BillDay>, basis: Basis, by: &[By], terms: Arc<Terms>) -> Self {
         let mut work = Self {
             by: by.to_vec(),
             terms,
-            sheet,
+            sheet: Sheet::default(),
             bills: BTreeMap::new(),
             sold: Numbers::default(),
             users: Numbers::default(),
@@ -546,12 +598,12 @@ impl Work {
     }
 
     /// Shares out the days after the last use.
-    fn finish(mut self) -> (Sheet, i128, Standing) {
+    fn finish(mut self) -> (Sheet, i128, Marks) {
         for (day, bill) in std::mem::take(&mut self.bills) {
             self.share_out(day, &bill, &[]);
         }
         self.flush();
-        (self.sheet, self.actual, self.marks.least())
+        (self.sheet, self.actual, self.marks)
     }
 }
 
@@ -573,4 +625,46 @@ const fn least(a: Standing, b: Standing) -> Standing {
 /// As rows name a month.
 fn month(day: Date) -> String {
     format!("{:04}-{:02}", day.year(), day.month())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(from: &str, to: &str) -> Vec<String> {
+        let ends = ends(from.parse().expect("a date"), to.parse().expect("a date"));
+        ends.iter().map(Date::to_string).collect()
+    }
+
+    #[test]
+    fn a_year_is_read_in_parts_of_whole_months() {
+        assert_eq!(
+            shown("2026-01-01", "2027-01-01"),
+            ["2026-05-01", "2026-08-01", "2026-11-01", "2027-01-01"]
+        );
+        assert_eq!(shown("2026-11-01", "2026-12-01"), ["2026-12-01"]);
+        assert_eq!(
+            shown("2026-01-15", "2026-04-15"),
+            ["2026-03-01", "2026-04-15"]
+        );
+        assert_eq!(shown("2026-01-15", "2026-01-15"), ["2026-01-15"]);
+    }
+
+    #[test]
+    fn the_bill_of_a_period_is_of_the_same_dates() {
+        let tokyo = TimeZone::get("Asia/Tokyo").expect("the zone is bundled");
+        let days = |from: &str, to: &str| {
+            let at = |text: &str| text.parse().expect("a time");
+            let (from, to) = billed_days(at(from), at(to), &tokyo);
+            format!("{from} {to}")
+        };
+        assert_eq!(
+            days("2026-10-31T15:00:00Z", "2026-11-30T15:00:00Z"),
+            "2026-11-01 2026-12-01"
+        );
+        assert_eq!(
+            days("2026-10-31T15:00:00Z", "2026-11-30T15:00:01Z"),
+            "2026-11-01 2026-12-02"
+        );
+    }
 }

@@ -82,15 +82,15 @@ impl Reports {
                 let report = cost_detail::report(self, request, now).await?;
                 fixed_lines::with_fixed(self, report, now).await
             }
-            Name::Roi => roi::report(self, request, now).await,
-            Name::Rollout => rollout::report(self, request, now).await,
-            Name::Savings => savings::report(self, request, now).await,
             Name::Reconciliation => reconciliation::report(self, request, now).await,
             Name::Budget => budget::report(self, request, now).await,
             Name::MonthClose => month_close::report(self, request, now).await,
             Name::Trend => trend::report(self, request, now).await,
             Name::Anomalies => anomalies::report(self, request, now).await,
             Name::DataQuality => data_quality::report(self, request, now).await,
+            Name::Savings => savings::report(self, request, now).await,
+            Name::Roi => roi::report(self, request, now).await,
+            Name::Rollout => rollout::report(self, request, now).await,
         }?;
         if let Some(rate) = rate {
             currency::convert(&mut report, &rate);

@@ -36,16 +36,16 @@ impl Name {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Chargeback => "chargeback",
-            Self::Roi => "roi",
-            Self::Rollout => "rollout",
             Self::CostDetail => "cost_detail",
             Self::Reconciliation => "reconciliation",
-            Self::Savings => "savings",
             Self::Budget => "budget",
             Self::MonthClose => "month-close",
             Self::Trend => "trend",
             Self::Anomalies => "anomalies",
             Self::DataQuality => "data-quality",
+            Self::Savings => "savings",
+            Self::Roi => "roi",
+            Self::Rollout => "rollout",
         }
     }
 

@@ -112,7 +112,8 @@ async fn find(
     let team_of = |_: &str, team: &str| team.to_owned();
     let usage = cost::of_usage(reports, request, &[By::Team], team_of, now).await?;
     let mut costs = usage_items(&usage);
-    let fixed = cost::fixed(&business.assumptions, from, to, &request.zone);
+    // What has not begun costs nothing yet, as it saves nothing yet.
+    let fixed = cost::fixed(&business.assumptions, from, to.min(now), &request.zone);
     let shared: i128 = fixed.iter().map(|item| item.amount.0).sum();
     costs.extend(fixed);
     let total = PicoUsd(costs.iter().map(|item| item.amount.0).sum());

@@ -165,6 +165,22 @@ impl Sheet {
         key.truncate(dimensions);
     }
 
+    /// Adds the rows of another sheet of the same dimensions.
+    pub fn merge(&mut self, other: Self) {
+        let names: Vec<u32> = other.list.iter().map(|name| self.name(name)).collect();
+        for (mut key, sums) in other.rows {
+            for name in &mut key {
+                *name = names[*name as usize];
+            }
+            match self.rows.get_mut(&key) {
+                Some(row) => row.add(&sums),
+                None => {
+                    self.rows.insert(key, sums);
+                }
+            }
+        }
+    }
+
     /// The rows in the order of their keys: usage first, then what is billed besides.
     #[must_use]
     pub fn finish(self, dimensions: usize) -> Ordered {

@@ -39,7 +39,7 @@ const GAUGES: [(&str, &Desc, &[&str], f64); 7] = [
 ];
 
 /// Minute metrics that are the largest of a gauge's series that hold a text, times a factor.
-const HIGHEST: [(&str, &Desc, &str, f64); 3] = [
+const HIGHEST: [(&str, &Desc, &str, f64); 4] = [
     ("budget_forecast", catalogue::BUDGET_FORECAST, "", 100.0),
     (
         "budget_burn_rate_fast",
@@ -52,6 +52,12 @@ const HIGHEST: [(&str, &Desc, &str, f64); 3] = [
         catalogue::BUDGET_BURN_RATE,
         "window=\"slow\"",
         1.0,
+    ),
+    (
+        "reconciliation_delta",
+        catalogue::RECONCILIATION_DELTA,
+        "",
+        100.0,
     ),
 ];
 

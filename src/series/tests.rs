@@ -301,7 +301,7 @@ async fn the_outbox_gets_each_minute_once_and_old_minutes_go() {
     house.run_to(140).await;
     let state = house.ledger.outbox_state().await.unwrap();
     let expected = OutboxState {
-        waiting: 8,
+        waiting: 10,
         oldest_minute: Some(NOON / 60),
     };
     assert_eq!(state, expected);

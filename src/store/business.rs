@@ -500,6 +500,9 @@ fn event(row: &Row<'_>) -> rusqlite::Result<BusinessEvent> {
     })
 }
 
+/// Milliseconds in a quarter hour.
+const QUARTER_MS: i64 = 900_000;
+
 const ACTIVITIES: &str = "SELECT a.quarter, a.identity, a.metric, l.text, sum(a.amount) \
     FROM activity_quarter a JOIN label l ON l.id = a.labels \
     WHERE a.quarter >= ? AND a.quarter < ? AND a.metric IN ('sessions', 'lines', 'pull_requests', \
@@ -526,7 +529,8 @@ fn activities(
         .map_err(StoreError::sql("ask for activities"))?;
     let range = [
         quarter_of(from.as_millisecond()),
-        quarter_of(to.as_millisecond()),
+        // The quarter hour that a range ends in belongs to it, as in queries of usage.
+        quarter_of(to.as_millisecond() + QUARTER_MS - 1),
         step,
     ];
     let mut rows = select
@@ -590,3 +594,6 @@ fn identities(connection: &Connection) -> Result<HashMap<i64, Identity>> {
         })
         .map_err(StoreError::sql("read identities"))
 }
+
+#[cfg(test)]
+mod tests;

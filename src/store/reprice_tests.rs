@@ -9,8 +9,8 @@ use crate::model::identity::Identity;
 use crate::model::money::PicoUsd;
 use crate::model::price::{EMBEDDED, PriceTable, PriceText};
 use crate::model::query::Dimension;
-use crate::model::tokens::Tokens;
-use crate::model::usage::{Band, Outcome, Sku, Tier, UsageRecord};
+use crate::model::tokens::{TokenKind, Tokens};
+use crate::model::usage::{Band, Counted, Outcome, Point, Sku, Temporality, Tier, UsageRecord};
 
 const NOON: &str = "2026-11-22T12:00:00Z";
 
@@ -88,15 +88,7 @@ impl Place {
                 team: Some("payments".into()),
                 ..Identity::default()
             }),
-            sku: Arc::new(Sku {
-                provider: "anthropic".into(),
-                model: model.into(),
-                raw_model: model.into(),
-                scope: "base".into(),
-                region: None,
-                tier: Tier::Standard,
-                band: Band::UpTo100k,
-            }),
+            sku: Arc::new(sku(model)),
             tokens,
             request_id: Some(format!("req_{id}").into()),
             client_request_id: None,
@@ -140,13 +132,25 @@ impl Place {
 
     async fn usage(&self, group_by: &[Dimension]) -> Vec<UsageRow> {
         let query = UsageQuery {
-            from: "2026-10-01T00:00:00Z".parse().unwrap(),
+            from: "2026-08-01T00:00:00Z".parse().unwrap(),
             to: "2026-12-01T00:00:00Z".parse().unwrap(),
             group_by: group_by.to_vec(),
             zone: TimeZone::UTC,
             user: None,
         };
         self.ledger.usage(query).await.unwrap()
+    }
+}
+
+fn sku(model: &str) -> Sku {
+    Sku {
+        provider: "anthropic".into(),
+        model: model.into(),
+        raw_model: model.into(),
+        scope: "base".into(),
+        region: None,
+        tier: Tier::Standard,
+        band: Band::UpTo100k,
     }
 }
 
@@ -264,6 +268,115 @@ async fn a_better_report_takes_back_what_was_priced_anew() {
     let costs = |growth: &[Difference]| growth.iter().map(|growth| growth[COST]).sum::<i64>();
     let grown = place.grown.lock().unwrap().clone();
     assert_eq!(costs(&grown), costs(&published));
+}
+
+#[tokio::test]
+async fn sums_whose_reports_are_gone_are_priced_if_every_kind_has_a_price() {
+    let place = Place::new();
+    let partly = Tokens {
+        input: 100,
+        output: 7,
+        ..Tokens::default()
+    };
+    // What is older than single reports are kept is priced by its sums.
+    place.use_tokens("a", "claude-next", 95, tokens(100)).await;
+    place.use_tokens("b", "claude-other", 95, partly).await;
+    let other = NEXT.replace("claude-next", "claude-other");
+    place.price(&format!("{NEXT}, {other}"));
+    let order = RepriceOrder {
+        from: day("2026-08-10"),
+        to: day("2026-08-30"),
+        mode: RepriceMode::Apply,
+        include_closed: false,
+        reason: "".into(),
+        by: "tester".into(),
+        at: now(),
+    };
+    let done = place.ledger.reprice(order.clone()).await.unwrap();
+    let told: Vec<_> = done
+        .lines
+        .iter()
+        .map(|line| (&*line.model, line.new_cost.0, line.new_unpriced))
+        .collect();
+    assert_eq!(told, [("claude-next", 200_000_000, 0)]);
+    assert_eq!(done.left_tokens, 107);
+    let again = place.ledger.reprice(order).await.unwrap();
+    assert_eq!(
+        (again.run, again.lines, again.left_tokens),
+        (None, vec![], 107)
+    );
+}
+
+#[tokio::test]
+async fn counters_without_requests_are_priced_anew_too() {
+    let place = Place::new();
+    let start = now()
+        .checked_sub(jiff::SignedDuration::from_hours(24))
+        .unwrap();
+    let sku = Sku {
+        band: Band::Mixed,
+        ..sku("claude-next")
+    };
+    let point = Point {
+        source: "metrics".into(),
+        series: [7; 16],
+        temporality: Temporality::Delta,
+        start,
+        at: start
+            .checked_add(jiff::SignedDuration::from_mins(1))
+            .unwrap(),
+        identity: Arc::new(Identity {
+            user: Some("ada@example.com".into()),
+            ..Identity::default()
+        }),
+        session: Some("s1".into()),
+        what: Counted::Tokens {
+            sku: Arc::new(sku),
+            kind: TokenKind::Input,
+        },
+        value: 50,
+    };
+    let intake = Intake {
+        points: vec![point],
+        ..Intake::default()
+    };
+    place.ledger.append(intake).await.unwrap();
+    assert_eq!(place.total().await, (PicoUsd::ZERO, 50));
+    place.price(NEXT);
+    let done = place.reprice(RepriceMode::Apply).await;
+    assert_eq!(done.lines.len(), 1);
+    assert_eq!(place.total().await, (PicoUsd(100_000_000), 0));
+    assert_eq!(place.reprice(RepriceMode::Apply).await.run, None);
+}
+
+#[tokio::test]
+async fn closed_months_are_priced_anew_only_if_asked() {
+    let place = Place::new();
+    place.use_tokens("a", "claude-next", 1, tokens(100)).await;
+    let close = "INSERT INTO closed_month (month, zone, closed_at, closed_by, forced, standing, \
+        columns, sha256, manifest) VALUES ('2026-11', 'Asia/Tokyo', 0, '', 0, '', '', '', '')";
+    place
+        .ledger
+        .change(move |transaction| {
+            let done = transaction.execute(close, []);
+            done.map(drop).map_err(StoreError::sql("close a month"))
+        })
+        .await
+        .unwrap();
+    place.price(NEXT);
+    let passed = place.reprice(RepriceMode::Apply).await;
+    assert_eq!((passed.run, passed.closed_days.len()), (None, 22));
+    let order = RepriceOrder {
+        from: day("2026-11-21"),
+        to: day("2026-11-22"),
+        mode: RepriceMode::Apply,
+        include_closed: true,
+        reason: "asked".into(),
+        by: "tester".into(),
+        at: now(),
+    };
+    let done = place.ledger.reprice(order).await.unwrap();
+    assert_eq!((done.run, done.closed_days), (Some(1), vec![]));
 }
 
 #[tokio::test]

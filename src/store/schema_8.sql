@@ -1,4 +1,5 @@
 -- Cost: bills, what was closed, business figures.
+
 -- Merged changes and what trackers tell: one row each, as it stood last. Times are milliseconds.
 CREATE TABLE business_event (
     source TEXT NOT NULL, id TEXT NOT NULL,
@@ -68,6 +69,7 @@ CREATE TABLE closed_line (
     PRIMARY KEY (month, position)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX closed_line_corrects ON closed_line (corrects);
+
 -- The bill: one row a billed UTC day of an account, as its newest revision stands.
 CREATE TABLE bill_day (
     id INTEGER PRIMARY KEY,

@@ -476,6 +476,7 @@ impl<'a> Commit<'a> {
             identity,
             sku: Some(sku),
             tokens: sums.tokens.iter().sum(),
+            unpriced: sums.unpriced,
             requests: sums.requests,
             ..Moment::default()
         };

@@ -14,7 +14,9 @@
 )]
 
 mod alarms;
+mod bills;
 mod budget;
+mod business;
 mod dashboards;
 mod deploy;
 mod facts;
@@ -29,6 +31,7 @@ mod peer_account;
 mod peer_bedrock;
 mod peer_bedrock_logs;
 mod peer_cloudwatch;
+mod peer_cost;
 mod peer_dashboards;
 mod peer_envoy;
 mod peer_litellm;
@@ -39,6 +42,7 @@ mod peer_prometheus;
 mod peer_proxy;
 mod peer_rules;
 mod peers;
+mod prices;
 mod privacy;
 mod promql;
 mod quota;

@@ -247,7 +247,9 @@ async fn s3_is_reached_through_the_proxy_and_trusted_by_the_companys_authority()
              [aws]\nregion = \"us-east-1\"\nendpoint_url = \"https://{HOST}\""
         ));
         let mut command = with_credentials(&place, &["run"]);
-        command.env("HTTPS_PROXY", &proxy.url).env(variable, &bundle);
+        command
+            .env("HTTPS_PROXY", &proxy.url)
+            .env(variable, &bundle);
         let daemon = place.spawn(&mut command).await;
         first_round(&daemon).await;
         let scrape = daemon.scrape().await;

@@ -37,10 +37,11 @@ fn the_command_renders_what_is_committed_and_runs_the_stories() {
     let rendered = alarms(&place, &["render", "--to", "prometheus"]);
     let committed = std::fs::read_to_string(file("alarms/prometheus.rules.yaml")).unwrap();
     assert_eq!(rendered, committed);
-    let stories = ["errors", "latency", "tallyd"];
+    let stories = ["cost", "errors", "latency", "quota", "tallyd"];
     let stories = stories.map(|name| file(&format!("alarms/stories/{name}.yaml")));
-    let [errors, latency, tallyd] = &stories;
-    let told = alarms(&place, &["test", errors, latency, tallyd]);
+    let mut arguments = vec!["test"];
+    arguments.extend(stories.iter().map(String::as_str));
+    let told = alarms(&place, &arguments);
     assert!(told.ends_with(" stories hold\n"), "{told}");
 }
 

@@ -1,6 +1,7 @@
 //! `tallyd import bedrock-logs`: invocation logs, read here and sent without what was said.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
@@ -22,7 +23,7 @@ use crate::model::usage::source;
 
 #[derive(Args, Debug)]
 pub struct BedrockLogsImport {
-    /// A file, a folder, or s3://BUCKET/PREFIX, which ?region= and &account= may follow.
+    /// A file, a folder, or `s3://BUCKET/PREFIX`, which ?region= and &account= may follow.
     pub place: String,
     /// The first day (UTC) of requests to import, such as 2026-10-01.
     #[arg(long, value_name = "DATE")]
@@ -30,7 +31,7 @@ pub struct BedrockLogsImport {
     /// The day after the last one.
     #[arg(long, value_name = "DATE")]
     pub to: Option<Date>,
-    /// Where the sections [aws] and [bedrock_logs] are read from.
+    /// Where the sections `[aws]` and `[bedrock_logs]` are read from.
     #[command(flatten)]
     pub config: ConfigFile,
     #[command(flatten)]
@@ -215,7 +216,8 @@ impl Sums {
         }
         text += &line("skipped", self.skipped.values().sum());
         for (skip, count) in &self.skipped {
-            text += &format!("  {} {}\n", skip.name(), grouped(*count));
+            // Writing to a string never fails.
+            let _ = writeln!(text, "  {} {}", skip.name(), grouped(*count));
         }
         text
     }

@@ -126,21 +126,27 @@ struct Line<'a> {
 }
 
 #[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
+#[serde(default)]
 struct Input {
-    input_token_count: Number,
-    cache_read_input_token_count: Number,
-    cache_write_input_token_count: Number,
-    input_body_json: Request,
+    #[serde(rename = "inputTokenCount")]
+    tokens: Number,
+    #[serde(rename = "cacheReadInputTokenCount")]
+    cache_read: Number,
+    #[serde(rename = "cacheWriteInputTokenCount")]
+    cache_write: Number,
+    #[serde(rename = "inputBodyJson")]
+    body: Request,
 }
 
 #[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
+#[serde(default)]
 struct Output<'a> {
-    output_token_count: Number,
-    output_body_json: Answer,
+    #[serde(rename = "outputTokenCount")]
+    tokens: Number,
+    #[serde(rename = "outputBodyJson")]
+    body: Answer,
     #[serde(borrow, rename = "outputBodyS3Path")]
-    output_body_s3_path: Option<Cow<'a, str>>,
+    body_elsewhere: Option<Cow<'a, str>>,
 }
 
 /// Reads one line. The error says why it is no usage, never what it holds.
@@ -168,18 +174,18 @@ pub(super) fn read(line: &[u8], config: &BedrockLogs) -> Result<Entry, Skip> {
     let input = line.input.unwrap_or_default();
     let output = line.output.unwrap_or_default();
     let error = filled(&line.error_code);
-    let answer = &output.output_body_json;
+    let answer = &output.body;
     let counts = counts_of(&input, &output);
     let mut counts_in = None;
     if counts.is_none() && error.is_none() {
-        counts_in = Some(filled(&output.output_body_s3_path).ok_or(Skip::NoTokens)?);
+        counts_in = Some(filled(&output.body_elsewhere).ok_or(Skip::NoTokens)?);
     }
     let metadata = |key: &str| {
         let metadata = line.request_metadata.as_ref().filter(|_| !key.is_empty())?;
         metadata.get(key)?.as_str()
     };
     let arn = line.identity.as_ref().and_then(arn_of);
-    let request = input.input_body_json;
+    let request = input.body;
     let device = request.device.as_deref().and_then(name);
     let own = metadata(&config.metadata_user).and_then(user_name);
     let tier_said = line.service_tier.as_ref().and_then(|value| {
@@ -224,15 +230,15 @@ fn record_of(line: &[u8]) -> &[u8] {
 /// The counts of a record: its own, and those of the body where it has none. `None` if neither
 /// tells input or output.
 fn counts_of(input: &Input, output: &Output<'_>) -> Option<Tokens> {
-    let body = &output.output_body_json;
-    let Number(own_input) = input.input_token_count;
-    let Number(own_output) = output.output_token_count;
+    let body = &output.body;
+    let Number(own_input) = input.tokens;
+    let Number(own_output) = output.tokens;
     let counts = (own_input.or(body.input), own_output.or(body.output));
     if counts == (None, None) {
         return None;
     }
-    let Number(own_read) = input.cache_read_input_token_count;
-    let Number(own_write) = input.cache_write_input_token_count;
+    let Number(own_read) = input.cache_read;
+    let Number(own_write) = input.cache_write;
     Some(tokens(
         counts,
         own_read.or(body.cache_read),

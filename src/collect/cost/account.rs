@@ -87,7 +87,7 @@ impl Reading {
         let account = place.as_ref().map(|account| account.id.clone());
         Self {
             place,
-            account: account.unwrap_or_default(),
+            account: account.unwrap_or_else(|| OWN.to_owned()),
             retry_at: None,
             failures: 0,
             failure: None,

@@ -597,7 +597,7 @@ async fn the_metrics_tell_days_models_and_what_is_not_understood() {
             r#"claude_code_cost_actual_USD ["2026-11-20", "bedrock", "claude-sonnet-4-6"] 3.25"#,
             r#"tallyd_bill_unclassified_amount ["bedrock", "USD"] 0.25"#,
             r#"tallyd_bill_last_read_timestamp_seconds ["111122223333"] 1795327200"#,
-            r#"tallyd_bill_account_success [""] 1"#,
+            r#"tallyd_bill_account_success ["own"] 1"#,
             r#"tallyd_cost_explorer_month_calls [] 2"#,
             r#"tallyd_cost_explorer_month_max_calls [] 500"#,
         ]

@@ -140,8 +140,8 @@ mod tests {
     #[test]
     fn the_totals_cost_their_list_price() {
         let plan = plan(&totals(), Vec::new(), &settings(""), 10);
-        assert_eq!(plan.lines.len(), 21);
-        // 21 metrics at 0.30, 43,800 calls at 0.01 a thousand, 10 alarms at 0.10.
+        assert_eq!(plan.lines.len(), 29);
+        // 29 metrics at 0.30, 43,800 calls at 0.01 a thousand, 10 alarms at 0.10.
         let prices = [
             plan.metrics_price,
             plan.calls_price,
@@ -149,7 +149,7 @@ mod tests {
             plan.price(),
         ];
         let shown = prices.map(|price| price.to_decimal(3));
-        assert_eq!(shown, ["6.300", "0.438", "1.000", "7.738"]);
+        assert_eq!(shown, ["8.700", "0.438", "1.000", "10.138"]);
     }
 
     #[test]
@@ -189,7 +189,7 @@ mod tests {
             .iter()
             .filter_map(|line| line.dimensions.first())
             .collect();
-        assert_eq!((shown.len(), plan.folded), (11, 290));
+        assert_eq!((shown.len(), plan.folded), (10, 291));
         assert!(shown.contains(&("team", "other".to_owned())));
         assert!(shown.contains(&("team", "299".to_owned())));
     }

@@ -24,9 +24,12 @@ pub fn share_out(amount: i128, weights: &[i128]) -> Option<Vec<i128>> {
         parts.push(part);
         order.push((remainder, index));
     }
-    order.sort_unstable_by(|a, b| b.0.cmp(&a.0).then(a.1.cmp(&b.1)));
     // Each remainder is less than one, so fewer units are left than there are parts.
-    for (_, index) in order.into_iter().take(usize::try_from(left).unwrap_or(0)) {
+    let left = usize::try_from(left).unwrap_or(0);
+    if left < order.len() {
+        order.select_nth_unstable_by(left, |a, b| b.0.cmp(&a.0).then(a.1.cmp(&b.1)));
+    }
+    for (_, index) in order.into_iter().take(left) {
         parts[index] += 1;
     }
     let signed = |part: u128| {
@@ -40,7 +43,9 @@ pub fn share_out(amount: i128, weights: &[i128]) -> Option<Vec<i128>> {
 /// most `c`, and `c` below 2^127.
 fn multiply_divide(a: u128, b: u128, c: u128) -> (u128, u128) {
     if let Some(product) = a.checked_mul(b) {
-        return (product / c, product % c);
+        // One division: there are millions of them in a report of a year.
+        let quotient = product / c;
+        return (quotient, product - quotient * c);
     }
     let (mut quotient, mut remainder) = (0_u128, 0_u128);
     for bit in (0..u128::BITS).rev() {

@@ -8,7 +8,7 @@ use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan as _};
 
 use super::super::table::{Cell, Table};
-use super::super::{ReportError, Reports, Request, chargeback};
+use super::super::{ReportError, Reports, Request, chargeback, fixed_lines};
 use crate::model::bill::Standing;
 use crate::model::business::Assumptions;
 use crate::model::cost::By;
@@ -73,6 +73,7 @@ pub async fn of_usage(
         ..request.clone()
     };
     let report = chargeback::report(reports, &request, now).await?;
+    let report = fixed_lines::with_fixed(reports, report, now).await?;
     let mut cost = settle(
         &report
             .tables

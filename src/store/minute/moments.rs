@@ -78,6 +78,8 @@ pub(in crate::store) struct Moment {
     pub(in crate::store) sku: Option<i64>,
     pub(in crate::store) model: Option<Box<str>>,
     pub(in crate::store) tokens: i64,
+    /// Of those, the ones that no price is known for.
+    pub(in crate::store) unpriced: i64,
     pub(in crate::store) requests: i64,
     /// Of a request that begins to count.
     pub(in crate::store) outcome: Option<Outcome>,
@@ -117,6 +119,7 @@ pub(in crate::store) struct Moments {
 #[derive(Debug, Default)]
 struct Tally {
     tokens: i64,
+    unpriced: i64,
     requests: i64,
     throttled: i64,
     lines: i64,
@@ -153,6 +156,7 @@ impl Moments {
         let has_ttft = before.iter().any(|before| before.has_ttft);
         self.list.push(Moment {
             tokens: more.max(0),
+            unpriced: 0,
             requests: 0,
             outcome: None,
             status_code: None,
@@ -181,6 +185,7 @@ impl Moments {
         if moment.tokens > 0 || moment.requests > 0 {
             self.list.push(Moment {
                 tokens: moment.tokens.max(0),
+                unpriced: moment.unpriced.max(0),
                 requests: moment.requests.max(0),
                 ..moment
             });
@@ -252,8 +257,10 @@ impl Moments {
             };
             let total = (minute, Values::new());
             tallies.entry(total).or_default().add(&moment);
-            // Of everyone together only: by person or team it would tell of too few.
+            // Of everyone together only: by person or team it would tell of too few, and a missing
+            // price is missing for all.
             moment.saved = 0;
+            moment.unpriced = 0;
             if moment.is_empty() {
                 continue;
             }
@@ -303,6 +310,7 @@ impl Moments {
             let taken = moment.tokens.min(*tokens);
             *tokens -= taken;
             moment.tokens -= taken;
+            moment.unpriced = moment.unpriced.min(moment.tokens);
             let taken = moment.requests.min(*requests);
             *requests -= taken;
             moment.requests -= taken;
@@ -342,6 +350,7 @@ fn values_of(
 impl Tally {
     fn add(&mut self, moment: &Moment) {
         self.tokens += moment.tokens;
+        self.unpriced += moment.unpriced;
         self.requests += moment.requests;
         self.lines += moment.lines;
         if moment.saved != 0 {
@@ -363,6 +372,7 @@ impl Tally {
         let totals = [
             ("requests_per_minute", self.requests),
             ("tokens_processed", self.tokens),
+            ("unpriced_tokens", self.unpriced),
             ("throttled_requests", self.throttled),
             ("code_lines_generated", self.lines),
         ];

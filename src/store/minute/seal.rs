@@ -8,9 +8,10 @@ use crate::model::minute::{Datapoint, Finished, Ready, SLOW_MINUTES, SeriesKey};
 
 /// Totals that are 0 in a minute in which nothing happened. The others have values only where
 /// their source is configured.
-const ZEROED: [&str; 4] = [
+const ZEROED: [&str; 5] = [
     "requests_per_minute",
     "tokens_processed",
+    "unpriced_tokens",
     "throttled_requests",
     "code_lines_generated",
 ];

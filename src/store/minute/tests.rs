@@ -262,6 +262,7 @@ async fn a_request_is_in_its_minute_once() {
     let expected = BTreeMap::from([
         ("requests_per_minute", Datapoint::of(3.0)),
         ("tokens_processed", Datapoint::of(107.0)),
+        ("unpriced_tokens", Datapoint::of(107.0)),
         ("throttled_requests", Datapoint::of(1.0)),
         ("code_lines_generated", Datapoint::of(0.0)),
         ("error_rate", datapoint(3, 100.0, &[(0.0, 2), (100.0, 1)])),
@@ -506,15 +507,15 @@ async fn the_outbox_holds_what_is_sealed_until_it_is_done() {
         oldest_minute,
     };
     let seen = || async { open.ledger.outbox_state().await.unwrap() };
-    assert_eq!(seen().await, state(8, Some(first())));
-    let read = open.ledger.outbox_oldest(5).await.unwrap();
+    assert_eq!(seen().await, state(10, Some(first())));
+    let read = open.ledger.outbox_oldest(6).await.unwrap();
     assert!(read.is_cut && read.unknown.is_empty());
     let oldest = read.waiting;
     let minutes: Vec<i64> = oldest
         .iter()
         .map(|one| one.minute.minute - first())
         .collect();
-    assert_eq!(minutes, [0, 0, 0, 0, 1]);
+    assert_eq!(minutes, [0, 0, 0, 0, 0, 1]);
     // Minutes that wait are kept, however old they are.
     let late = |minute, outbox| Seal {
         keep_from: first() + 2,
@@ -526,9 +527,9 @@ async fn the_outbox_holds_what_is_sealed_until_it_is_done() {
         .await
         .unwrap();
     assert_eq!(open.sums("tokens_processed").await.len(), 3);
-    let ids = oldest[..4].iter().map(|one| one.id).collect();
+    let ids = oldest[..5].iter().map(|one| one.id).collect();
     open.ledger.outbox_done(ids).await.unwrap();
-    assert_eq!(seen().await, state(8, Some(first() + 1)));
+    assert_eq!(seen().await, state(10, Some(first() + 1)));
     open.ledger
         .seal(late(first() + 3, Outbox::Fill))
         .await
@@ -542,7 +543,7 @@ async fn the_outbox_holds_what_is_sealed_until_it_is_done() {
         .unwrap();
     let kept = open.sums("tokens_processed").await;
     assert_eq!(kept, [(2, 0.0), (3, 0.0), (4, 0.0)]);
-    assert_eq!(seen().await, state(8, Some(first() + 2)));
+    assert_eq!(seen().await, state(10, Some(first() + 2)));
 }
 
 #[tokio::test]

@@ -378,6 +378,7 @@ fn moment_of(members: &[&Fact], counted: &Contribution) -> Moment {
         sku: Some(counted.sku),
         model: None,
         tokens: by_kind(&counted.tokens).iter().sum(),
+        unpriced: counted.unpriced(),
         requests: 1,
         outcome: Some(counted.outcome),
         status_code: members.iter().find_map(|fact| fact.status_code),

@@ -1,3 +1,5 @@
+use proptest::prelude::*;
+
 use super::*;
 use crate::model::bill::{BillLine, Charge, PricedKind, Standing};
 use crate::model::money::PicoUsd;
@@ -362,7 +364,7 @@ fn what_is_wrong_is_told_with_line_and_column() {
         refused(Format::Csv, "day,provider,currency,unblended,price\n"),
         csv("2026-10-05,bedrock,USD,\"1,234.50\""),
         csv("2026-10-05,bedrock,USD,\"1.234,50\""),
-        csv("2026-10-05,bedrock,USD,twelve"),
+        csv("2026-10-05,bedrock,USD,x12"),
         csv("2026-10-05,bedrock,USD,"),
         csv("05.10.2026,bedrock,USD,1"),
         csv("2026-10-05,bedrock,dollars,1"),
@@ -398,7 +400,7 @@ fn what_is_wrong_is_told_with_line_and_column() {
              usage_type, user, quantity, unit, tokens, currency, unblended, net, blended, estimated",
             &format!("line 2, unblended: `1,234.50` has a comma; {comma}"),
             &format!("line 2, unblended: `1.234,50` has a comma; {comma}"),
-            "line 2, unblended: `twelve` is no number: `t` does not belong in a decimal number",
+            "line 2, unblended: `x12` is no number: `x` does not belong in a decimal number",
             "line 2, unblended: is empty",
             "line 2, day: `05.10.2026` is no date such as 2026-11-22",
             "line 2, currency: `dollars` is no ISO 4217 code such as USD",
@@ -409,7 +411,7 @@ fn what_is_wrong_is_told_with_line_and_column() {
              cache_write_1h, cache_write_unknown",
             "line 1: the header lacks line_item_usage_start_date, line_item_line_item_type, \
              line_item_usage_type, line_item_usage_amount, line_item_currency_code, \
-             line_item_unblended_cost; it begins with identity_line_item_id, bill_payer_account_i",
+             line_item_unblended_cost; it begins with identity_line_item_id, bill_payer_accoun",
             "line 2: is no JSON: expected value at line 2 column 10",
             "data: is missing; this must be the answer of Anthropic's cost report",
             "pages[1].has_more: is true: the report has further pages; ask for them with next_page \
@@ -418,4 +420,23 @@ fn what_is_wrong_is_told_with_line_and_column() {
             "the file is empty",
         ]
     );
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn no_file_upsets_the_reader(
+        text in "\\PC{0,80}|[{}\\[\\]\":,a-z0-9. \n]{0,80}",
+        cells in prop::collection::vec("[-0-9.,eE]{0,20}|\\PC{0,20}", 4),
+    ) {
+        let row = cells.iter().map(|cell| format!("\"{}\"", cell.replace('"', "\"\"")));
+        let row = row.collect::<Vec<_>>().join(",");
+        let table = format!("day,provider,currency,unblended\n{row}\n");
+        for format in Format::ALL {
+            // It ends, with days or with an error that can be shown.
+            let _ = import(format, &text);
+            let _ = import(format, &table);
+        }
+    }
 }
