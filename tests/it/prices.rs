@@ -176,7 +176,7 @@ async fn who_is_not_known_is_listed_and_who_is_forgotten_leaves_no_name() {
     );
     let usage = daemon.json("/api/v1/usage?group_by=user").await;
     assert_eq!(usage["rows"][0]["user"], "forgotten-1");
-    assert_eq!(usage["totals"]["cost_usd"], "10.5");
+    assert_eq!(usage["totals"]["cost_usd"], "10.50");
     let metrics = daemon.get("/metrics").await.text().await.unwrap();
     assert!(!metrics.contains("example.com"));
     assert!(metrics.contains("user=\"forgotten-1\""));
