@@ -335,7 +335,10 @@ async fn a_person_whom_the_bill_names_has_the_billed_amount() {
         ),
         own("carol", "0.2"),
         // A machine that nobody knows: shared among those whom the bill does not name.
-        own("arn:aws:sts::111122223333:assumed-role/Gateway/i-0123", "0.05"),
+        own(
+            "arn:aws:sts::111122223333:assumed-role/Gateway/i-0123",
+            "0.05",
+        ),
         line("2026-11-02", Charge::Tokens, Some(PricedKind::Input), "0.3"),
     ];
     let company = Company::with(&uses, &bill).await;
