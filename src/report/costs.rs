@@ -93,23 +93,31 @@ pub async fn costs(
     }
     let mut actual = 0_i128;
     let mut marks = Marks::default();
+    let mut unbilled = Unbilled::new();
+    let providers = bill.iter().flat_map(|day| {
+        let lines = day.lines.iter().map(|line| &*line.provider);
+        lines.chain([&*day.provider]).map(Arc::from)
+    });
+    let providers: BTreeSet<Arc<str>> = providers.collect();
     for work in share_out(reports, request.basis, by, bill, days).await? {
-        let (part, sum, known) = work.finish();
-        actual = actual.saturating_add(sum);
-        marks.add(known);
-        sheet.merge(part);
+        let done = work.finish();
+        actual = actual.saturating_add(done.actual);
+        marks.add(done.marks);
+        sheet.merge(done.sheet);
+        for (provider, days) in done.unbilled {
+            unbilled.entry(provider).or_default().extend(days);
+        }
     }
-    let standing = marks.least();
-    let complete = manifest.notes.iter().all(|note| !note.starts_with(NO_BILL));
+    let standing = if note_unbilled(manifest, &unbilled, &providers) {
+        Standing::Provisional
+    } else {
+        marks.least()
+    };
     Ok(Costs {
         rows: sheet.finish(by.len()),
         actual: Some(PicoUsd(actual)),
         foreign,
-        standing: if complete {
-            standing
-        } else {
-            Standing::Provisional
-        },
+        standing,
     })
 }
 
@@ -214,9 +222,6 @@ pub(super) fn foreign(bill: &[BillDay], basis: Basis) -> Vec<Foreign> {
         .collect()
 }
 
-/// How a note begins that tells of days without a bill.
-const NO_BILL: &str = "no bill for ";
-
 /// Tells where the bill comes from, and what is missing.
 pub(super) fn note(
     manifest: &mut Manifest,
@@ -226,13 +231,11 @@ pub(super) fn note(
     foreign: &[Foreign],
 ) {
     let mut read: BTreeMap<String, Timestamp> = BTreeMap::new();
-    let mut days: BTreeMap<&str, BTreeSet<Date>> = BTreeMap::new();
     for day in bill {
         let at = read
             .entry(format!("bill_{}", day.source))
             .or_insert(day.pulled_at);
         *at = (*at).max(day.pulled_at);
-        days.entry(&day.provider).or_default().insert(day.day);
     }
     manifest
         .watermarks
@@ -247,30 +250,48 @@ pub(super) fn note(
     }
     if bill.is_empty() {
         notes.push(format!(
-            "{NO_BILL}{from} to {to}: actual cost is not known, only estimates"
+            "no bill for {from} to {to}: actual cost is not known, only estimates"
         ));
         return;
     }
     notes.push(format!(
         "the bill is of the UTC days from {from} up to, not including, {to}"
     ));
-    for (provider, billed) in days {
-        let missing: Vec<Date> = dates(from, to)
-            .filter(|day| !billed.contains(day))
-            .collect();
-        if let (Some(first), Some(last)) = (missing.first(), missing.last()) {
-            notes.push(format!(
-                "{NO_BILL}{} of these days of {provider}, between {first} and {last}",
-                missing.len()
-            ));
-        }
-    }
     if !foreign.is_empty() {
         notes.push(
             "some of the bill is not in USD: it stands in a table of its own and is in no total"
                 .to_owned(),
         );
     }
+}
+
+/// Days with usage and without a bill, by provider.
+type Unbilled = BTreeMap<Arc<str>, BTreeSet<Date>>;
+
+/// Tells of usage that was not billed. Returns true if a provider that has a bill lacks some of
+/// it.
+fn note_unbilled(
+    manifest: &mut Manifest,
+    unbilled: &Unbilled,
+    billed: &BTreeSet<Arc<str>>,
+) -> bool {
+    let mut lacks = false;
+    for (provider, days) in unbilled {
+        let (Some(first), Some(last)) = (days.first(), days.last()) else {
+            continue;
+        };
+        let count = days.len();
+        lacks |= billed.contains(provider);
+        manifest.notes.push(if billed.contains(provider) {
+            format!(
+                "{provider} was used on {count} days from {first} to {last} of which there is no \
+                 bill yet: their actual cost is not in the report"
+            )
+        } else {
+            format!("there is no bill of {provider}: only its estimate is in the report")
+        });
+    }
+    lacks
 }
 
 fn dates(from: Date, to: Date) -> impl Iterator<Item = Date> {
@@ -297,8 +318,29 @@ impl<K: std::hash::Hash + Eq + Clone> Numbers<K> {
 #[derive(Debug, Default)]
 struct Bill {
     billed: Vec<Billed>,
+    /// Users that may be no persons: roles, and sessions of machines.
+    unsure: BTreeSet<u32>,
     /// How sure each provider's bill is.
     standing: HashMap<Arc<str>, Standing>,
+}
+
+impl Bill {
+    /// The bill with persons only: a name that neither the directory nor telemetry of the day
+    /// knows stands for a machine that many may use, so its amounts are shared like those without
+    /// a name.
+    fn named(&self, uses: &[Use]) -> Vec<Billed> {
+        let seen: BTreeSet<u32> = if self.unsure.is_empty() {
+            BTreeSet::new()
+        } else {
+            uses.iter().map(|used| used.user).collect()
+        };
+        let mut billed = self.billed.clone();
+        for line in &mut billed {
+            let is_person = |user: &u32| !self.unsure.contains(user) || seen.contains(user);
+            line.user = line.user.filter(is_person);
+        }
+        billed
+    }
 }
 
 /// What a group of the estimate is, in numbers.
@@ -328,6 +370,7 @@ struct Work {
     at: Option<Date>,
     actual: i128,
     marks: Marks,
+    unbilled: Unbilled,
 }
 
 impl Work {
@@ -346,6 +389,7 @@ impl Work {
             at: None,
             actual: 0,
             marks: Marks::default(),
+            unbilled: Unbilled::new(),
         };
         let none = work.accounts.of("".into());
         debug_assert_eq!(none, NO_ACCOUNT);
@@ -370,35 +414,46 @@ impl Work {
             }
             let model = line.sku.model.as_deref().unwrap_or_default();
             let sold = (Arc::from(&*line.provider), Arc::from(model));
-            let user = line.user.as_deref().map(|user| self.person(user, day.day));
+            let user = line.user.as_deref().map(|user| {
+                let (name, is_sure) = self.person(user, day.day);
+                let user = self.users.of(name);
+                if !is_sure {
+                    let bill = self.bills.entry(day.day).or_default();
+                    bill.unsure.insert(user);
+                }
+                user
+            });
             let billed = Billed {
                 charge: line.charge,
                 sold: self.sold.of(sold),
                 account: self.accounts.of(Arc::from(&*line.account)),
                 kind: line.sku.kind,
-                user: user.map(|user| self.users.of(user)),
+                user,
                 amount: line.amounts.on(basis).0,
             };
             self.bills.entry(day.day).or_default().billed.push(billed);
         }
     }
 
-    /// Who a user of the bill is. Roles that persons take are told as `.../NAME`.
-    fn person(&self, raw: &str, day: Date) -> Arc<str> {
+    /// Who a user of the bill is, and whether that is somebody for sure. Of a role that somebody
+    /// took, as in `assumed-role/ROLE/NAME`, the name counts.
+    fn person(&self, raw: &str, day: Date) -> (Arc<str>, bool) {
         let at = day_start(day, &TimeZone::UTC);
         let named = |name: &str| {
             let user = label::fold(name)?.into_owned();
             let identity = identity(&user);
-            let known = self.terms.directory.attribute(&identity, at).user;
-            Some((known == user.as_str(), Arc::<str>::from(&*known)))
+            let known = self.terms.directory.attribute(&identity, at);
+            let is_sure = *known.user != *user
+                || known.team.is_some()
+                || known.project.is_some()
+                || known.cost_center.is_some()
+                || (user.contains('@') && !user.contains('/'));
+            Some((Arc::<str>::from(&*known.user), is_sure))
         };
-        let whole = named(raw);
-        let last = raw.rsplit_once('/').and_then(|(_, name)| named(name));
-        match (whole, last) {
-            (Some((false, known)), _) | (_, Some((_, known))) | (Some((true, known)), None) => {
-                known
-            }
-            (None, None) => raw.into(),
+        let last = || raw.rsplit_once('/').and_then(|(_, name)| named(name));
+        match named(raw) {
+            Some((known, true)) => (known, true),
+            whole => last().or(whole).unwrap_or_else(|| (raw.into(), false)),
         }
     }
 
@@ -457,18 +512,29 @@ impl Work {
             self.flush();
         }
         self.at = Some(day);
+        let mut open: BTreeSet<Sold> = BTreeSet::new();
         for used in uses {
             let of = &self.groups[used.group as usize];
             let marks = match bill.standing.get(&of.provider) {
                 Some(standing) => Marks::standing(*standing),
-                None => Marks::open(),
+                None => {
+                    open.insert(of.sold);
+                    Marks::open()
+                }
             };
             self.add(used, 0, marks);
+        }
+        for sold in open {
+            let (provider, _) = &self.sold.1[sold as usize];
+            self.unbilled
+                .entry(provider.clone())
+                .or_default()
+                .insert(day);
         }
         for standing in bill.standing.values() {
             self.marks.add(Marks::standing(*standing));
         }
-        for share in allocate(uses, &bill.billed) {
+        for share in allocate(uses, &bill.named(uses)) {
             self.actual = self.actual.saturating_add(share.amount());
             match share {
                 Share::Use {
@@ -598,12 +664,12 @@ impl Work {
     }
 
     /// Shares out the days after the last use.
-    fn finish(mut self) -> (Sheet, i128, Marks) {
+    fn finish(mut self) -> Self {
         for (day, bill) in std::mem::take(&mut self.bills) {
             self.share_out(day, &bill, &[]);
         }
         self.flush();
-        (self.sheet, self.actual, self.marks)
+        self
     }
 }
 

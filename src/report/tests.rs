@@ -334,6 +334,11 @@ async fn a_person_whom_the_bill_names_has_the_billed_amount() {
             "0.9",
         ),
         own("carol", "0.2"),
+        // A machine that nobody knows: shared among those whom the bill does not name.
+        own(
+            "arn:aws:sts::111122223333:assumed-role/Gateway/i-0123",
+            "0.05",
+        ),
         line("2026-11-02", Charge::Tokens, Some(PricedKind::Input), "0.3"),
     ];
     let company = Company::with(&uses, &bill).await;
@@ -351,7 +356,7 @@ async fn a_person_whom_the_bill_names_has_the_billed_amount() {
         rows(&report, &told),
         [
             "payments|alice|2000|0.90|direct",
-            "payments|bob|1000|0.30|by_estimate",
+            "payments|bob|1000|0.35|by_estimate",
             "search|carol|0|0.20|direct",
         ]
     );
