@@ -47,22 +47,22 @@ const DIMENSIONS: [&str; 12] = [
 /// Columns that are time, though some are text (`2026-10`).
 const TIMES: [&str; 5] = ["day", "date", "month", "period", "week"];
 
-/// Amounts that a reader asks for first.
-const MEASURES: [&str; 8] = [
-    "actual_cost_usd",
-    "actual_usd",
+/// Amounts that a reader asks for first. In another currency than USD names lose their end, so it
+/// is not looked at.
+const MEASURES: [&str; 7] = [
     "actual_cost",
-    "potential_usd",
-    "estimated_cost_usd",
-    "estimated_usd",
+    "actual",
+    "potential",
+    "estimated_cost",
+    "estimated",
     "est_cost",
-    "cost_usd",
+    "cost",
 ];
 
 /// What an amount is held against.
 const MARKS: [(&str, &[&str]); 2] = [
-    ("budget", &["budget_usd", "budget", "limit_usd"]),
-    ("", &["estimated_cost_usd", "estimated_usd", "est_cost"]),
+    ("budget", &["budget", "limit"]),
+    ("", &["estimated_cost", "estimated", "est_cost"]),
 ];
 
 /// Draws what suits the first table of a report: as HTML figures, or nothing.
@@ -70,7 +70,11 @@ pub(super) fn figures(report: &Report) -> String {
     let Some(table) = report.tables.first() else {
         return String::new();
     };
-    let Some(measure) = measure(table) else {
+    // Budgets overlap, so nothing of them sums; each has a bar of its own.
+    let spent = || position(table, "spent", |kind| kind == Kind::Money);
+    let is_budget = report.name == "budget";
+    let measure = measure(table).or_else(|| is_budget.then(spent).flatten());
+    let Some(measure) = measure else {
         return String::new();
     };
     let mut text = String::new();
@@ -83,7 +87,7 @@ pub(super) fn figures(report: &Report) -> String {
         .collect();
     let dimension = dimension(table, &asked);
     let currency = &report.manifest.request.currency;
-    if let Some(time) = time(table) {
+    if let Some(time) = time(table).filter(|_| !is_budget) {
         let compared = compared(report.name, table, measure);
         let drawn = if compared.len() > 1 {
             lines(table, time, &compared, currency)
@@ -101,7 +105,7 @@ pub(super) fn figures(report: &Report) -> String {
 
 /// Of reports that hold amounts against each other over time: those amounts.
 fn compared(report: &str, table: &Table, measure: usize) -> Vec<usize> {
-    if !["reconciliation", "trend", "forecast"].contains(&report) {
+    if !["reconciliation", "trend"].contains(&report) {
         return vec![measure];
     }
     let difference = |name: &str| {
@@ -113,12 +117,13 @@ fn compared(report: &str, table: &Table, measure: usize) -> Vec<usize> {
     let columns = columns.filter(|(_, column)| {
         column.kind == Kind::Money && column.sums && !difference(column.name)
     });
-    columns.map(|(at, _)| at).take(3).collect()
+    columns.map(|(at, _)| at).take(2).collect()
 }
 
 fn position(table: &Table, name: &str, kind: impl Fn(Kind) -> bool) -> Option<usize> {
     let mut columns = table.columns.iter();
-    columns.position(|column| column.name == name && kind(column.kind))
+    let plain = |known: &str| known.strip_suffix("_usd").unwrap_or(known) == name;
+    columns.position(|column| plain(column.name) && kind(column.kind))
 }
 
 /// The amount to draw: one that sums and is not nothing everywhere.
