@@ -261,19 +261,14 @@ fn named<T>(
 fn budget(row: &mut Row<'_>) -> Option<Budget> {
     let name = row_name(row);
     let amount = row_amount(row);
-    let scope = row.converted("scope", scope).unwrap_or(Some(Scope::All));
-    let zone = row.converted("timezone", zone);
-    let warn_at = row
-        .converted("warn_at", share)
-        .unwrap_or(Some(DEFAULT_WARN_AT));
+    let scope = row.converted("scope", Scope::All, scope);
+    let zone = row.converted("timezone", None, |value| zone(value).map(Some));
+    let warn_at = row.converted("warn_at", DEFAULT_WARN_AT, share);
     Some(Budget {
         name: name?,
         amount: amount?,
         scope: scope?,
-        zone: match zone {
-            Some(zone) => Some(zone?),
-            None => None,
-        },
+        zone: zone?,
         warn_at: warn_at?,
     })
 }
@@ -284,25 +279,18 @@ const DEFAULT_WARN_AT: i64 = 800_000;
 fn fixed(row: &mut Row<'_>) -> Option<Fixed> {
     let name = row_name(row);
     let amount = row_amount(row);
-    let period = row
-        .converted("period", period)
-        .unwrap_or(Some(Period::Month));
-    let from = match row.converted("from", date) {
-        Some(from) => from.flatten(),
-        None => None,
-    };
-    if from.is_none() {
+    let period = row.converted("period", Period::Month, period);
+    let from = row.converted("from", None, date);
+    if from == Some(None) {
         row.problem("from", "is needed: a day such as 2026-04-01");
     }
-    let to = row.converted("to", date).unwrap_or(Some(None));
-    let allocate = row
-        .converted("allocate", allocate)
-        .unwrap_or(Some(Allocate::Proportional));
+    let to = row.converted("to", None, date);
+    let allocate = row.converted("allocate", Allocate::Proportional, allocate);
     let users = row.optional_number("users");
     if users.is_some_and(|users| users == 0 || users > MAX_SEATS) {
         row.problem("users", "must be a number of seats from 1 to 10000000");
     }
-    let (from, to) = (from?, to?);
+    let (from, to) = (from??, to?);
     if to.is_some_and(|to| to <= from) {
         row.problem("to", "must be after from");
     }
@@ -327,11 +315,11 @@ fn row_name(row: &mut Row<'_>) -> Option<String> {
 }
 
 fn row_amount(row: &mut Row<'_>) -> Option<PicoUsd> {
-    if let Some(amount) = row.converted("amount", amount) {
-        return amount;
+    let read = row.converted("amount", None, |value| amount(value).map(Some));
+    if read == Some(None) {
+        row.problem("amount", "is needed: USD in quotes, such as \"1200.50\"");
     }
-    row.problem("amount", "is needed: USD in quotes, such as \"1200.50\"");
-    None
+    read?
 }
 
 /// The largest amount: a hundred billion dollars, so that products with seats and days fit.

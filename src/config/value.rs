@@ -267,14 +267,17 @@ impl<'a> Row<'a> {
         self.keep(key, number)
     }
 
-    /// A value of another form: `None` when left out, `Some(None)` after a problem.
+    /// A value of another form, `default` when left out; `None` after a problem.
     pub(super) fn converted<T>(
         &mut self,
         key: &'static str,
+        default: T,
         convert: impl Fn(&Value) -> Converted<T>,
-    ) -> Option<Option<T>> {
-        let value = self.take(key)?;
-        Some(self.keep(key, convert(value)))
+    ) -> Option<T> {
+        match self.take(key) {
+            Some(value) => self.keep(key, convert(value)),
+            None => Some(default),
+        }
     }
 
     /// A list of texts, empty when left out.

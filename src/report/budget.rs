@@ -7,7 +7,7 @@ use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan as _};
 
 use super::closing;
-use super::forecast::{Daily, LEARNED_DAYS, Range, RunRate};
+use super::forecast::{Daily, Range, RunRate};
 use super::table::{Cell, Column, Kind, Table};
 use super::{Report, ReportError, Reports, Request};
 use crate::config::{Budget, Scope};
@@ -16,8 +16,9 @@ use crate::model::money::PicoUsd;
 use crate::model::rates::USD;
 use crate::model::window::day_start;
 
-/// Days before a month that its forecast may need: what is learned from, and two young ones.
-const HISTORY_DAYS: i64 = LEARNED_DAYS as i64 + 2;
+/// Days before a month that its forecast may need: eight weeks that are learned from, and two
+/// young days.
+const HISTORY_DAYS: i64 = 58;
 
 /// Months that one report tells of each budget.
 const MAX_MONTHS: usize = 24;

@@ -266,9 +266,9 @@ mod tests {
         }
     }
 
-    fn shared(allocate: &Allocate, used: &[Used], usd: i128) -> Vec<(String, i128)> {
+    fn shared(allocate: &Allocate, used: &[Used], dollars: i128) -> Vec<(String, i128)> {
         let mut parts = Vec::new();
-        Shares::of(allocate, used).add(PicoUsd(usd * USD), &mut |owner, part| {
+        Shares::of(allocate, used).add(PicoUsd(dollars * USD), &mut |owner, part| {
             let Owner {
                 cost_center,
                 team,

@@ -1,9 +1,11 @@
 //! `trend`: cost by month, week or day, and how it changed.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use jiff::civil::Date;
+use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan as _};
 
 use super::closing;
@@ -94,15 +96,13 @@ pub async fn report(
         let before = closing::chargeback(reports, &before, now).await?;
         earlier_grid = Grid::read(&before.tables[0]);
     }
-    let end = request.to.min(now);
     let steps = Steps {
         step,
         others: &others,
         begin,
         last: last.min(now.to_zoned(zone.clone()).date()),
-        is_whole: |first: Date, next: Date| {
-            request.from <= day_start(first, zone) && day_start(next, zone) <= end
-        },
+        whole: request.from..request.to.min(now),
+        zone,
     };
     let rows = steps.rows(&Grid::read(&chargeback.tables[0]), &earlier_grid);
     let mut manifest = chargeback.manifest;
@@ -162,13 +162,15 @@ fn asked(group_by: &[Arc<str>], length: i32) -> Result<(Step, Vec<By>), ReportEr
     Ok((step.unwrap_or(by_length), others))
 }
 
-struct Steps<'a, F> {
+struct Steps<'a> {
     step: Step,
     others: &'a [By],
     begin: Date,
     /// The last day that is told.
     last: Date,
-    is_whole: F,
+    /// Steps within it are whole.
+    whole: Range<Timestamp>,
+    zone: &'a TimeZone,
 }
 
 /// What is told of a step: tokens, estimate, actual cost.
@@ -179,7 +181,7 @@ type Sums = [Option<i128>; AMOUNTS.len()];
 /// By series and first day of the step.
 type Series = BTreeMap<(Keys, Date), Sums>;
 
-impl<F: Fn(Date, Date) -> bool> Steps<'_, F> {
+impl Steps<'_> {
     /// The rows of `grid`; `earlier` holds what came before it, to compare with.
     fn rows(&self, grid: &Grid, earlier: &Grid) -> Vec<Vec<Cell>> {
         let told = self.sums(&[grid]);
@@ -190,7 +192,8 @@ impl<F: Fn(Date, Date) -> bool> Steps<'_, F> {
         let mut first = self.begin;
         while first <= self.last && !names.is_empty() {
             let next = self.step.next(first);
-            let is_whole = (self.is_whole)(first, next);
+            let is_whole = self.whole.start <= day_start(first, self.zone)
+                && day_start(next, self.zone) <= self.whole.end;
             for keys in &names {
                 let of = |sums: &Series, first| sums.get(&((*keys).clone(), first)).copied();
                 let here = of(&told, first).unwrap_or_default();
