@@ -92,7 +92,10 @@ async fn a_fix_is_counted_once_over_kills_and_replays() {
     let bugs = |claude| scrape.sum("claude_code_bugs_fixed_total", &[("claude", claude)]);
     assert_eq!([bugs("yes"), bugs("no")], [1.0, 0.0]);
     let delivered = [("provider", "github"), ("result", "replayed")];
-    assert_eq!(scrape.sum("tallyd_webhook_deliveries_total", &delivered), 1.0);
+    assert_eq!(
+        scrape.sum("tallyd_webhook_deliveries_total", &delivered),
+        1.0
+    );
 }
 
 #[tokio::test]
@@ -119,7 +122,14 @@ async fn roi_and_rollout_are_told_to_finance() {
     let rollout = daemon.json("/api/v1/reports/rollout").await.to_string();
     assert_eq!(rollout.matches("\"met\"").count(), 2, "{rollout}");
     let mut command = Command::new(env!("CARGO_BIN_EXE_tallyd"));
-    command.args(["report", "rollout", "--format", "csv", "--url", &daemon.http]);
+    command.args([
+        "report",
+        "rollout",
+        "--format",
+        "csv",
+        "--url",
+        &daemon.http,
+    ]);
     let printed = command.env_clear().output().unwrap();
     let printed = String::from_utf8(printed.stdout).unwrap();
     assert!(printed.contains("adoption_rate > 0.5"), "{printed}");
@@ -129,7 +139,12 @@ async fn roi_and_rollout_are_told_to_finance() {
 async fn without_assumptions_no_figure_exists() {
     let place = Place::new();
     let daemon = place.start().await;
-    daemon.export("metrics", &active("a@example.com", Clock::System.now(), 600)).await;
+    daemon
+        .export(
+            "metrics",
+            &active("a@example.com", Clock::System.now(), 600),
+        )
+        .await;
     let scrape = daemon.scrape().await;
     let saved = ["bugs_fixed", "time_saved", "cost_savings"];
     let shown: Vec<&String> = scrape

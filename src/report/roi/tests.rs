@@ -25,7 +25,9 @@ fn measured() -> Measured {
 }
 
 fn people(prefix: &str, count: usize) -> BTreeSet<String> {
-    (0..count).map(|number| format!("{prefix}{number}")).collect()
+    (0..count)
+        .map(|number| format!("{prefix}{number}"))
+        .collect()
 }
 
 const DOLLAR: i128 = 1_000_000_000_000;
@@ -80,7 +82,13 @@ fn time_at_the_keyboard_is_not_added_to_what_was_done_in_it() {
         ]
     );
     let worth = worth(&categories, &business.assumptions, PicoUsd(50 * DOLLAR));
-    let span = |low, mid, high| Some(Span { low, mid: Some(mid), high });
+    let span = |low, mid, high| {
+        Some(Span {
+            low,
+            mid: Some(mid),
+            high,
+        })
+    };
     assert_eq!(
         worth,
         Worth {
@@ -112,7 +120,10 @@ fn a_merged_fix_counts_as_a_fix_and_not_as_a_pull_request_too() {
         ]
     );
     let worth = worth(&categories, &business.assumptions, PicoUsd(DOLLAR));
-    assert_eq!(worth.time.map(|time| (time.low / MICRO, time.mid)), Some((330, None)));
+    assert_eq!(
+        worth.time.map(|time| (time.low / MICRO, time.mid)),
+        Some((330, None))
+    );
     assert_eq!(worth.value, None, "no hourly rate is stated");
 }
 
@@ -168,7 +179,8 @@ fn groups(sizes: &[(&str, usize)]) -> Vec<(String, u64)> {
 fn small_teams_are_told_together_or_not_at_all() {
     let named = |list: &[(&str, u64)]| -> Vec<(String, u64)> {
         let list = list.iter();
-        list.map(|(name, size)| ((*name).to_owned(), *size)).collect()
+        list.map(|(name, size)| ((*name).to_owned(), *size))
+            .collect()
     };
     assert_eq!(
         groups(&[("a", 5), ("b", 9), ("c", 3), ("d", 2), ("", 4)]),

@@ -69,7 +69,11 @@ impl House {
             activities: vec![activity],
             ..Intake::default()
         };
-        self.scratch.recorder.record(intake).await.expect("it is taken");
+        self.scratch
+            .recorder
+            .record(intake)
+            .await
+            .expect("it is taken");
     }
 
     async fn change(&self, number: u32, day: i64) {
@@ -129,7 +133,10 @@ impl House {
     /// Phase, criterion, value and outcome of each line, and its source.
     async fn lines(&self) -> Vec<[String; 5]> {
         let report = self.run(Name::Rollout).await.expect("a report");
-        rows(&report.tables[0], ["phase", "criterion", "measured", "outcome", "source"])
+        rows(
+            &report.tables[0],
+            ["phase", "criterion", "measured", "outcome", "source"],
+        )
     }
 }
 
@@ -199,7 +206,9 @@ async fn each_criterion_is_met_not_met_or_not_measurable() {
     let house = House::new(PHASES);
     // November 11th is nine days ago. The pilot: eight people, 30 changes after 20 before it.
     for number in 0..7 {
-        house.active(&format!("pilot{number}"), "platform", 12, 60).await;
+        house
+            .active(&format!("pilot{number}"), "platform", 12, 60)
+            .await;
     }
     for number in 0..20 {
         house.change(number, 24).await;
@@ -209,7 +218,9 @@ async fn each_criterion_is_met_not_met_or_not_measurable() {
         house.change(number, 14).await;
     }
     for number in 0..3 {
-        house.active(&format!("pay{number}"), "payments", 2, 100).await;
+        house
+            .active(&format!("pay{number}"), "payments", 2, 100)
+            .await;
     }
     house.told("security_compliance", 1_000_000).await;
     let told: Vec<[String; 4]> = house
@@ -252,7 +263,12 @@ async fn what_cannot_be_measured_says_why() {
     for number in 0..6 {
         house.active(&format!("p{number}"), "a", 2, 60).await;
     }
-    let sources: Vec<String> = house.lines().await.into_iter().map(|[.., source]| source).collect();
+    let sources: Vec<String> = house
+        .lines()
+        .await
+        .into_iter()
+        .map(|[.., source]| source)
+        .collect();
     assert_eq!(
         sources,
         [
@@ -268,7 +284,10 @@ async fn what_cannot_be_measured_says_why() {
 
 #[tokio::test]
 async fn without_phases_there_is_no_rollout() {
-    let error = House::new("").run(Name::Rollout).await.expect_err("no phases");
+    let error = House::new("")
+        .run(Name::Rollout)
+        .await
+        .expect_err("no phases");
     assert_eq!(error.to_string(), "business.phases: no phase is configured");
 }
 
@@ -276,18 +295,33 @@ async fn without_phases_there_is_no_rollout() {
 async fn roi_tells_the_four_kinds_of_work_and_the_return() {
     let house = House::new(PHASES);
     for number in 0..6 {
-        house.active(&format!("a{number}"), "platform", 3, 100).await;
+        house
+            .active(&format!("a{number}"), "platform", 3, 100)
+            .await;
     }
     house.active("b0", "payments", 3, 400).await;
     let report = house.run(Name::Roi).await.expect("a report");
-    let names = ["category", "in_total", "time_saved_minutes_mid", "value_usd_mid", "roi_percent_low", "cost_usd"];
+    let names = [
+        "category",
+        "in_total",
+        "time_saved_minutes_mid",
+        "value_usd_mid",
+        "roi_percent_low",
+        "cost_usd",
+    ];
     let told = rows(&report.tables[0], names);
     // 1,000 minutes at the keyboard. Eight seats cost 240 dollars a month: 10.5 of October's 31
     // days and 19.5 of November's 30.
     let cost = "237.2903";
-    assert_eq!(told[0], ["development", "yes", "100000", "100.00", "", ""].map(str::to_owned));
+    assert_eq!(
+        told[0],
+        ["development", "yes", "100000", "100.00", "", ""].map(str::to_owned)
+    );
     assert_eq!(told[1][..2], ["bug_fixing", "no"].map(str::to_owned));
-    assert_eq!(told[4][..4], ["total", "", "100000", "100.00"].map(str::to_owned));
+    assert_eq!(
+        told[4][..4],
+        ["total", "", "100000", "100.00"].map(str::to_owned)
+    );
     assert!(told[4][5].starts_with(cost), "{told:?}");
     assert!(told[4][4].starts_with('-'), "a loss is shown: {told:?}");
     // One person of a team is not told, and takes the only other team along.
@@ -295,7 +329,10 @@ async fn roi_tells_the_four_kinds_of_work_and_the_return() {
     assert_eq!(teams.len(), 1);
     assert_eq!(teams[0][0], "(other teams)");
     let notes = report.manifest.notes.join("\n");
-    assert!(notes.contains("Assumptions: stated-") && notes.contains("METR"), "{notes}");
+    assert!(
+        notes.contains("Assumptions: stated-") && notes.contains("METR"),
+        "{notes}"
+    );
 }
 
 #[tokio::test]

@@ -117,7 +117,11 @@ async fn record(ledger: &Ledger, activities: Vec<Activity>) {
 async fn minutes_are_missing_without_a_source_and_zero_with_one() {
     let folder = tempfile::tempdir().expect("a folder");
     let (ledger, _thread) = open(folder.path(), "");
-    record(&ledger, vec![activity(1, ActivityMetric::ActiveTime, &["user"], 60_000)]).await;
+    record(
+        &ledger,
+        vec![activity(1, ActivityMetric::ActiveTime, &["user"], 60_000)],
+    )
+    .await;
     assert_eq!(sealed(&ledger).await, []);
     let folder = tempfile::tempdir().expect("a folder");
     let settings = "[business]\nevents = true\nhourly_rate = 60\n\
@@ -125,7 +129,11 @@ async fn minutes_are_missing_without_a_source_and_zero_with_one() {
     let (ledger, _thread) = open(folder.path(), settings);
     assert_eq!(
         sealed(&ledger).await,
-        [("bugs_fixed", 0.0), ("cost_savings_usd", 0.0), ("time_saved_minutes", 0.0)]
+        [
+            ("bugs_fixed", 0.0),
+            ("cost_savings_usd", 0.0),
+            ("time_saved_minutes", 0.0)
+        ]
     );
 }
 
@@ -174,9 +182,15 @@ async fn units_add_to_their_minute_each_once() {
         ..fix("r", true)
     };
     let events = vec![fix("1", true), fix("2", false), fix("1", true), review];
-    let effects = ledger.take_events(events, now()).await.expect("they are taken");
+    let effects = ledger
+        .take_events(events, now())
+        .await
+        .expect("they are taken");
     let taken: Vec<Taken> = effects.iter().map(|effect| effect.taken).collect();
-    assert_eq!(taken, [Taken::New, Taken::New, Taken::Unchanged, Taken::New]);
+    assert_eq!(
+        taken,
+        [Taken::New, Taken::New, Taken::Unchanged, Taken::New]
+    );
     // One edit that a person accepted, less its review, and one review.
     assert_eq!(
         sealed(&ledger).await,
@@ -192,7 +206,10 @@ async fn what_happened_long_ago_is_in_no_minute_and_that_is_told() {
         at: now() - SignedDuration::from_hours(48),
         ..fix("1", true)
     };
-    let effects = ledger.take_events(vec![old], now()).await.expect("it is taken");
+    let effects = ledger
+        .take_events(vec![old], now())
+        .await
+        .expect("it is taken");
     assert_eq!(effects[0].left_out, Some(LeftOut::TooOld));
     assert_eq!(effects[0].bugs, [("yes".into(), 1)]);
     assert_eq!(sealed(&ledger).await, [("bugs_fixed", 0.0)]);
@@ -212,7 +229,10 @@ async fn activities_are_told_by_person_team_and_labels() {
     )
     .await;
     let hour = SignedDuration::from_hours(1);
-    let told = ledger.activities(now() - hour, now() + hour).await.expect("they are told");
+    let told = ledger
+        .activities(now() - hour, now() + hour)
+        .await
+        .expect("they are told");
     assert_eq!(
         told,
         [ActivitySum {
@@ -224,5 +244,11 @@ async fn activities_are_told_by_person_team_and_labels() {
             amount: 12,
         }]
     );
-    assert_eq!(ledger.activities(now() + hour, now() + hour + hour).await.expect("none"), []);
+    assert_eq!(
+        ledger
+            .activities(now() + hour, now() + hour + hour)
+            .await
+            .expect("none"),
+        []
+    );
 }
