@@ -20,7 +20,7 @@ pub fn table(cost: &Cost) -> anyhow::Result<PriceTable> {
 pub(super) fn warnings(cost: &Cost) -> anyhow::Result<Vec<String>> {
     let files = PriceFiles::read(cost)?;
     let mut warnings = Vec::new();
-    for (name, text) in [&files.prices, &files.contract].into_iter().flatten() {
+    if let Some((name, text)) = &files.prices {
         // Faults were told when the table was read.
         let notes = lint::file(text).unwrap_or_default();
         warnings.extend(notes.iter().map(|note| format!("{name}: {note}")));

@@ -208,10 +208,7 @@ fn sources(value: &Value) -> Converted<Vec<LogSource>> {
     each(&texts(value)?, LogSource::parse)
 }
 
-fn each<T>(
-    texts: &[String],
-    parse: impl Fn(&str) -> Result<T, &'static str>,
-) -> Converted<Vec<T>> {
+fn each<T>(texts: &[String], parse: impl Fn(&str) -> Result<T, &'static str>) -> Converted<Vec<T>> {
     let mut parsed = Vec::with_capacity(texts.len());
     let mut problems = Vec::new();
     for (index, text) in texts.iter().enumerate() {

@@ -1,6 +1,7 @@
 //! Money that is planned: `[[cost.budgets]]`, `[[cost.fixed]]`, exchange rates, and when a day's
 //! cost is unusual.
 
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use jiff::civil::Date;
@@ -9,8 +10,8 @@ use toml::Value;
 
 use super::reader::{Converted, Problem, SectionReader, must_be};
 use super::setting::Setting;
-use super::value::{Row, choice, choices, number, readable_file, rows, text};
-use crate::model::money::PicoUsd;
+use super::value::{Row, choice, choices, readable_file, rows, text};
+use crate::model::money::{PicoUsd, parse_decimal};
 use crate::model::rates::Rates;
 
 /// What is planned, and how cost is watched and shown.
@@ -136,9 +137,6 @@ const MAX_NAME_BYTES: usize = 80;
 /// Seats at most; more would be a slip of the hand.
 const MAX_SEATS: u64 = 10_000_000;
 
-/// Below this nearly every day is unusual, above it none.
-const THRESHOLDS: (f64, f64) = (2.0, 100.0);
-
 pub(super) const BUDGETS: Setting = Setting::new(
     "budgets",
     "[]",
@@ -219,8 +217,7 @@ pub(super) fn read(section: &mut SectionReader<'_, '_>) -> Plans {
                 })
             }),
             threshold: section.get("anomaly_threshold", |value| {
-                let (least, most) = THRESHOLDS;
-                number(value, least, most).map(|score| (score * 1_000.0).round() as i64)
+                decimal(value, 3, 2_000..=100_000)
             }),
             least: section.get("anomaly_least", amount),
         },
@@ -349,7 +346,30 @@ fn amount(value: &Value) -> Converted<PicoUsd> {
 
 /// A share of a budget: more than 1 warns only when it is overspent.
 fn share(value: &Value) -> Converted<i64> {
-    number(value, 0.01, 10.0).map(|share| (share * 1e6).round() as i64)
+    decimal(value, 6, 10_000..=10_000_000)
+}
+
+/// A number with decimals as a whole number of `10^-places`, within bounds.
+fn decimal(value: &Value, places: u32, within: RangeInclusive<i64>) -> Converted<i64> {
+    let is_number = matches!(value, Value::Integer(_) | Value::Float(_));
+    let read = is_number.then(|| parse_decimal(&value.to_string(), places).ok());
+    let number = read.flatten().and_then(|number| i64::try_from(number).ok());
+    if let Some(number) = number.filter(|number| within.contains(number)) {
+        return Ok(number);
+    }
+    let unit = 10_i64.pow(places);
+    let show = |bound: &i64| match (bound / unit, bound % unit) {
+        (whole, 0) => whole.to_string(),
+        (whole, part) => {
+            let part = format!("{part:0width$}", width = places as usize);
+            format!("{whole}.{}", part.trim_end_matches('0'))
+        }
+    };
+    let (least, most) = (show(within.start()), show(within.end()));
+    must_be(
+        &format!("a number from {least} to {most}, with at most {places} decimals"),
+        value,
+    )
 }
 
 fn zone(value: &Value) -> Converted<TimeZone> {
@@ -534,7 +554,7 @@ mod tests {
                 "cost.budgets[0].amount: must be an amount in USD in quotes, such as \"1200.50\", got 1,000",
                 "cost.budgets[0].scope: must be \"all\" or a table such as {team = \"platform\"}, of team, cost_center or project, got { squad = \"x\" }",
                 "cost.budgets[0].timezone: must be an IANA time zone such as UTC or Asia/Tokyo, got Mars",
-                "cost.budgets[0].warn_at: must be a number from 0.01 to 10, got 0",
+                "cost.budgets[0].warn_at: must be a number from 0.01 to 10, with at most 6 decimals, got 0",
                 "cost.budgets[1].name: is needed",
                 "cost.budgets[1].amount: is needed: USD in quotes, such as \"1200.50\"",
                 "cost.budgets[1].scope: must be \"all\" or a table such as {team = \"platform\"}, of team, cost_center or project, got team",
@@ -544,7 +564,7 @@ mod tests {
                 "cost.fixed[0].allocate: must be one of even_users, even_teams, proportional, or a table such as {team = \"platform\"}, of team or cost_center, got evenly",
                 "cost.fixed[0].users: must be a number of seats from 1 to 10000000",
                 "cost.anomaly_by[0]: must be one of team, model, user, got person",
-                "cost.anomaly_threshold: must be a number from 2 to 100, got 1",
+                "cost.anomaly_threshold: must be a number from 2 to 100, with at most 3 decimals, got 1",
             ]
         );
         let twice = "[[cost.budgets]]\nname = \"a\"\namount = \"1\"\n";

@@ -138,12 +138,14 @@ impl Rates {
     pub fn on(&self, currency: &str, day: Date) -> Result<&Rate, NoRate> {
         let Some(days) = self.by_currency.get(currency) else {
             let known: Vec<_> = self.by_currency.keys().map(|name| &**name).collect();
+            let known = if known.is_empty() {
+                "none".to_owned()
+            } else {
+                known.join(", ")
+            };
             return Err(NoRate::Currency {
                 currency: currency.to_owned(),
-                known: match known.is_empty() {
-                    true => "none".to_owned(),
-                    false => known.join(", "),
-                },
+                known,
             });
         };
         let before = days.range(..=day).next_back().map(|(_, rate)| rate);

@@ -35,7 +35,7 @@ const FINEST: [By; 7] = [
 const ACTUAL: &str = "actual";
 
 /// Closed months whose changes a later one books: the books of a year.
-const MAX_CORRECTED: usize = 13;
+pub(super) const MAX_CORRECTED: usize = 13;
 
 const CLOSED: &str = "closed";
 const ADJUSTMENT: &str = "adjustment";
@@ -119,9 +119,7 @@ pub(super) async fn chargeback(
         for (_, booked) in &frozen.booked {
             adjusted.merge(&on_basis(booked, &adjusted, request.basis));
         }
-        let present = Grid::read(&finest(reports, month, request.basis, now).await?.tables[0]);
-        let known = on_basis(&frozen.known(), &present, request.basis);
-        adjusted.merge(&present.minus(&known));
+        adjusted.merge(&frozen.pending_on(reports, request.basis, now).await?);
     }
     adjusted.drop_zeros();
     let mut rows = opening.rows(&table.columns, CLOSED);
@@ -256,12 +254,21 @@ impl Frozen {
         known
     }
 
-    /// What changed since and is not booked, on every basis.
-    pub(super) async fn pending(
+    /// What changed since and is not booked, on one basis.
+    pub(super) async fn pending_on(
         &self,
         reports: &Reports,
+        basis: Basis,
         now: Timestamp,
     ) -> Result<Grid, ReportError> {
+        let (begin, end, zone) = bounds(&self.month);
+        let report = live(reports, &request(begin, end, &zone, basis), now).await?;
+        let present = Grid::read(&report.tables[0]);
+        Ok(present.minus(&on_basis(&self.known(), &present, basis)))
+    }
+
+    /// The same on every basis.
+    async fn pending(&self, reports: &Reports, now: Timestamp) -> Result<Grid, ReportError> {
         let (begin, end, zone) = bounds(&self.month);
         let wanted = request(begin, end, &zone, Basis::default());
         let (present, _) = present(reports, &wanted, now).await?;
@@ -312,17 +319,6 @@ async fn present(
         all.merge(&grid);
     }
     Ok((all, report.manifest))
-}
-
-/// The finest lines of a closed month on one basis.
-async fn finest(
-    reports: &Reports,
-    month: &ClosedMonth,
-    basis: Basis,
-    now: Timestamp,
-) -> Result<Report, ReportError> {
-    let (begin, end, zone) = bounds(month);
-    live(reports, &request(begin, end, &zone, basis), now).await
 }
 
 /// Frozen lines under the columns of another grid, with the amounts of one basis.
@@ -453,4 +449,91 @@ fn open_pieces(closed: &[&ClosedMonth], request: &Request) -> Vec<Request> {
         from = end;
     }
     pieces
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn month(month: &str, zone: &str) -> ClosedMonth {
+        ClosedMonth {
+            month: month.into(),
+            zone: zone.into(),
+            closed_at: Timestamp::UNIX_EPOCH,
+            closed_by: "finance".into(),
+            forced: false,
+            standing: "final".into(),
+            keys: Vec::new(),
+            amounts: Vec::new(),
+            sha256: "".into(),
+            manifest: "".into(),
+        }
+    }
+
+    fn asked(from: &str, to: &str, zone: &str) -> Request {
+        let zone = TimeZone::get(zone).unwrap();
+        let at = |day: &str| day_start(day.parse().unwrap(), &zone);
+        request(at(from), at(to), &zone, Basis::Net)
+    }
+
+    #[test]
+    fn a_month_is_told_as_closed_where_all_of_it_is_asked_in_its_zone() {
+        let berlin = month("2026-10", "Europe/Berlin");
+        let is_within = |from, to, zone| {
+            let asked = asked(from, to, zone);
+            (touches(&berlin, &asked), is_within(&berlin, &asked))
+        };
+        let of = [
+            is_within("2026-10-01", "2026-11-01", "Europe/Berlin"),
+            is_within("2026-01-01", "2027-01-01", "Europe/Berlin"),
+            is_within("2026-10-02", "2026-11-01", "Europe/Berlin"),
+            is_within("2026-10-01", "2026-11-01", "UTC"),
+            is_within("2026-11-01", "2026-12-01", "Europe/Berlin"),
+        ];
+        let expected = [
+            (true, true),
+            (true, true),
+            (true, false),
+            (true, false),
+            (false, false),
+        ];
+        assert_eq!(of, expected);
+    }
+
+    #[test]
+    fn what_closed_months_leave_is_asked_piece_by_piece() {
+        let closed = [
+            month("2026-09", "UTC"),
+            month("2026-10", "UTC"),
+            month("2026-12", "UTC"),
+        ];
+        let closed: Vec<&ClosedMonth> = closed.iter().collect();
+        let pieces = open_pieces(&closed, &asked("2026-08-15", "2027-01-01", "UTC"));
+        let pieces: Vec<String> = pieces
+            .iter()
+            .map(|piece| format!("{} {}", piece.from, piece.to))
+            .collect();
+        assert_eq!(
+            pieces,
+            [
+                "2026-08-15T00:00:00Z 2026-09-01T00:00:00Z",
+                "2026-11-01T00:00:00Z 2026-12-01T00:00:00Z",
+            ]
+        );
+    }
+
+    #[test]
+    fn the_amounts_of_a_basis_are_picked() {
+        let mut frozen = Grid::new(&["team"], &["tokens", "actual@unblended", "actual@net"]);
+        frozen.add(vec!["a".into()], &[Some(1), Some(20), Some(15)], &"".into());
+        let picked = on_basis(
+            &frozen,
+            &Grid::new(&["team"], &["tokens", "actual"]),
+            Basis::Net,
+        );
+        assert_eq!(
+            (picked.total("tokens"), picked.total("actual")),
+            (Some(1), Some(15))
+        );
+    }
 }

@@ -7,7 +7,7 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan as _};
 
-use super::closing::{self, Frozen, on_basis};
+use super::closing::{self, Frozen, MAX_CORRECTED, on_basis};
 use super::grid::Grid;
 use super::table::{Cell, Column, Kind, Table};
 use super::{Report, ReportError, Reports, Request};
@@ -18,6 +18,9 @@ use crate::model::window::{day_start, month_key};
 
 const ESTIMATE: &str = "estimated_cost_usd";
 const ACTUAL: &str = "actual_cost_usd";
+
+/// Months that one report tells.
+const MAX_MONTHS: usize = 24;
 
 /// What stands for a later month where a change is not booked yet.
 const PENDING: &str = "pending";
@@ -79,7 +82,7 @@ const MONTHS: [Column; 14] = [
     Column::of("sha256", Kind::Text, "Of the frozen lines."),
 ];
 
-/// Makes the report: the months of the period, and every month that was closed and has changed.
+/// Makes the report: the months of the period, and of the newest closed ones those that changed.
 pub async fn report(
     reports: &Reports,
     request: &Request,
@@ -91,14 +94,15 @@ pub async fn report(
         ));
     }
     let closed = reports.ledger.closed_months().await?;
-    let asked = months_of(request);
+    let asked = months_of(request)?;
     let mut manifest = reports.manifest("month-close", request, now);
     let mut rows = Vec::new();
     let mut changes = Changes::default();
+    let newest = closed.iter().rev().take(MAX_CORRECTED);
     let names: BTreeSet<String> = asked
         .iter()
         .cloned()
-        .chain(closed.iter().map(|month| month.month.to_string()))
+        .chain(newest.map(|month| month.month.to_string()))
         .collect();
     let mut standing = Standing::Closed;
     for name in names {
@@ -111,7 +115,7 @@ pub async fn report(
             continue;
         };
         let frozen = Frozen::read(reports, &closed, month).await?;
-        let pending = frozen.pending(reports, now).await?;
+        let pending = frozen.pending_on(reports, request.basis, now).await?;
         if !wanted && pending.lines.is_empty() && frozen.booked.is_empty() {
             continue;
         }
@@ -140,7 +144,7 @@ pub async fn report(
 }
 
 /// The calendar months that a request touches.
-fn months_of(request: &Request) -> Vec<String> {
+fn months_of(request: &Request) -> Result<Vec<String>, ReportError> {
     let mut first = request
         .from
         .to_zoned(request.zone.clone())
@@ -148,10 +152,15 @@ fn months_of(request: &Request) -> Vec<String> {
         .first_of_month();
     let mut months = Vec::new();
     while day_start(first, &request.zone) < request.to {
+        if months.len() >= MAX_MONTHS {
+            return Err(ReportError::Parameter(format!(
+                "from: month-close tells at most {MAX_MONTHS} months"
+            )));
+        }
         months.push(month_key(day_start(first, &request.zone), &request.zone));
         first = first.saturating_add(1.month());
     }
-    months
+    Ok(months)
 }
 
 /// A month that is not closed: nothing is frozen, its closing is what it would be now.

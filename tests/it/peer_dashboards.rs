@@ -16,8 +16,18 @@ use crate::peer_prometheus::Prometheus;
 const PATIENCE: Duration = Duration::from_secs(150);
 
 /// Panels that are rightly empty on a demo that works.
-const RIGHTLY_EMPTY: [(&str, &str); 9] = [
+const RIGHTLY_EMPTY: [(&str, &str); 19] = [
     ("quotas: ", "the demo has no policy"),
+    ("cost: Billed", "the demo has no bill"),
+    ("cost: Bill that", "the demo has no bill"),
+    ("cost: Estimate and bill of the month B", "the demo has no bill"),
+    ("cost: Forecast", "the demo has no budgets"),
+    ("cost: Budget", "the demo has no budgets"),
+    ("cost: Burn rate", "the demo has no budgets"),
+    ("cost: Unusual", "the demo is too young to know the usual"),
+    ("cost: Tokens without a price", "the demo uses models with prices"),
+    ("cost: Cost, tallyd's", "the same panel is in usage"),
+    ("cost: Calls to Cost Explorer", "the demo does not call AWS"),
     ("tallyd: Last backup", "the demo makes no backups"),
     ("tallyd: Refused by reason", "the demo sends nothing bad"),
     ("tallyd: Beyond the bound", "the demo has few series"),

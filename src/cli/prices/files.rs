@@ -97,8 +97,7 @@ pub(super) fn check(wanted: Check) -> anyhow::Result<()> {
         let config = wanted.config.source().load()?;
         let prices = app::price_table(&config.cost)?;
         let mut warnings = notes(EMBEDDED_NAME, EMBEDDED)?;
-        let cost = &config.cost;
-        for file in [&cost.prices, &cost.contract].into_iter().flatten() {
+        if let Some(file) = &config.cost.prices {
             warnings.extend(notes(&file.display().to_string(), &read(file)?)?);
         }
         print_warnings(&warnings);

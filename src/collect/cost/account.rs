@@ -129,8 +129,10 @@ impl Reading {
         let failure =
             |trouble: Trouble| Failure::new("AssumeRole", "credentials", trouble.to_string());
         let own = aws.config().map_err(failure)?;
-        if self.place.is_none() {
-            self.account = aws.account_id().unwrap_or_else(|| OWN.to_owned());
+        if self.place.is_none()
+            && let Some(account) = aws.account_id()
+        {
+            self.account = account;
         }
         let is_in_china = own
             .region()

@@ -251,10 +251,10 @@ async fn a_plan_of_cloudwatch_tells_metrics_and_prices() {
         names[0],
         &json!({"metric": "code_lines_generated", "dimensions": {}, "unit": "Count"})
     );
-    assert_eq!(names.len(), 4);
+    assert_eq!(names.len(), 5);
     assert_eq!(
         plan["prices_usd"],
-        json!({"metrics": "1.20", "calls": "0.438", "alarms": "0.30", "total": "1.938"})
+        json!({"metrics": "1.50", "calls": "0.438", "alarms": "0.30", "total": "2.238"})
     );
     let answer = ask(&router, "GET", "/api/v1/cloudwatch/plan?alarms=some", None).await;
     assert_eq!(answer.problem(), (400, "invalid_parameter".to_owned()));

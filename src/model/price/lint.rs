@@ -50,10 +50,13 @@ const CHEAP_READS: [(&str, u64); 4] = [
 
 /// Notes on a price table or contract; faults if it cannot be used.
 pub fn file(text: &str) -> Result<Vec<PriceNote>, Vec<PriceFault>> {
-    Ok(notes(&read::parse(text, true)?.rows))
+    let file = read::parse(text, true)?;
+    // What a contract leaves open is the list's.
+    let is_contract = !file.multipliers.is_empty();
+    Ok(notes(&file.rows, is_contract))
 }
 
-fn notes(rows: &[FileRow]) -> Vec<PriceNote> {
+fn notes(rows: &[FileRow], is_contract: bool) -> Vec<PriceNote> {
     let mut notes = Vec::new();
     for row in rows {
         let mut note = |message: String| {
@@ -65,7 +68,9 @@ fn notes(rows: &[FileRow]) -> Vec<PriceNote> {
         if row.geo_premium {
             note("the price may lack the premium of the region".to_owned());
         }
-        missing(row).into_iter().for_each(&mut note);
+        if !is_contract {
+            missing(row).into_iter().for_each(&mut note);
+        }
         ratios(row, &row.rate.base, "")
             .into_iter()
             .for_each(&mut note);
@@ -187,4 +192,74 @@ fn ratio(price: u64, base: u64) -> u64 {
 pub fn millionths(number: u64) -> String {
     let text = format!("{}.{:06}", number / ONE, number % ONE);
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::read::HEAD;
+    use super::*;
+
+    fn told(rows: &str) -> Vec<String> {
+        let notes = file(&format!("{HEAD}{rows}]")).expect("no faults");
+        notes.iter().map(|note| note.message.clone()).collect()
+    }
+
+    fn row(model: &str, rest: &str) -> String {
+        format!("{{ model = \"{model}\", provider = \"p\", scope = \"s\", {rest} }},")
+    }
+
+    const WHOLE: &str = "input = \"5\", output = \"25\", cache_read = \"0.5\", \
+        cache_write_5m = \"6.25\", cache_write_1h = \"10\"";
+
+    #[test]
+    fn usual_prices_are_passed_over() {
+        assert_eq!(told(&row("claude-opus-5", WHOLE)), [""; 0]);
+        let cheap = WHOLE.replace("0.5", "0.25");
+        assert_eq!(told(&row("claude-opus-5-5", &cheap)), [""; 0]);
+    }
+
+    #[test]
+    fn what_is_unusual_is_told() {
+        let odd = "input = \"5\", output = \"25\", cache_read = \"0.25\", \
+            cache_write_5m = \"6\", batch_input = \"2.4\", batch_output = \"12.5\", \
+            suspect = [\"geo_premium\"], \
+            long_context = { threshold_tokens = 100000, input = \"4\", cache_write_1h = \"8\" }";
+        assert_eq!(
+            told(&row("claude-x", odd)),
+            [
+                "batch_input is 0.48 times input, usual is 0.5",
+                "cache_read is 0.05 times input, usual is 0.1",
+                "cache_write_1h: only long_context has a price",
+                "cache_write_5m is 1.2 times input, usual is 1.25",
+                "long_context.batch_input: no price",
+                "long_context.batch_output: no price",
+                "long_context.cache_read: no price",
+                "long_context.cache_write_5m: no price",
+                "long_context.input is below input",
+                "long_context.output: no price",
+                "no price for cache_write_1h, batch_cache_read, batch_cache_write_5m: such tokens \
+                 are unpriced",
+                "the price may lack the premium of the region",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_price_that_jumps_is_told() {
+        let rows = [
+            row(
+                "claude-x",
+                &format!("{WHOLE}, effective_to = \"2026-03-01\""),
+            ),
+            row(
+                "claude-x",
+                &format!("{WHOLE}, effective_from = \"2026-03-01\"").replace("\"5\"", "\"50\""),
+            ),
+        ];
+        let notes = told(&rows.concat());
+        assert!(
+            notes.contains(&"input goes from 5 to 50 on 2026-03-01".to_owned()),
+            "{notes:?}"
+        );
+    }
 }

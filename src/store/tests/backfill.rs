@@ -22,10 +22,9 @@ fn told(source: &'static str, reach: Reach, input: u64) -> Intake {
 /// Requests and input tokens that were published.
 fn published(open: &Open) -> [i64; 2] {
     let published = open.published.lock().unwrap();
-    let sums = published.values().fold([0; 2], |[requests, input], sums| {
+    published.values().fold([0; 2], |[requests, input], sums| {
         [requests + sums[REQUESTS], input + sums[0]]
-    });
-    sums
+    })
 }
 
 async fn counted(open: &Open) -> [u64; 2] {
