@@ -389,8 +389,14 @@ pub(super) fn detail() -> Report {
             "Tax",
             "",
             "",
-            [empty.clone(), empty.clone(), empty, money(80)],
+            [empty.clone(), empty.clone(), empty.clone(), money(80)],
         ),
+        {
+            let cells = [empty.clone(), empty.clone(), empty, money(100)];
+            let mut seats = line("Fee", "fixed_cost", "seats", cells);
+            (seats[2], seats[3]) = (text("fixed"), text(""));
+            seats
+        },
     ];
     let texts = [
         "team",
@@ -458,16 +464,16 @@ fn focus_adds_up_and_its_prices_explain_its_costs() {
         .iter()
         .map(|row| PicoUsd::parse(&value(row, "BilledCost")).unwrap().0);
     // What was billed, and the estimate of what was not; the unknown one is left out and told.
-    assert_eq!(billed.sum::<i128>(), 2_600_000_001 + 9 + 44 - 500 + 80);
-    assert_eq!(rows.len(), 5);
+    assert_eq!(billed.sum::<i128>(), 2_600_000_001 + 9 + 44 - 500 + 80 + 100);
+    assert_eq!(rows.len(), 6);
     for row in &rows {
-        let is_usage = value(row, "ChargeCategory") == "Usage";
+        let is_sold = ["Usage", "Purchase"].contains(&&*value(row, "ChargeCategory"));
         for (cost, price) in [
             ("ListCost", "ListUnitPrice"),
             ("ContractedCost", "ContractedUnitPrice"),
         ] {
-            assert_eq!(value(row, price).is_empty(), !is_usage);
-            if !is_usage {
+            assert_eq!(value(row, price).is_empty(), !is_sold);
+            if !is_sold {
                 continue;
             }
             let quantity: f64 = value(row, "PricingQuantity").parse().unwrap();
@@ -482,10 +488,10 @@ fn focus_adds_up_and_its_prices_explain_its_costs() {
     let manifest = written(&detail(), Form::Focus, ManifestPlace::Only);
     let manifest: serde_json::Value = serde_json::from_slice(&manifest).unwrap();
     assert_eq!(manifest["content_sha256"], sha256(&bytes));
-    assert_eq!(manifest["tables"][0]["rows"], 5);
+    assert_eq!(manifest["tables"][0]["rows"], 6);
     assert_eq!(
         manifest["tables"][0]["control_totals"][0]["exact"],
-        "0.002599999634"
+        "0.002599999734"
     );
     let notes = manifest["notes"].to_string();
     assert!(

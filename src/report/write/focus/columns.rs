@@ -56,7 +56,7 @@ pub(super) const COLUMNS: &[(&str, Value)] = &[
     ("InvoiceIssuerName", |line, _| Some(provider(line))),
     ("ListUnitPrice", |line, _| unit_price(line.list()?, line)),
     ("PricingCategory", |line, _| {
-        line.is_usage().then(|| "Standard".to_owned())
+        line.is_sold().then(|| "Standard".to_owned())
     }),
     ("PricingQuantity", |line, _| line.quantity().map(quantity)),
     ("PricingUnit", |line, _| {
@@ -236,7 +236,7 @@ fn description(line: &Line) -> String {
         Charge::Credit => parts.push("Credit"),
         Charge::Refund => parts.push("Refund"),
         Charge::Tax => parts.push("Tax"),
-        Charge::Fee => parts.push("Fee"),
+        Charge::Fee => parts.extend([&*line.model, "Fee"]),
         Charge::Unclassified => parts.push("Not recognised line of the bill"),
     }
     parts.extend([&*line.scope, &*line.tier]);
@@ -255,9 +255,13 @@ const fn meter(line: &Line) -> &'static str {
         Some(PricedKind::CacheWrite5m) => "Cache Write Tokens, 5 Minutes",
         Some(PricedKind::CacheWrite1h) => "Cache Write Tokens, 1 Hour",
         Some(PricedKind::CacheWriteUnknown) => "Cache Write Tokens",
-        None => "Usage",
+        None if line.is_usage() => "Usage",
+        None => "Fee",
     }
 }
+
+/// What stands for the provider in lines of fixed cost.
+const FIXED: &str = "fixed";
 
 /// Who takes the money. It is also who issues the invoice: where they differ, FOCUS wants a billed
 /// cost of zero.
@@ -267,6 +271,8 @@ fn provider(line: &Line) -> String {
         "vertex" | "gcp" | "google" => "Google Cloud",
         "anthropic" | "" => "Anthropic",
         "azure" | "foundry" => "Microsoft",
+        // Seats and commitments, as the configuration tells them: it does not tell from whom.
+        FIXED => "Other",
         other => other,
     }
     .to_owned()
@@ -279,6 +285,7 @@ fn service(line: &Line) -> String {
         "vertex" | "gcp" | "google" => "Vertex AI",
         "anthropic" | "" => "Claude API",
         "azure" | "foundry" => "Microsoft Foundry",
+        FIXED => "Fixed cost",
         other => other,
     }
     .to_owned()
@@ -317,7 +324,7 @@ fn outside(text: &str) -> Option<String> {
 /// One thing that is sold: a kind of token of a model at a provider. Charges that nothing was
 /// sold for have none.
 fn sku(line: &Line) -> Option<String> {
-    if !line.is_usage() {
+    if !line.is_sold() {
         return None;
     }
     let provider = if line.provider.is_empty() {
@@ -330,7 +337,8 @@ fn sku(line: &Line) -> Option<String> {
     } else {
         &*line.model
     };
-    let kind = line.kind.map_or("usage", PricedKind::name);
+    let other = if line.is_usage() { "usage" } else { "fee" };
+    let kind = line.kind.map_or(other, PricedKind::name);
     Some(format!("{provider}/{model}/{kind}"))
 }
 

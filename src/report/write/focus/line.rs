@@ -48,6 +48,12 @@ impl Line {
         )
     }
 
+    /// It was bought, by use or at a fixed price.
+    #[must_use]
+    pub(super) const fn is_sold(&self) -> bool {
+        self.is_usage() || matches!(self.charge, Charge::Fee)
+    }
+
     /// What the invoice has, or the estimate where there is no bill; `None` if nobody knows.
     #[must_use]
     pub(super) fn billed(&self) -> Option<PicoUsd> {
