@@ -464,7 +464,10 @@ fn focus_adds_up_and_its_prices_explain_its_costs() {
         .iter()
         .map(|row| PicoUsd::parse(&value(row, "BilledCost")).unwrap().0);
     // What was billed, and the estimate of what was not; the unknown one is left out and told.
-    assert_eq!(billed.sum::<i128>(), 2_600_000_001 + 9 + 44 - 500 + 80 + 100);
+    assert_eq!(
+        billed.sum::<i128>(),
+        2_600_000_001 + 9 + 44 - 500 + 80 + 100
+    );
     assert_eq!(rows.len(), 6);
     for row in &rows {
         let is_sold = ["Usage", "Purchase"].contains(&&*value(row, "ChargeCategory"));
