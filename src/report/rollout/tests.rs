@@ -34,6 +34,7 @@ impl House {
             ledger: scratch.recorder.ledger().clone(),
             config: Arc::new(ArcSwap::from_pointee(config)),
             terms: Arc::new(ArcSwap::from_pointee(Terms::default())),
+            heard: Arc::default(),
         };
         Self {
             scratch,
