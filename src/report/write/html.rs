@@ -377,13 +377,20 @@ fn row(
         };
         if is_negative(cell) {
             write!(out, "<td class=\"n neg\">{text}</td>")?;
-        } else if let (Cell::Text(_), Kind::Date) = (cell, kind) {
-            write!(out, "<td>{text}</td>")?;
+        } else if is_day(&text) {
+            // Days and months of some reports are text; they must not break, either.
+            write!(out, "<td class=\"d\">{text}</td>")?;
         } else {
             write!(out, "<td{}>{text}</td>", class(kind))?;
         }
     }
     writeln!(out, "</tr>")
+}
+
+/// Digits with a hyphen between: `2026-10`, `2026-10-05`.
+fn is_day(text: &str) -> bool {
+    let fits = |c: char| c.is_ascii_digit() || c == '-';
+    text.contains('-') && text.chars().all(fits)
 }
 
 const fn class(kind: Kind) -> &'static str {

@@ -185,6 +185,9 @@ pub fn write(
 fn heading(name: &str) -> String {
     let name = name.strip_suffix("_usd").unwrap_or(name);
     let mut text = name.replace(['_', '-'], " ");
+    if text.starts_with("est ") {
+        text.replace_range(..3, "estimated");
+    }
     if let Some(first) = text.get_mut(..1) {
         first.make_ascii_uppercase();
     }

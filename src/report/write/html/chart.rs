@@ -215,10 +215,21 @@ const fn amount(cell: &Cell) -> i128 {
     }
 }
 
-fn label(cell: &Cell) -> Arc<str> {
-    match cell {
-        Cell::Text(text) if !text.is_empty() => text.clone(),
-        Cell::Date(date) => date.to_string().into(),
+/// What a row of a bill is for, where it is not the usage of somebody.
+fn charge<'a>(table: &Table, cells: &'a [Cell]) -> Option<&'a str> {
+    let place = position(table, "charge", |kind| kind == Kind::Text)?;
+    match &cells[place] {
+        Cell::Text(charge) if !charge.is_empty() && &**charge != "Usage" => Some(charge),
+        _ => None,
+    }
+}
+
+/// The text of a cell, or what stands for it where it has none.
+fn label(cell: &Cell, otherwise: Option<&str>) -> Arc<str> {
+    match (cell, otherwise) {
+        (Cell::Text(text), _) if !text.is_empty() => text.clone(),
+        (Cell::Date(date), _) => date.to_string().into(),
+        (_, Some(charge)) => format!("({})", charge.to_lowercase()).into(),
         _ => "(none)".into(),
     }
 }
@@ -233,7 +244,7 @@ fn sums(table: &Table, by: usize, measure: usize) -> Vec<(Arc<str>, i128)> {
     let mut cells = Vec::new();
     for index in 0..table.rows.len() {
         table.rows.row(index, &mut cells);
-        let sum = sums.entry(label(&cells[by])).or_default();
+        let sum = sums.entry(label(&cells[by], charge(table, &cells))).or_default();
         *sum = sum.saturating_add(amount(&cells[measure]));
     }
     let mut sums: Vec<_> = sums.into_iter().collect();
@@ -261,10 +272,10 @@ fn stacked(
     let mut cells = Vec::new();
     for index in 0..table.rows.len() {
         table.rows.row(index, &mut cells);
-        let at = dimension.map(|at| label(&cells[at]));
+        let at = dimension.map(|at| label(&cells[at], charge(table, &cells)));
         let at = at.and_then(|name| names.iter().position(|known| *known == name));
         let step = steps
-            .entry(label(&cells[time]))
+            .entry(label(&cells[time], None))
             .or_insert_with(|| vec![0; series]);
         step[at.unwrap_or(series - 1)] += amount(&cells[measure]);
     }
@@ -323,7 +334,7 @@ fn lines(table: &Table, time: usize, measures: &[usize], currency: &str) -> Opti
     for index in 0..table.rows.len() {
         table.rows.row(index, &mut cells);
         let step = steps
-            .entry(label(&cells[time]))
+            .entry(label(&cells[time], None))
             .or_insert_with(|| vec![0; measures.len()]);
         for (sum, at) in step.iter_mut().zip(measures) {
             *sum += amount(&cells[*at]);
