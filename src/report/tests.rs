@@ -410,7 +410,15 @@ async fn reconciliation_explains_the_difference() {
 async fn an_empty_period_has_empty_reports() {
     let company = Company::new();
     for name in Name::ALL {
-        let report = company.report(name, &request("UTC", &[])).await;
+        let asked = request("UTC", &[]);
+        let report = match company.reports.run(name, &asked, now()).await {
+            Ok(report) => report,
+            Err(ReportError::NotConfigured(_)) => {
+                assert!(matches!(name, Name::Budget | Name::Rollout), "{name:?}");
+                continue;
+            }
+            Err(error) => panic!("{name:?}: {error}"),
+        };
         let shown = show(&report).unwrap();
         for form in Form::ALL {
             let mut text = Vec::new();

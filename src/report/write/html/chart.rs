@@ -244,7 +244,9 @@ fn sums(table: &Table, by: usize, measure: usize) -> Vec<(Arc<str>, i128)> {
     let mut cells = Vec::new();
     for index in 0..table.rows.len() {
         table.rows.row(index, &mut cells);
-        let sum = sums.entry(label(&cells[by], charge(table, &cells))).or_default();
+        let sum = sums
+            .entry(label(&cells[by], charge(table, &cells)))
+            .or_default();
         *sum = sum.saturating_add(amount(&cells[measure]));
     }
     let mut sums: Vec<_> = sums.into_iter().collect();
