@@ -142,7 +142,7 @@ async fn bill(ledger: &Ledger) -> anyhow::Result<i128> {
             provider: "bedrock".into(),
             account: "111122223333".into(),
             day,
-            charge: if kind == None {
+            charge: if kind.is_none() {
                 Charge::Tax
             } else {
                 Charge::Tokens

@@ -162,6 +162,7 @@ impl App {
 
     /// Answers until `stop`, then ends what is in progress within bounds. With a `source` it
     /// reads the configuration again on SIGHUP.
+    #[expect(clippy::too_many_lines, reason = "a statement a job")]
     pub async fn run(
         self,
         source: Option<(Source, LevelSwitch)>,

@@ -1,6 +1,7 @@
 //! `tallyd bills`: which days were billed, and how sure that is.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use clap::Args;
 use serde::Deserialize;
@@ -92,10 +93,11 @@ fn text(answer: &Answer) -> String {
             level,
         } = forecast;
         let [low, mid, high] = [low, mid, high].map(|amount| cents(amount));
-        text.push_str(&format!(
-            "\nforecast of the provider for {account} from its day to {to}: {mid} {currency} \
-             ({low} to {high}, {level} %)\n"
-        ));
+        text += "\nforecast of the provider for ";
+        let _ = writeln!(
+            text,
+            "{account} from its day to {to}: {mid} {currency} ({low} to {high}, {level} %)"
+        );
     }
     text
 }
@@ -151,9 +153,9 @@ fn days(days: &[Day]) -> String {
     let totals = sums.len();
     for (currency, sum) in sums {
         let mut row = vec![String::new(); columns.len()];
-        row[0] = "total".to_owned();
+        "total".clone_into(&mut row[0]);
         row[7] = sum.to_decimal(2);
-        row[9] = currency.to_owned();
+        currency.clone_into(&mut row[9]);
         rows.push(row);
     }
     table(&columns, &rows, totals)

@@ -2,6 +2,7 @@
 
 mod files;
 
+use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
@@ -152,7 +153,8 @@ fn missing_text(answer: &Value) -> String {
             .iter()
             .filter_map(Value::as_str)
             .collect();
-        shown += &format!(
+        let _ = write!(
+            shown,
             "\n{} {} {}, tier {}, context {}: {} tokens in {} requests, {} to {}\n  reported as {}\n",
             text(line, "provider"),
             text(line, "scope"),
@@ -166,9 +168,9 @@ fn missing_text(answer: &Value) -> String {
             names.join(", "),
         );
         if !kinds.is_empty() {
-            shown += &format!("  no price for {}\n", kinds.join(", "));
+            let _ = writeln!(shown, "  no price for {}", kinds.join(", "));
         }
-        shown += &format!("  {}\n", text(line, "mend"));
+        let _ = writeln!(shown, "  {}", text(line, "mend"));
     }
     shown
 }
@@ -226,20 +228,26 @@ fn reprice_text(answer: &Value) -> String {
             None => "\na dry run, nothing was changed".to_owned(),
         }
         .as_str();
-        shown += &format!("; price table {}\n", text(answer, "price_table_version"));
+        let _ = writeln!(
+            shown,
+            "; price table {}",
+            text(answer, "price_table_version")
+        );
     }
     let left = number(answer, "left_tokens");
     if left > 0 {
-        shown += &format!(
-            "{} tokens of old days stay as they are: not all of their kinds have a price\n",
+        let _ = writeln!(
+            shown,
+            "{} tokens of old days stay as they are: not all of their kinds have a price",
             grouped(left)
         );
     }
     let closed = list(answer, "closed_days").len();
     if closed > 0 {
-        shown += &format!(
+        let _ = writeln!(
+            shown,
             "{closed} days lie in closed months and were passed over; --include-closed prices \
-             them too\n"
+             them too"
         );
     }
     shown

@@ -40,7 +40,7 @@ pub struct ReportCommand {
     /// ISO 4217 code in which money is shown.
     #[arg(long, default_value = "", hide_default_value = true)]
     pub currency: String,
-    /// table, csv, json, xlsx, html, or focus (of chargeback and cost_detail).
+    /// table, csv, json, xlsx, html, or focus (of chargeback and `cost_detail`).
     #[arg(long, default_value = "table")]
     pub format: String,
     /// leading, separate (from a CSV file), or only: the manifest alone.

@@ -416,7 +416,7 @@ fn period(value: &Value) -> Converted<Period> {
 fn date(value: &Value) -> Converted<Option<Date>> {
     let text = match value {
         Value::Datetime(day) => day.to_string(),
-        other => other.as_str().map(str::trim).unwrap_or("-").to_owned(),
+        other => other.as_str().map_or("-", str::trim).to_owned(),
     };
     match text.parse() {
         _ if text.is_empty() => Ok(None),

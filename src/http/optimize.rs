@@ -326,11 +326,9 @@ pub(super) async fn batch(
 }
 
 /// A refusal that names its place in the list.
-fn within(name: &str, refusal: Refusal) -> Refusal {
-    Refusal {
-        message: format!("{name}.{}", refusal.message),
-        ..refusal
-    }
+fn within(name: &str, mut refusal: Refusal) -> Refusal {
+    refusal.message = format!("{name}.{}", refusal.message);
+    refusal
 }
 
 fn sku_of(names: &ModelNames, raw: &str, provider: Option<&str>) -> Sku {
@@ -346,9 +344,12 @@ fn sku_of(names: &ModelNames, raw: &str, provider: Option<&str>) -> Sku {
     }
 }
 
+/// Complexity, tokens and tools.
+type Size = (Option<Complexity>, Option<Tokens>, Option<u32>);
+
 impl WireTask<'_> {
     /// Complexity, tokens and tools; tokens only if sizes are given.
-    fn read(self) -> Result<(Option<Complexity>, Option<Tokens>, Option<u32>), Refusal> {
+    fn read(self) -> Result<Size, Refusal> {
         let stated = self.complexity.optional("task.complexity")?;
         let complexity =
             match stated {

@@ -112,7 +112,7 @@ impl Merged<'_> {
                 .is_fix(self.title, self.labels.iter().copied()),
             claude: Some(claude),
             commit: self.commit.filter(|hash| is_hash(hash)).map(Into::into),
-            user: self.author.and_then(label::fold).map(|user| user.into()),
+            user: self.author.and_then(label::fold).map(Into::into),
             team: None,
             amount: i64::try_from(MICRO).unwrap_or(i64::MAX),
         }))

@@ -209,12 +209,11 @@ fn share(
     let weigh = |weight: fn(&Use) -> i128| -> Vec<i128> {
         places.iter().map(|place| weight(&uses[*place])).collect()
     };
-    let (parts, known) = match share_out(amount, &weigh(|used| used.estimate)) {
-        Some(parts) => (parts, Method::ByEstimate),
-        None => {
-            let tokens = weigh(|used| i128::from(used.tokens));
-            (share_out(amount, &tokens)?, Method::ByTokens)
-        }
+    let (parts, known) = if let Some(parts) = share_out(amount, &weigh(|used| used.estimate)) {
+        (parts, Method::ByEstimate)
+    } else {
+        let tokens = weigh(|used| i128::from(used.tokens));
+        (share_out(amount, &tokens)?, Method::ByTokens)
     };
     for (place, amount) in places.iter().zip(parts) {
         shares.push(Share::Use {

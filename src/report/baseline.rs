@@ -69,7 +69,7 @@ fn middle(mut values: Vec<i128>) -> i128 {
     if values.len() % 2 == 1 {
         values[half]
     } else {
-        (values[half - 1] + values[half]) / 2
+        i128::midpoint(values[half - 1], values[half])
     }
 }
 

@@ -141,7 +141,7 @@ async fn share_out(
     for end in ends(from, to) {
         let (part, rest) = bill.into_iter().partition(|day| day.day < end);
         bill = rest;
-        let work = Work::new(part, basis, by, terms.clone());
+        let work = Work::new(&part, basis, by, terms.clone());
         let by = By::TIMELESS.to_vec();
         parts.push(reports.ledger.cost_days((begin, end), by, work, Work::day));
         begin = end;
@@ -374,7 +374,7 @@ struct Work {
 }
 
 impl Work {
-    fn new(bill: Vec<BillDay>, basis: Basis, by: &[By], terms: Arc<Terms>) -> Self {
+    fn new(bill: &[BillDay], basis: Basis, by: &[By], terms: Arc<Terms>) -> Self {
         let mut work = Self {
             by: by.to_vec(),
             terms,
@@ -393,7 +393,7 @@ impl Work {
         };
         let none = work.accounts.of("".into());
         debug_assert_eq!(none, NO_ACCOUNT);
-        for day in &bill {
+        for day in bill {
             work.take(day, basis);
         }
         work
@@ -515,12 +515,11 @@ impl Work {
         let mut open: BTreeSet<Sold> = BTreeSet::new();
         for used in uses {
             let of = &self.groups[used.group as usize];
-            let marks = match bill.standing.get(&of.provider) {
-                Some(standing) => Marks::standing(*standing),
-                None => {
-                    open.insert(of.sold);
-                    Marks::open()
-                }
+            let marks = if let Some(standing) = bill.standing.get(&of.provider) {
+                Marks::standing(*standing)
+            } else {
+                open.insert(of.sold);
+                Marks::open()
             };
             self.add(used, 0, marks);
         }

@@ -113,7 +113,7 @@ impl Ways {
                 for file in files {
                     let (name, kind) = (file.name.clone(), file.content_type());
                     let bytes = made(file).await?;
-                    let key = Key::from_iter(prefix.split('/').chain([&*name]));
+                    let key: Key = prefix.split('/').chain([&*name]).collect();
                     let attributes = Attributes::from_iter([(Attribute::ContentType, kind)]);
                     let options = PutOptions::from(attributes);
                     let put = bucket.put_opts(&key, bytes.into(), options).await;

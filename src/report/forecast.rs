@@ -285,7 +285,7 @@ mod tests {
         let mut history = office("2026-09-28", 42);
         for (index, amount) in history.amounts.iter_mut().enumerate() {
             // Every other week costs half more.
-            if index / WEEK % 2 == 0 {
+            if (index / WEEK).is_multiple_of(2) {
                 amount.0 += amount.0 / 2;
             }
         }

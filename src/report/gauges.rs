@@ -178,8 +178,8 @@ async fn burn_rates(reports: &Reports, now: Timestamp) -> Result<Vec<Sample>, Re
     }
     let mut windows: BTreeMap<i64, Spending> = BTreeMap::new();
     for hours in WINDOWS.iter().flat_map(|(_, long, short)| [*long, *short]) {
-        if !windows.contains_key(&hours) {
-            windows.insert(hours, spending(reports, hours, now).await?);
+        if let std::collections::btree_map::Entry::Vacant(e) = windows.entry(hours) {
+            e.insert(spending(reports, hours, now).await?);
         }
     }
     for budget in budgets {

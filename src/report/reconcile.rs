@@ -77,6 +77,9 @@ pub enum Cause {
     Unclassified,
 }
 
+/// Geographies and tiers.
+type Places = BTreeSet<(Arc<str>, Arc<str>)>;
+
 impl Cause {
     pub const ALL: [Self; 8] = [
         Self::None,
@@ -240,7 +243,7 @@ impl Sides {
             tier: "".into(),
             ..key.clone()
         };
-        let mut sides: BTreeMap<Key, [BTreeSet<(Arc<str>, Arc<str>)>; 2]> = BTreeMap::new();
+        let mut sides: BTreeMap<Key, [Places; 2]> = BTreeMap::new();
         for (side, key) in (self.estimated.keys().map(|key| (0, key)))
             .chain(self.actual.keys().map(|key| (1, key)))
         {

@@ -305,6 +305,7 @@ fn dimensions(asked: &[Arc<str>]) -> Result<Vec<&'static str>, ReportError> {
     Ok(by)
 }
 
+#[expect(clippy::too_many_lines, reason = "a table, a column an entry")]
 fn columns(by: &[&'static str], basis: Basis) -> Vec<Column> {
     let column = |name, kind, sums, help| Column {
         name,

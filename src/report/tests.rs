@@ -75,8 +75,10 @@ impl Company {
     async fn with(uses: &[Used], bill: &[BillLine]) -> Self {
         let company = Self::new();
         let ledger = &company.reports.ledger;
-        let mut intake = Intake::default();
-        intake.records = uses.iter().enumerate().map(Used::record).collect();
+        let intake = Intake {
+            records: uses.iter().enumerate().map(Used::record).collect(),
+            ..Intake::default()
+        };
         ledger.append(intake).await.unwrap();
         let mut days: BTreeMap<Date, Vec<BillLine>> = BTreeMap::new();
         for line in bill {

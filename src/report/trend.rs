@@ -154,10 +154,12 @@ fn asked(group_by: &[Arc<str>], length: i32) -> Result<(Step, Vec<By>), ReportEr
             }
         }
     }
-    let by_length = match length {
-        ..=DAYS => Step::Day,
-        ..=WEEKS => Step::Week,
-        _ => Step::Month,
+    let by_length = if length <= DAYS {
+        Step::Day
+    } else if length <= WEEKS {
+        Step::Week
+    } else {
+        Step::Month
     };
     Ok((step.unwrap_or(by_length), others))
 }

@@ -464,7 +464,7 @@ impl Job {
             Some(run) => run,
             None => self.begin(connection)?,
         };
-        self.note(connection, work.day, run, &plan.changes)?;
+        Self::note(connection, work.day, run, &plan.changes)?;
         Ok(Some(run))
     }
 
@@ -489,7 +489,7 @@ impl Job {
             .map_err(StoreError::sql("begin a run of prices"))
     }
 
-    fn note(&self, connection: &Connection, day: i64, run: i64, changes: &[Change]) -> Result<()> {
+    fn note(connection: &Connection, day: i64, run: i64, changes: &[Change]) -> Result<()> {
         let old_version: Option<String> = connection
             .prepare_cached(
                 "SELECT version FROM (SELECT at, version FROM reprice_run \

@@ -186,7 +186,10 @@ async fn fixed_cost_is_shared_exactly_whatever_is_asked() {
         .collect();
     let fee = |user: &str| [json!(user), json!("10.01"), json!("even_users")];
     let expected = ["ann", "bob", "eve"].map(fee);
-    assert_eq!(fees, expected.each_ref().map(|row| row.each_ref()));
+    assert_eq!(
+        fees,
+        expected.each_ref().map(<[serde_json::Value; 3]>::each_ref)
+    );
 }
 
 #[tokio::test]

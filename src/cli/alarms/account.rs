@@ -56,7 +56,7 @@ fn topic(text: &str) -> Result<String, String> {
 
 pub(super) fn plan(wanted: Plan) -> anyhow::Result<()> {
     block_on(async {
-        let (_, plan) = compare(wanted).await?;
+        let (_, plan) = Box::pin(compare(wanted)).await?;
         println!("{plan}");
         if plan.is_done() {
             Ok(())
@@ -68,7 +68,7 @@ pub(super) fn plan(wanted: Plan) -> anyhow::Result<()> {
 
 pub(super) fn apply(wanted: Apply) -> anyhow::Result<()> {
     block_on(async {
-        let (mut account, plan) = compare(wanted.plan).await?;
+        let (mut account, plan) = Box::pin(compare(wanted.plan)).await?;
         println!("{plan}");
         let failures = account.carry_out(&plan).await;
         for (name, error) in &failures {

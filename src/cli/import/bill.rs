@@ -1,6 +1,7 @@
 //! `tallyd import bill`: exported bills from files.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read, Write as _};
 use std::path::{Path, PathBuf};
@@ -115,23 +116,22 @@ fn text(answer: &Answer) -> String {
         grouped(*left_out)
     );
     if let (Some(first), Some(last)) = (&answer.first, &answer.last) {
-        text.push_str(&format!(
-            "from {first} to {last}, total {}\n",
+        let _ = writeln!(
+            text,
+            "from {first} to {last}, total {}",
             list(&answer.totals)
-        ));
+        );
     }
     if !answer.unclassified.is_empty() {
-        text.push_str(&format!("not understood: {}\n", list(&answer.unclassified)));
+        let _ = writeln!(text, "not understood: {}", list(&answer.unclassified));
     }
     if answer.rounded > 0 {
         let rounded = grouped(answer.rounded);
-        text.push_str(&format!(
-            "{rounded} amounts had more than 12 decimal places\n"
-        ));
+        let _ = writeln!(text, "{rounded} amounts had more than 12 decimal places");
     }
     if !answer.changed_after_final.is_empty() {
         let days = answer.changed_after_final.join(", ");
-        text.push_str(&format!("changed although they had been final: {days}\n"));
+        let _ = writeln!(text, "changed although they had been final: {days}");
     }
     text
 }

@@ -1,5 +1,6 @@
 //! What works on price files alone: list, check, import.
 
+use std::fmt::Write as _;
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
@@ -137,7 +138,11 @@ fn read(file: &Path) -> anyhow::Result<String> {
 pub(super) fn import(wanted: &Import) -> anyhow::Result<()> {
     let json = read(&wanted.litellm)?;
     let digest = Sha256::digest(json.as_bytes());
-    let sha256: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    let mut sha256 = String::with_capacity(64);
+    for byte in digest {
+        // A string's `write!` cannot fail.
+        let _ = write!(sha256, "{byte:02x}");
+    }
     let name = wanted.litellm.file_name().unwrap_or_default();
     let source = format!("litellm {}", name.to_string_lossy());
     let read = litellm::import(&json, &source, &sha256)

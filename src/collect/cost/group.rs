@@ -57,7 +57,9 @@ pub(super) fn add(days: &mut Vec<Day>, day: Day) {
 
 /// Reads one day. The error says what is wrong with it.
 pub(super) fn day(result: &ResultByTime) -> Result<Day, String> {
-    let start = result.time_period().map(|period| period.start());
+    let start = result
+        .time_period()
+        .map(aws_sdk_costexplorer::types::DateInterval::start);
     let start = start.unwrap_or_default();
     let day = start
         .get(..10)

@@ -151,6 +151,10 @@ impl Company {
 }
 
 /// A page with one day.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "calls read well with a literal"
+)]
 fn page(day: &str, estimated: bool, groups: Value, token: Option<&str>) -> (u16, Value) {
     let end: Date = day.parse::<Date>().unwrap().tomorrow().unwrap();
     let mut page = json!({"ResultsByTime": [{
@@ -598,8 +602,8 @@ async fn the_metrics_tell_days_models_and_what_is_not_understood() {
             r#"tallyd_bill_unclassified_amount ["bedrock", "USD"] 0.25"#,
             r#"tallyd_bill_last_read_timestamp_seconds ["111122223333"] 1795327200"#,
             r#"tallyd_bill_account_success ["own"] 1"#,
-            r#"tallyd_cost_explorer_month_calls [] 2"#,
-            r#"tallyd_cost_explorer_month_max_calls [] 500"#,
+            r"tallyd_cost_explorer_month_calls [] 2",
+            r"tallyd_cost_explorer_month_max_calls [] 500",
         ]
     );
     company.close();

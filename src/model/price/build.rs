@@ -20,7 +20,7 @@ pub struct PriceText<'t> {
 pub(super) fn single(text: &str) -> Result<PriceTable, Vec<PriceFault>> {
     let file = read::parse(text, false)?;
     let version = version_of(&file, EMBEDDED_NAME);
-    table(file.rows, &[], &[], version, sha256(text))
+    table(&file.rows, &[], &[], version, sha256(text))
 }
 
 pub(super) fn load(
@@ -57,7 +57,7 @@ pub(super) fn load(
     }
     let version = versions.join(" + ");
     let (own, factors) = (&terms.rows, &terms.multipliers);
-    table(rows, own, factors, version, hash_of(&hashes)).map_err(|faults| under(name, faults))
+    table(&rows, own, factors, version, hash_of(&hashes)).map_err(|faults| under(name, faults))
 }
 
 fn under(name: &str, faults: Vec<PriceFault>) -> Vec<PriceFault> {
@@ -143,7 +143,7 @@ fn contradictions(multipliers: &[Multiplier]) -> Vec<PriceFault> {
 
 /// Applies the contract and sorts rows by model.
 fn table(
-    list: Vec<FileRow>,
+    list: &[FileRow],
     rates: &[FileRow],
     multipliers: &[Multiplier],
     version: String,
@@ -151,7 +151,7 @@ fn table(
 ) -> Result<PriceTable, Vec<PriceFault>> {
     let mut faults = Vec::new();
     let mut models: HashMap<Box<str>, Vec<Row>> = HashMap::new();
-    for row in &list {
+    for row in list {
         for time in contract::pieces(row, rates, multipliers) {
             let terms = contract::terms(row, time.from, rates, multipliers);
             let contract = (!terms.is_silent()).then(|| terms.apply(&row.rate));
@@ -161,15 +161,15 @@ fn table(
                     message: "the contract leaves a fraction of a pico-USD per token".to_owned(),
                 });
             }
-            let mut built = built(row, time, Some(row.rate), contract.flatten());
+            let mut built = built(row, time, Some(&row.rate), contract.flatten().as_ref());
             built.source = terms.source().unwrap_or(built.source);
             models.entry(row.model.clone()).or_default().push(built);
         }
     }
     // Rates of a contract also hold where there is no list price.
     for row in rates {
-        for time in uncovered(row, &list) {
-            let built = built(row, time, None, Some(row.rate));
+        for time in uncovered(row, list) {
+            let built = built(row, time, None, Some(&row.rate));
             models.entry(row.model.clone()).or_default().push(built);
         }
     }
@@ -183,13 +183,13 @@ fn table(
     })
 }
 
-fn built(row: &FileRow, time: Time, list: Option<Rate>, contract: Option<Rate>) -> Row {
+fn built(row: &FileRow, time: Time, list: Option<&Rate>, contract: Option<&Rate>) -> Row {
     Row {
         provider: row.provider.clone(),
         scope: row.scope.clone(),
         time,
-        list: list.map(Box::new),
-        contract: contract.map(Box::new),
+        list: list.map(|rate| Box::new(*rate)),
+        contract: contract.map(|rate| Box::new(*rate)),
         source: row.source.clone(),
     }
 }

@@ -131,7 +131,7 @@ pub(super) fn parse(text: &str, allow_multipliers: bool) -> Result<File, Vec<Pri
     }
     for (index, row) in tables(&top, "multiplier", false, &mut faults) {
         let read = read_multiplier(row, index, &mut faults);
-        file.multipliers.extend(read);
+        file.multipliers.push(read);
     }
     faults.0.extend(dates(&file.rows));
     if faults.0.is_empty() {
@@ -232,7 +232,7 @@ fn read_row(
     })
 }
 
-fn read_multiplier(row: &toml::Table, index: usize, faults: &mut Faults) -> Option<Multiplier> {
+fn read_multiplier(row: &toml::Table, index: usize, faults: &mut Faults) -> Multiplier {
     let mut reader = RowReader {
         place: format!("multiplier {}", index + 1),
         faults,
@@ -252,14 +252,14 @@ fn read_multiplier(row: &toml::Table, index: usize, faults: &mut Faults) -> Opti
         reader.fault("multiplier must be given as a decimal number in quotes");
     }
     let some = |field| Some(string(row, field)).filter(|text| !text.is_empty());
-    Some(Multiplier {
+    Multiplier {
         provider: provider.into(),
         model: some("model").map(Into::into),
         scope: some("scope").map(Into::into),
         factor: factor.unwrap_or(ONE),
         time,
         source: some("source").unwrap_or("contract").into(),
-    })
+    }
 }
 
 /// Rows of one key neither overlap nor leave a gap between them.

@@ -290,6 +290,7 @@ mod tests {
         }
     }
 
+    #[expect(clippy::unnecessary_wraps, reason = "questions may leave tokens out")]
     fn tokens(input: u64, output: u64) -> Option<Tokens> {
         Some(Tokens {
             input,

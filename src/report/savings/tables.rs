@@ -236,9 +236,10 @@ fn summary(found: &Outcomes) -> Table {
             if all.requests == 0 && (is_past || opportunity == Opportunity::Cache) {
                 continue;
             }
-            let saved = match is_past {
-                true => PicoUsd(all.saving().0.saturating_neg()),
-                false => all.saving(),
+            let saved = if is_past {
+                PicoUsd(all.saving().0.saturating_neg())
+            } else {
+                all.saving()
             };
             rows.push(vec![
                 text(opportunity.name()),

@@ -1,4 +1,4 @@
-//! FOCUS 1.2: the FinOps Foundation's form of cost data, as CSV.
+//! FOCUS 1.2: the `FinOps` Foundation's form of cost data, as CSV.
 //!
 //! Which column holds what is a table; a row is what was charged for one kind of token of one
 //! group on one UTC day. Amounts are exact: nothing is rounded, so the file adds up to the bill to

@@ -1,4 +1,4 @@
-//! Reports in the hands of others: openpyxl, Python's csv, Chromium, the FinOps Foundation's
+//! Reports in the hands of others: openpyxl, Python's csv, Chromium, the `FinOps` Foundation's
 //! validator.
 
 use std::path::{Path, PathBuf};

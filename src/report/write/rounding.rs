@@ -141,9 +141,8 @@ impl Sum {
     fn add(&mut self, cell: &Cell, step: i128) -> Option<()> {
         let (value, is_money) = match cell {
             Cell::Money(PicoUsd(value)) => (*value, true),
-            Cell::Count(value) => (*value, false),
+            Cell::Count(value) | Cell::UnitPrice(PicoUsd(value)) => (*value, false),
             Cell::Decimal(value) | Cell::Ratio(value) => (i128::from(*value), false),
-            Cell::UnitPrice(PicoUsd(value)) => (*value, false),
             Cell::Empty | Cell::Text(_) | Cell::Date(_) | Cell::Time(_) => {
                 self.remainders.push(0);
                 return Some(());

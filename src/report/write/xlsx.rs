@@ -204,7 +204,7 @@ impl Book<'_> {
             }
             Cell::Time(at) => {
                 let civil = at.to_zoned(request.zone.clone()).datetime();
-                sheet.write_datetime_with_format(row, column, &civil, &styles.time)?;
+                sheet.write_datetime_with_format(row, column, civil, &styles.time)?;
             }
             Cell::Count(_)
             | Cell::Money(_)
@@ -387,9 +387,10 @@ impl Styles {
 /// The number of a cell, or its text if a spreadsheet would lose digits of it.
 fn number(cell: &Cell, request: &Request) -> Result<f64, String> {
     let text = cell_text(cell, request);
-    let significant = match text.contains('.') {
-        true => text.trim_end_matches('0'),
-        false => &text,
+    let significant = if text.contains('.') {
+        text.trim_end_matches('0')
+    } else {
+        &text
     };
     let digits = significant.bytes().filter(u8::is_ascii_digit);
     if digits.skip_while(|digit| *digit == b'0').count() > NUMBER_DIGITS {

@@ -160,7 +160,7 @@ impl<'q> Keys<'q> {
 
     /// Names in their own order, and the groups in the order of their keys: each key with the
     /// number that the group had.
-    pub(super) fn sorted(self) -> (Vec<Arc<str>>, Vec<(Box<[u32]>, u32)>) {
+    pub(super) fn sorted(self) -> (Vec<Arc<str>>, Vec<Numbered>) {
         let list = &self.names.list;
         let mut order: Vec<u32> = (0..).take(list.len()).collect();
         order.sort_by(|a, b| list[*a as usize].cmp(&list[*b as usize]));
@@ -170,7 +170,7 @@ impl<'q> Keys<'q> {
         }
         let names = order.iter().map(|name| Arc::clone(&list[*name as usize]));
         let names = names.collect();
-        let mut sorted: Vec<(Box<[u32]>, u32)> = self.groups.into_iter().collect();
+        let mut sorted: Vec<Numbered> = self.groups.into_iter().collect();
         for (key, _) in &mut sorted {
             for name in key {
                 *name = rank[*name as usize];
@@ -180,6 +180,9 @@ impl<'q> Keys<'q> {
         (names, sorted)
     }
 }
+
+/// A key, and the number of its group.
+pub(super) type Numbered = (Box<[u32]>, u32);
 
 /// The parts of a key that `name` tells, with their places.
 fn parts<T: AsRef<str>>(by: &[By], names: &mut Names, name: impl Fn(By) -> Option<T>) -> Parts {

@@ -145,16 +145,16 @@ impl<R: Read> Table<R> {
             Ok(amount) => Ok(Some(amount)),
             Err(DecimalError::TooFine { .. }) => {
                 let amount = PicoUsd::parse_rounded(cell);
-                let amount = amount.map_err(|error| self.wrong(column, &error))?;
+                let amount = amount.map_err(|error| self.wrong(column, error))?;
                 self.rounded += 1;
                 Ok(Some(amount))
             }
-            Err(error) => Err(self.wrong(column, &error)),
+            Err(error) => Err(self.wrong(column, error)),
         }
     }
 
     /// What is wrong with a number, and the mend.
-    fn wrong(&self, column: &str, error: &DecimalError) -> ImportError {
+    fn wrong(&self, column: &str, error: DecimalError) -> ImportError {
         let cell = cut(self.cell(column));
         let digits = |part: &str| part.bytes().all(|b| b.is_ascii_digit());
         let is_grouped =

@@ -150,6 +150,7 @@ pub(super) const COLUMNS: &[(&str, Value)] = &[
     ("x_PriceTableVersion", |_, price_table| text(price_table)),
 ];
 
+#[expect(clippy::unnecessary_wraps, reason = "every column may be null")]
 fn text(text: &str) -> Option<String> {
     Some(text.to_owned())
 }
@@ -168,6 +169,7 @@ fn quantity(count: i128) -> String {
 }
 
 /// Times are UTC, without fractions.
+#[expect(clippy::unnecessary_wraps, reason = "every column may be null")]
 fn midnight(day: Date) -> Option<String> {
     Some(format!("{day}T00:00:00Z"))
 }
