@@ -12,9 +12,7 @@ use super::*;
 /// A program of the environment that `scripts/test.sh` makes.
 fn peer(name: &str) -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let target =
-        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), Into::into);
-    target.join("peers/focus/bin").join(name)
+    root.join("target/peers/focus/bin").join(name)
 }
 
 /// What a program says; it has to succeed.
