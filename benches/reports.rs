@@ -138,7 +138,7 @@ async fn bill(ledger: &Ledger) -> anyhow::Result<i128> {
     let mut days = Vec::new();
     let mut day = FIRST;
     while day < END {
-        let line = |model: Option<&str>, kind, amount| BillLine {
+        let line = |model: Option<&str>, kind: Option<PricedKind>, amount| BillLine {
             provider: "bedrock".into(),
             account: "111122223333".into(),
             day,

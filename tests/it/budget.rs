@@ -4,6 +4,7 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp, ToSpan as _};
 use serde_json::{Value, json};
+use tallyd::clock::Clock;
 
 use crate::harness::{Daemon, Place, answer, until};
 
@@ -24,7 +25,7 @@ allocate = "even_users"
 "#;
 
 fn today() -> Date {
-    Timestamp::now().to_zoned(TimeZone::UTC).date()
+    Clock::System.now().to_zoned(TimeZone::UTC).date()
 }
 
 fn at(day: Date, hour: i8) -> String {
@@ -186,17 +187,14 @@ async fn fixed_cost_is_shared_exactly_whatever_is_asked() {
         .collect();
     let fee = |user: &str| [json!(user), json!("10.01"), json!("even_users")];
     let expected = ["ann", "bob", "eve"].map(fee);
-    assert_eq!(
-        fees,
-        expected.each_ref().map(<[serde_json::Value; 3]>::each_ref)
-    );
+    assert_eq!(fees, expected.each_ref().map(<[Value; 3]>::each_ref));
 }
 
 #[tokio::test]
 async fn gauges_are_the_figures_of_the_reports_and_an_old_month_moves_none() {
     let place = Place::with(SETTINGS);
     let daemon = place.start().await;
-    let now = (Timestamp::now() - SignedDuration::from_secs(1)).to_string();
+    let now = (Clock::System.now() - SignedDuration::from_secs(1)).to_string();
     let records = [
         used("1", &now, "ann", "platform", 5),
         used("2", &now, "bob", "data", 1),

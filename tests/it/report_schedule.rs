@@ -8,6 +8,7 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
+use tallyd::clock::Clock;
 
 use crate::facts::Request;
 use crate::harness::{Place, until};
@@ -68,13 +69,14 @@ fn schedule(zone: &str, formats: &str, to: &Path) -> String {
 }
 
 fn hash(bytes: &[u8]) -> String {
+    let digits = |byte: &u8| [byte >> 4, byte & 15].map(|half| char::from_digit(half.into(), 16));
     let digest = Sha256::digest(bytes);
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    digest.iter().flat_map(digits).flatten().collect()
 }
 
 #[tokio::test]
 async fn a_scheduled_report_is_written_whole_and_only_once() {
-    let now = Timestamp::now();
+    let now = Clock::System.now();
     let (name, zone) = zone(now);
     let place = place_with_usage(now).await;
     let folder = place.path("reports/finance");
@@ -127,7 +129,7 @@ async fn a_scheduled_report_is_written_whole_and_only_once() {
 
 #[tokio::test]
 async fn a_report_that_cannot_be_written_is_told_and_stays_due() {
-    let now = Timestamp::now();
+    let now = Clock::System.now();
     let place = place_with_usage(now).await;
     let in_the_way = place.write("no-folder", "");
     place.configure(&schedule(
@@ -163,7 +165,7 @@ async fn a_schedule_of_no_known_report_stops_the_start() {
 
 #[tokio::test]
 async fn every_form_and_grouping_has_the_same_total() {
-    let now = Timestamp::now();
+    let now = Clock::System.now();
     let place = place_with_usage(now).await;
     let daemon = place.start().await;
     let (from, to) = (now - SignedDuration::from_hours(48), now);
