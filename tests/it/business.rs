@@ -158,7 +158,7 @@ async fn without_assumptions_no_figure_exists() {
     until("the gauges of a company with assumptions", async || {
         let scrape = daemon.scrape().await;
         let has = |name: &str| scrape.0.contains_key(name);
-        (has("claude_code_time_saved_minutes{end=\"mid\"}")
+        (has("claude_code_time_saved_seconds{end=\"mid\"}")
             && has("claude_code_cost_savings_USD{end=\"low\"}"))
         .then_some(())
     })

@@ -11,10 +11,10 @@ pub const BUGS_FIXED: &Desc = &counter(
 );
 
 pub const TIME_SAVED: &Desc = &gauge(
-    "claude_code_time_saved_minutes",
-    "minutes",
+    "claude_code_time_saved_seconds",
+    "seconds",
     &["end"],
-    "Working minutes saved this month by the stated assumptions: the low end, mid and the high \
+    "Working time saved this month by the stated assumptions: the low end, mid and the high \
      end of their range; absent without assumptions.",
 );
 

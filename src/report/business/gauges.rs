@@ -30,7 +30,7 @@ pub async fn saved_this_month(
         worth
             .time
             .iter()
-            .flat_map(|time| of(catalogue::TIME_SAVED, *time, 1e6)),
+            .flat_map(|time| of(catalogue::TIME_SAVED, *time, 1e6 / 60.0)),
     );
     samples.extend(
         worth

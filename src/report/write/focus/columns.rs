@@ -56,7 +56,7 @@ pub(super) const COLUMNS: &[(&str, Value)] = &[
     ("InvoiceIssuerName", |line, _| Some(provider(line))),
     ("ListUnitPrice", |line, _| unit_price(line.list()?, line)),
     ("PricingCategory", |line, _| {
-        line.is_sold().then(|| "Standard".to_owned())
+        line.is_usage().then(|| "Standard".to_owned())
     }),
     ("PricingQuantity", |line, _| line.quantity().map(quantity)),
     ("PricingUnit", |line, _| {
@@ -224,9 +224,9 @@ const fn category(charge: Charge) -> &'static str {
     match charge {
         Charge::Tokens | Charge::OtherUsage | Charge::Unclassified => "Usage",
         Charge::Credit => "Credit",
-        Charge::Refund => "Adjustment",
+        // A purchase would have to cost nothing in effect, as if it paid for other rows.
+        Charge::Refund | Charge::Fee => "Adjustment",
         Charge::Tax => "Tax",
-        Charge::Fee => "Purchase",
     }
 }
 
@@ -257,8 +257,7 @@ const fn meter(line: &Line) -> &'static str {
         Some(PricedKind::CacheWrite5m) => "Cache Write Tokens, 5 Minutes",
         Some(PricedKind::CacheWrite1h) => "Cache Write Tokens, 1 Hour",
         Some(PricedKind::CacheWriteUnknown) => "Cache Write Tokens",
-        None if line.is_usage() => "Usage",
-        None => "Fee",
+        None => "Usage",
     }
 }
 
@@ -326,7 +325,7 @@ fn outside(text: &str) -> Option<String> {
 /// One thing that is sold: a kind of token of a model at a provider. Charges that nothing was
 /// sold for have none.
 fn sku(line: &Line) -> Option<String> {
-    if !line.is_sold() {
+    if !line.is_usage() {
         return None;
     }
     let provider = if line.provider.is_empty() {

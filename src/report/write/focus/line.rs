@@ -48,12 +48,6 @@ impl Line {
         )
     }
 
-    /// It was bought, by use or at a fixed price.
-    #[must_use]
-    pub(super) const fn is_sold(&self) -> bool {
-        self.is_usage() || matches!(self.charge, Charge::Fee)
-    }
-
     /// What the invoice has, or the estimate where there is no bill; `None` if nobody knows.
     #[must_use]
     pub(super) fn billed(&self) -> Option<PicoUsd> {
@@ -95,8 +89,7 @@ impl Line {
             Charge::Tokens | Charge::OtherUsage | Charge::Unclassified => {
                 Some(self.tokens.filter(|tokens| *tokens > 0).unwrap_or(1))
             }
-            Charge::Fee => Some(1),
-            Charge::Credit | Charge::Refund | Charge::Tax => None,
+            Charge::Credit | Charge::Refund | Charge::Tax | Charge::Fee => None,
         }
     }
 }
