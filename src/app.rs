@@ -400,20 +400,6 @@ fn collectors(config: &Config, parts: &Parts) -> Vec<collect::run::Job> {
             period: cost::LOOK,
         });
     }
-    if config.bedrock_logs.enabled {
-        let shared = bedrock_logs::Shared {
-            aws: parts.aws.clone(),
-            recorder: parts.recorder.clone(),
-            names: parts.live.names.clone(),
-            registry: parts.registry.clone(),
-            readiness: parts.readiness.clone(),
-        };
-        jobs.push(collect::run::Job {
-            collector: Box::new(BedrockLogsCollector::new(config, shared)),
-            period: config.bedrock_logs.every,
-            timeout: LOGS_TIMEOUT.max(config.bedrock_logs.every),
-        });
-    }
     jobs
 }
 
