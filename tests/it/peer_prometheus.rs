@@ -152,7 +152,7 @@ async fn counters_show_no_phantom_over_kill_and_restart() {
         prometheus.ask(&over_all("max_over_time")).await,
         Some(18_000.0)
     );
-    let any = "max(resets({__name__=~\"claude_code_.*\"}[1h]))";
+    let any = "max(resets({__name__=~\"claude_code_.*_total\"}[1h]))";
     assert_eq!(prometheus.ask(any).await, Some(0.0));
 }
 

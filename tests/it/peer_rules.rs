@@ -143,7 +143,7 @@ async fn failing_requests_fire_the_rendered_rule() {
         (!health.values().any(|health| health == "unknown")).then_some(health)
     })
     .await;
-    assert_eq!(health.len(), 15);
+    assert_eq!(health.len(), 22);
     assert!(health.values().all(|health| health == "ok"), "{health:?}");
 }
 
