@@ -54,7 +54,7 @@ pub fn cell_text(cell: &Cell, request: &Request) -> String {
 }
 
 /// A whole number of `10^-places` as decimal text.
-fn decimal(value: i64, places: u32) -> String {
+pub(super) fn decimal(value: i64, places: u32) -> String {
     let unit = 10_u64.pow(places);
     let sign = if value < 0 { "-" } else { "" };
     let value = value.unsigned_abs();

@@ -5,8 +5,9 @@ use std::io::{self, Write};
 use super::super::table::{Cell, Kind, Table};
 use super::super::{Report, Request};
 use super::rounding::Rounding;
-use super::shown::{Shown, cell_text};
+use super::shown::{Shown, cell_text, decimal};
 use crate::model::label::grouped;
+use crate::model::money::divide_half_even;
 
 pub(super) fn write(report: &Report, shown: &Shown, out: &mut dyn Write) -> io::Result<()> {
     let request = &report.manifest.request;
@@ -138,7 +139,28 @@ fn readable(cell: &Cell, request: &Request) -> String {
                 .map_or_else(|_| whole.to_owned(), grouped);
             format!("{sign}{whole}{part}")
         }
-        Cell::Ratio(value) => format!("{}.{:02} %", value / 10_000, (value % 10_000).abs() / 100),
+        Cell::Ratio(millionths) => percent(*millionths),
         _ => text,
+    }
+}
+
+/// With two places of a percent, rounded half-even.
+fn percent(millionths: i64) -> String {
+    let hundredths = divide_half_even(millionths.into(), 100);
+    let hundredths = i64::try_from(hundredths).unwrap_or(i64::MAX);
+    format!("{} %", decimal(hundredths, 2))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::percent;
+
+    #[test]
+    fn percents_keep_their_sign_and_are_rounded() {
+        let shown = [-5_000, -123_456, 0, 1_000_000, 31_166].map(percent);
+        assert_eq!(
+            shown,
+            ["-0.50 %", "-12.35 %", "0.00 %", "100.00 %", "3.12 %"]
+        );
     }
 }

@@ -338,8 +338,7 @@ fn sku(line: &Line) -> Option<String> {
     } else {
         &*line.model
     };
-    let other = if line.is_usage() { "usage" } else { "fee" };
-    let kind = line.kind.map_or(other, PricedKind::name);
+    let kind = line.kind.map_or("usage", PricedKind::name);
     Some(format!("{provider}/{model}/{kind}"))
 }
 
