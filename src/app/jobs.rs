@@ -43,27 +43,32 @@ pub(super) const QUOTA_PERIOD: Duration = Duration::from_secs(1);
 /// Ends leases that are over and flushes the journal of reservations.
 pub(super) async fn quota(mut ticks: Ticks, parts: Parts) {
     while let Some(now) = ticks.next().await {
-        match parts.quota.round(now) {
-            Ok(expired) => {
-                let count = expired.len() as u128;
-                parts.registry.add(catalogue::QUOTA_EXPIRED, &[], count);
-                for (id, _, usage) in expired {
-                    if usage == Usage::default() {
-                        continue;
-                    }
-                    let charged = parts
-                        .quota
-                        .charge_expired(&parts.recorder, &id, &usage, now);
-                    if let Err(error) = charged.await {
-                        let error = format!("{:#}", anyhow::Error::from(error));
-                        error!(error, id = &*id, "an expired reservation cannot be charged");
-                    }
-                }
-            }
-            Err(error) => {
+        let quota = parts.quota.clone();
+        // It waits for the disk.
+        let round = tokio::task::spawn_blocking(move || quota.round(now)).await;
+        let charges = match round {
+            Ok(Ok(charges)) => charges,
+            Ok(Err(error)) => {
                 let error = format!("{:#}", anyhow::Error::from(error));
                 error!(error, "the journal of reservations cannot be written");
+                continue;
             }
+            Err(panicked) => {
+                error!(%panicked, "a round of reservations panicked");
+                continue;
+            }
+        };
+        let count = charges.len() as u128;
+        parts.registry.add(catalogue::QUOTA_EXPIRED, &[], count);
+        let due = charges.into_iter();
+        let due: Vec<_> = due
+            .filter(|(_, usage)| *usage != Usage::default())
+            .collect();
+        let count = due.len();
+        let charged = parts.quota.charge_expired(&parts.recorder, due, now);
+        if let Err(error) = charged.await {
+            let error = format!("{:#}", anyhow::Error::from(error));
+            error!(error, count, "expired reservations cannot be charged");
         }
     }
 }

@@ -13,7 +13,7 @@ use super::call::{Group, Hits};
 use crate::config::Key;
 use crate::model::policy::{Unit, Usage};
 use crate::model::quota::Decision;
-use crate::quota::answer::usd;
+use crate::quota::answer::Usd;
 use crate::quota::{Answer, Correction, CorrectionError};
 
 impl EnvoyDoor {
@@ -47,7 +47,7 @@ impl EnvoyDoor {
     /// What the hits are in all units.
     fn refunded(&self, hits: &Hits, answer: &Answer, now: Timestamp) -> Usage {
         let tokens = hits.tokens();
-        let cost = self.quota.cost(&tokens, &answer.resolved.sku, now);
+        let cost = self.quota.cost(&tokens, &answer.resolved.asked.sku, now);
         Usage {
             requests: i64::try_from(hits.requests()).unwrap_or(i64::MAX),
             ..Usage::of(&tokens, cost)
@@ -74,7 +74,7 @@ fn corrections(answer: &Answer, usage: &Usage, id: &str, sender: &str) -> Vec<Co
         // Parts of a weighted token are not given back.
         let whole = grains / policy.weights.grains(rule.unit);
         let amount = match rule.unit {
-            Unit::Usd if grains > 0 => usd(-grains),
+            Unit::Usd if grains > 0 => Usd(-grains).to_string(),
             Unit::Usd => continue,
             _ if whole > 0 => (-whole).to_string(),
             _ => continue,
@@ -82,7 +82,7 @@ fn corrections(answer: &Answer, usage: &Usage, id: &str, sender: &str) -> Vec<Co
         let value = |field| (field, Box::from(resolved.subject.get(field)));
         corrections.push(Correction {
             id: format!("{id}#refund/{}", rule.name).into(),
-            limit: rule.name.clone(),
+            limit: (&*rule.name).into(),
             scope: rule
                 .per
                 .iter()

@@ -1,6 +1,7 @@
 //! What the doors of quotas share: who asks and for what, and how refusals are written.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use axum::Json;
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
@@ -16,7 +17,7 @@ use crate::model::label;
 use crate::model::policy::Usage;
 use crate::model::tokens::Tokens;
 use crate::model::usage::Refusal;
-use crate::quota::answer::{ClientAnswer, Explanation, Headers, LimitStanding, usd};
+use crate::quota::answer::{ClientAnswer, Explanation, Headers, LimitStanding, Usd};
 use crate::quota::{Claims, Quota, Refused, SettleError};
 
 /// Roles or groups of one subject at most.
@@ -131,8 +132,8 @@ pub(super) struct Held {
     pub(super) cache_write_tokens: u64,
     pub(super) total_tokens: u64,
     /// Exact decimal text.
-    #[schema(example = "0.0656")]
-    pub(super) cost_usd: String,
+    #[schema(value_type = String, example = "0.0656")]
+    pub(super) cost_usd: Usd,
 }
 
 impl Held {
@@ -151,7 +152,7 @@ impl Held {
             cached_input_tokens: read,
             cache_write_tokens: write,
             total_tokens: input + output + read + write,
-            cost_usd: usd(usage.cost.into()),
+            cost_usd: Usd(usage.cost.into()),
         }
     }
 }
@@ -217,7 +218,8 @@ pub(super) struct QuotaProblemBody {
     detail: String,
     /// Names of the limits that had no room.
     #[serde(rename = "violated-policies", skip_serializing_if = "Vec::is_empty")]
-    violated: Vec<Box<str>>,
+    #[schema(value_type = Vec<String>)]
+    violated: Vec<Arc<str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     retry_after_s: Option<u64>,
     /// Patterns of the models that the role may use.

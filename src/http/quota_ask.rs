@@ -115,7 +115,8 @@ pub(super) struct AllowAnswer {
     role: Option<RoleAnswer>,
     limits: Vec<LimitStanding>,
     /// Limits in shadow mode that would have denied.
-    shadow_denials: Vec<Box<str>>,
+    #[schema(value_type = Vec<String>)]
+    shadow_denials: Vec<Arc<str>>,
     /// Always `authoritative`: decided by the process that keeps the counters.
     decision_source: &'static str,
     /// Headers to add to the client's answer: a warning from three quarters of a limit on.
@@ -314,7 +315,7 @@ fn allow(
         expires_at: id.as_ref().map(|_| grant.expires_at.to_string()),
         id,
         policy_version: answer.version,
-        model: answer.resolved.sku.model.clone(),
+        model: answer.resolved.asked.sku.model.clone(),
         role: answer.policy.roles.get(role).map(|rules| RoleAnswer {
             name: role.to_owned(),
             can_access_external_apis: rules.can_access_external_apis,

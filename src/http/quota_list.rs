@@ -31,7 +31,8 @@ pub(super) struct ReservationsAnswer {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = LiveReservation)]
 pub(super) struct LiveAnswer {
-    id: Box<str>,
+    #[schema(value_type = String)]
+    id: Arc<str>,
     user: String,
     team: String,
     project: String,
@@ -69,7 +70,7 @@ pub(super) async fn list(
     }))
 }
 
-fn answer((id, known): (Box<str>, Reservation)) -> LiveAnswer {
+fn answer((id, known): (Arc<str>, Reservation)) -> LiveAnswer {
     let field = |field| known.subject.get(field).to_owned();
     LiveAnswer {
         id,

@@ -150,7 +150,7 @@ fn role_rules(role: &Role) -> RoleRules {
 
 fn limit_rules(policy: &Policy, limit: &Limit) -> LimitRules {
     LimitRules {
-        name: limit.name.clone(),
+        name: (&*limit.name).into(),
         matches: matches_of(&limit.matches),
         per: limit.per.iter().map(|field| field.name()).collect(),
         unit: limit.unit.name(),
@@ -170,7 +170,7 @@ fn raise_rules(policy: &Policy, raise: &Raise) -> Option<RaiseRules> {
     let limit = policy
         .limits
         .iter()
-        .find(|limit| limit.name == raise.limit)?;
+        .find(|limit| *limit.name == *raise.limit)?;
     Some(RaiseRules {
         limit: raise.limit.clone(),
         matches: matches_of(&raise.matches),

@@ -117,7 +117,7 @@ pub(super) async fn verify(
         let rule = &policy.limits[one.limit];
         let amount = |amount| grains(amount, rule.unit, &policy.weights);
         DifferenceAnswer {
-            limit: rule.name.clone(),
+            limit: (&*rule.name).into(),
             scope: scope(policy, one.limit, &one.scope),
             unit: rule.unit.name(),
             live: amount(one.live),
@@ -205,7 +205,7 @@ fn answer(policy: &Policy, stopped: &Stopped) -> StoppedAnswer {
     let rule = &policy.limits[stopped.limit];
     let amount = |amount| grains(amount, rule.unit, &policy.weights);
     StoppedAnswer {
-        limit: rule.name.clone(),
+        limit: (&*rule.name).into(),
         scope: scope(policy, stopped.limit, &stopped.scope),
         unit: rule.unit.name(),
         window: stopped.window.to_string(),

@@ -410,10 +410,10 @@ fn id_of(path: IdPath) -> Result<String, Problem> {
 /// Refuses a token that is not bound to those for whom the reservation was made. Returns whether
 /// the reservation is known.
 fn permit_reserved(api: &Api, grant: &Grant, id: &str) -> Result<bool, Failed> {
-    let Some(identity) = api.quota.reserved_for(id) else {
+    let Some(asked) = api.quota.reserved_for(id) else {
         return Ok(false);
     };
-    if grant.binding.permits(&identity).is_err() {
+    if grant.binding.permits(&asked.identity).is_err() {
         // As if it did not exist: ids of others are nobody's business.
         return Err(SettleError::Unknown.into());
     }

@@ -30,7 +30,8 @@ impl Adjustment {
     #[must_use]
     pub fn under(&self, policy: &Policy) -> Option<(usize, Box<str>, i128)> {
         let mut limits = policy.limits.iter();
-        let place = limits.position(|limit| limit.name == self.limit && limit.unit == self.unit)?;
+        let place =
+            limits.position(|limit| *limit.name == *self.limit && limit.unit == self.unit)?;
         let limit = &policy.limits[place];
         if limit.per.len() != self.scope.len() {
             return None;

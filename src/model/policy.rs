@@ -4,6 +4,8 @@
 //! `unlimited` is a promise that shows in balances.
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -275,21 +277,55 @@ impl Field {
 }
 
 /// Who uses what: the values by which limits match and count. Empty where nothing is known.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+///
+/// One shared text: every reservation has a subject, and those of one call are one.
+#[derive(Clone, Default, PartialEq, Eq, Hash)]
 pub struct Subject {
-    values: [Box<str>; Field::ALL.len()],
+    /// The values one after the other, in the order of [`Field::ALL`].
+    text: Arc<str>,
+    /// Where each ends, in bytes.
+    ends: [usize; Field::ALL.len()],
 }
 
 impl Subject {
+    /// A subject with these values, in the order of [`Field::ALL`].
     #[must_use]
-    pub fn with(mut self, field: Field, value: &str) -> Self {
-        self.values[field as usize] = value.into();
-        self
+    pub fn new(values: [&str; Field::ALL.len()]) -> Self {
+        let mut end = 0;
+        let ends = values.map(|value| {
+            end += value.len();
+            end
+        });
+        Self {
+            text: values.concat().into(),
+            ends,
+        }
+    }
+
+    /// The same with another value.
+    #[must_use]
+    pub fn with(&self, field: Field, value: &str) -> Self {
+        Self::new(Field::ALL.map(|known| {
+            if known == field {
+                value
+            } else {
+                self.get(known)
+            }
+        }))
     }
 
     #[must_use]
     pub fn get(&self, field: Field) -> &str {
-        &self.values[field as usize]
+        let place = field as usize;
+        let start = if place == 0 { 0 } else { self.ends[place - 1] };
+        &self.text[start..self.ends[place]]
+    }
+}
+
+impl fmt::Debug for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let values = Field::ALL.map(|field| (field.name(), self.get(field)));
+        f.debug_map().entries(values).finish()
     }
 }
 
@@ -353,10 +389,10 @@ impl Mode {
 /// there is one for all.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limit {
-    pub name: Box<str>,
+    pub name: Arc<str>,
     /// All named fields have to fit one of their patterns.
     pub matches: BTreeMap<Field, Vec<Glob>>,
-    pub per: Vec<Field>,
+    pub per: Arc<[Field]>,
     pub unit: Unit,
     pub bound: Bound,
     pub span: Span,

@@ -5,7 +5,6 @@
 //! limit, or nothing changes. Time is an argument. What was posted comes from the ledger alone.
 
 use std::collections::{BTreeSet, HashMap};
-use std::ops::Range;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
@@ -13,59 +12,18 @@ use jiff::{SignedDuration, Timestamp};
 use super::policy::{Bound, Field, Limit, Mode, OnExpiry, Policy, Span, Subject, Usage};
 use counter::Counter;
 use index::Index;
+use reservation::Hold;
+pub use reservation::{Asked, Phase, Request, Reservation};
+pub use standing::Standing;
 
 mod counter;
 mod index;
 #[cfg(test)]
 mod oracle;
+mod reservation;
+mod standing;
 #[cfg(test)]
 mod tests;
-
-/// What a caller asks to hold.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Request {
-    /// Made by the caller, unique for ever.
-    pub id: Box<str>,
-    pub subject: Subject,
-    pub estimate: Usage,
-    pub lease: SignedDuration,
-}
-
-/// How one limit stands for one subject.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Standing {
-    /// The index in the policy's limits.
-    pub limit: usize,
-    /// The values of the limit's `per`, joined.
-    pub scope: Box<str>,
-    /// With raises, in grains.
-    pub bound: Bound,
-    /// Posted, in grains; never below zero.
-    pub used: i128,
-    /// Held by live reservations, in grains.
-    pub held: i128,
-    pub window: Range<Timestamp>,
-}
-
-impl Standing {
-    /// What is left, in grains; `None` if the limit is unlimited.
-    #[must_use]
-    pub fn remaining(&self) -> Option<i128> {
-        match self.bound {
-            Bound::Unlimited => None,
-            Bound::At(bound) => Some((bound - self.used - self.held).max(0)),
-        }
-    }
-
-    /// By how much the bound is exceeded, in grains.
-    #[must_use]
-    pub fn over_by(&self) -> i128 {
-        match self.bound {
-            Bound::Unlimited => 0,
-            Bound::At(bound) => (self.used + self.held - bound).max(0),
-        }
-    }
-}
 
 /// The answer to a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -111,52 +69,6 @@ pub enum QuotaError {
     TooMany,
 }
 
-/// How a reservation stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
-    Live,
-    Settled,
-    Released,
-    Expired,
-}
-
-impl Phase {
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Live => "live",
-            Self::Settled => "settled",
-            Self::Released => "released",
-            Self::Expired => "expired",
-        }
-    }
-}
-
-/// A reservation with what it holds.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reservation {
-    pub subject: Subject,
-    pub estimate: Usage,
-    pub reserved_at: Timestamp,
-    pub expires_at: Timestamp,
-    pub phase: Phase,
-    /// What it was settled with.
-    pub settled: Option<Usage>,
-    /// When the phase ended; the book forgets it some time later.
-    ended_at: Option<Timestamp>,
-    holds: Vec<Hold>,
-}
-
-/// Grains held in one counter's window.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Hold {
-    limit: usize,
-    scope: Box<str>,
-    amount: i128,
-    /// The start of the window that is charged, whenever the settlement comes.
-    window: Timestamp,
-}
-
 /// What a settlement did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settlement {
@@ -170,19 +82,39 @@ pub struct Settlement {
 /// Ended reservations are answered from memory this long; after that the ledger knows them.
 const REMEMBER: SignedDuration = SignedDuration::from_mins(10);
 
+/// The counters of one limit, by scope.
+type Counters = HashMap<Arc<str>, Counter>;
+
+/// Room that is used again, so that a decision allocates little.
+#[derive(Debug, Default)]
+struct Scratch {
+    scope: String,
+    limits: Vec<usize>,
+}
+
+/// What a round ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Expired {
+    /// What the limits charge for reservations that nobody settled, with their ids.
+    pub charges: Vec<(Arc<str>, Usage)>,
+    /// Ids that are not known any more.
+    pub forgotten: Vec<Arc<str>>,
+}
+
 /// Counters and reservations under one policy.
 #[derive(Debug)]
 pub struct Book {
     policy: Arc<Policy>,
     index: Index,
     /// By limit, then by scope.
-    counters: Vec<HashMap<Box<str>, Counter>>,
-    reservations: HashMap<Box<str>, Reservation>,
+    counters: Vec<Counters>,
+    reservations: HashMap<Arc<str>, Reservation>,
     /// Live ones by the end of their lease, ended ones by when they are forgotten.
-    due: BTreeSet<(Timestamp, Box<str>)>,
+    due: BTreeSet<(Timestamp, Arc<str>)>,
+    /// Live ones of each user.
     open: HashMap<Box<str>, usize>,
     max_open: usize,
-    scratch: String,
+    scratch: Scratch,
 }
 
 impl Book {
@@ -197,7 +129,7 @@ impl Book {
             due: BTreeSet::new(),
             open: HashMap::new(),
             max_open,
-            scratch: String::new(),
+            scratch: Scratch::default(),
         }
     }
 
@@ -230,7 +162,15 @@ impl Book {
     /// gets its hold again.
     pub fn reserve(&mut self, request: &Request, now: Timestamp) -> Result<Decision, QuotaError> {
         if let Some(known) = self.reservations.get(&request.id) {
-            return self.again(request, &known.clone(), now);
+            if known.subject != request.subject || known.estimate != request.estimate {
+                return Err(QuotaError::Conflict);
+            }
+            return Ok(Decision::Allowed(Grant {
+                expires_at: known.expires_at,
+                standings: self.standings(&request.subject, now),
+                shadow_denials: Vec::new(),
+                replayed: true,
+            }));
         }
         let user = request.subject.get(Field::User);
         if self.open.get(user).copied().unwrap_or(0) >= self.max_open {
@@ -257,19 +197,8 @@ impl Book {
             });
         }
         let expires_at = now.saturating_add(request.lease).unwrap_or(Timestamp::MAX);
-        self.keep(
-            request.id.clone(),
-            Reservation {
-                subject: request.subject.clone(),
-                estimate: request.estimate,
-                reserved_at: now,
-                expires_at,
-                phase: Phase::Live,
-                settled: None,
-                ended_at: None,
-                holds,
-            },
-        );
+        let reservation = Reservation::new(request, now, expires_at, holds);
+        self.keep(request.id.clone(), reservation);
         Ok(Decision::Allowed(Grant {
             expires_at,
             standings,
@@ -278,26 +207,14 @@ impl Book {
         }))
     }
 
-    fn again(
-        &mut self,
-        request: &Request,
-        known: &Reservation,
-        now: Timestamp,
-    ) -> Result<Decision, QuotaError> {
-        if known.subject != request.subject || known.estimate != request.estimate {
-            return Err(QuotaError::Conflict);
-        }
-        Ok(Decision::Allowed(Grant {
-            expires_at: known.expires_at,
-            standings: self.standings(&request.subject, now),
-            shadow_denials: Vec::new(),
-            replayed: true,
-        }))
-    }
-
-    fn keep(&mut self, id: Box<str>, reservation: Reservation) {
+    fn keep(&mut self, id: Arc<str>, reservation: Reservation) {
         let user = reservation.subject.get(Field::User);
-        *self.open.entry(user.into()).or_default() += 1;
+        match self.open.get_mut(user) {
+            Some(open) => *open += 1,
+            None => {
+                self.open.insert(user.into(), 1);
+            }
+        }
         self.due.insert((reservation.expires_at, id.clone()));
         self.reservations.insert(id, reservation);
     }
@@ -327,16 +244,7 @@ impl Book {
                 window: standing.window.start,
             });
         }
-        let reservation = Reservation {
-            subject: request.subject.clone(),
-            estimate: request.estimate,
-            reserved_at,
-            expires_at,
-            phase: Phase::Live,
-            settled: None,
-            ended_at: None,
-            holds,
-        };
+        let reservation = Reservation::new(request, reserved_at, expires_at, holds);
         self.keep(request.id.clone(), reservation);
     }
 
@@ -350,11 +258,10 @@ impl Book {
     }
 
     /// Live reservations by id.
-    pub fn live(&self) -> impl Iterator<Item = (&str, &Reservation)> {
+    pub fn live(&self) -> impl Iterator<Item = (&Arc<str>, &Reservation)> {
         self.reservations
             .iter()
             .filter(|(_, known)| known.phase == Phase::Live)
-            .map(|(id, known)| (&**id, known))
     }
 
     /// A reservation, live or ended a short while ago.
@@ -377,7 +284,7 @@ impl Book {
                 return Err(QuotaError::Conflict);
             }
             return Ok(Settlement {
-                overage: exceeds(actual, &known.estimate),
+                overage: known.is_exceeded_by(actual),
                 late: false,
                 replayed: true,
             });
@@ -386,7 +293,7 @@ impl Book {
         if known.phase == Phase::Released {
             return Err(QuotaError::Ended);
         }
-        let overage = exceeds(actual, &known.estimate);
+        let overage = known.is_exceeded_by(actual);
         self.end(id, Phase::Settled, Some(*actual), now);
         Ok(Settlement {
             overage,
@@ -423,40 +330,39 @@ impl Book {
         }
         let until = now.saturating_add(lease).unwrap_or(Timestamp::MAX);
         if until > known.expires_at {
-            self.due.remove(&(known.expires_at, Box::from(id)));
+            let id: Arc<str> = id.into();
+            self.due.remove(&(known.expires_at, id.clone()));
             known.expires_at = until;
-            self.due.insert((until, id.into()));
+            self.due.insert((until, id));
         }
-        let (expires_at, estimate) = (known.expires_at, known.estimate);
+        let expires_at = known.expires_at;
         let subject = known.subject.clone();
-        let beyond = beyond(so_far, &estimate);
+        let beyond = known.beyond(so_far);
         let standings = self.standings(&subject, now);
         let goes_on = self.judge(&standings, &beyond).is_ok();
         Ok((expires_at, goes_on))
     }
 
-    /// Ends leases that are over and forgets what ended long ago. Returns what the limits charge
-    /// for reservations that nobody settled, with their ids.
-    pub fn expire(&mut self, now: Timestamp) -> Vec<(Box<str>, Subject, Usage)> {
-        let mut charges = Vec::new();
-        while let Some((due, id)) = self.due.first().cloned() {
-            if due > now {
+    /// Ends leases that are over and forgets what ended long ago.
+    pub fn expire(&mut self, now: Timestamp) -> Expired {
+        let mut expired = Expired::default();
+        while self.due.first().is_some_and(|(due, _)| *due <= now) {
+            let Some((_, id)) = self.due.pop_first() else {
                 break;
-            }
-            self.due.pop_first();
+            };
             let Some(reservation) = self.reservations.get(&id) else {
                 continue;
             };
             if reservation.ended_at.is_some() {
                 self.reservations.remove(&id);
+                expired.forgotten.push(id);
                 continue;
             }
             let charge = self.charge_of(reservation);
-            let subject = reservation.subject.clone();
             self.end(&id, Phase::Expired, None, now);
-            charges.push((id, subject, charge));
+            expired.charges.push((id, charge));
         }
-        charges
+        expired
     }
 
     /// What the strictest of its limits charges for a lease that ended.
@@ -489,9 +395,10 @@ impl Book {
         reservation.settled = settled;
         reservation.ended_at = Some(now);
         if was_live {
-            self.due.remove(&(reservation.expires_at, Box::from(id)));
+            let id: Arc<str> = id.into();
             let forget = now.saturating_add(REMEMBER).unwrap_or(Timestamp::MAX);
-            self.due.insert((forget, id.into()));
+            self.due.remove(&(reservation.expires_at, id.clone()));
+            self.due.insert((forget, id));
             for hold in &reservation.holds {
                 if let Some(counter) = self.counters[hold.limit].get_mut(&hold.scope) {
                     counter.free(hold.window, hold.amount);
@@ -509,19 +416,31 @@ impl Book {
 
     /// Adds what the ledger counted, or takes back what it corrected, to the windows of `booked`.
     pub fn post(&mut self, subject: &Subject, usage: &Usage, booked: Timestamp, now: Timestamp) {
-        let mut scope = std::mem::take(&mut self.scratch);
-        for limit in self.index.candidates(subject) {
-            let rule = &self.policy.limits[limit];
+        let weights = self.policy.weights;
+        self.each_counter(subject, now, |_, rule, counter| {
+            counter.post(usage.amount(rule.unit, &weights), booked);
+        });
+    }
+
+    /// Visits the counters of a subject, in the policy's order; those that are missing are made.
+    fn each_counter(
+        &mut self,
+        subject: &Subject,
+        now: Timestamp,
+        mut visit: impl FnMut(usize, &Limit, &mut Counter),
+    ) {
+        let Scratch { scope, limits } = &mut self.scratch;
+        self.index.candidates_into(subject, limits);
+        for limit in limits {
+            let rule = &self.policy.limits[*limit];
             if !rule.applies(subject) {
                 continue;
             }
-            rule.scope_into(subject, &mut scope);
-            let amount = usage.amount(rule.unit, &self.policy.weights);
+            rule.scope_into(subject, scope);
             let zone = &self.policy.zone;
-            let counter = counter_of(&mut self.counters[limit], &scope, rule, zone, now);
-            counter.post(amount, booked);
+            let counter = counter_of(&mut self.counters[*limit], scope, rule, zone, now);
+            visit(*limit, rule, counter);
         }
-        self.scratch = scope;
     }
 
     /// Adds to one counter, or takes back, in the window of `at`.
@@ -543,7 +462,7 @@ impl Book {
         let rule = &self.policy.limits[limit];
         let zone = &self.policy.zone;
         let counter = counter_of(&mut self.counters[limit], scope, rule, zone, now);
-        standing(limit, scope, counter, &self.policy, now)
+        standing::of(limit, counter, &self.policy, now)
     }
 
     /// Every counter that has something, for metrics and for `verify`.
@@ -551,9 +470,9 @@ impl Book {
         let mut standings = Vec::new();
         for (limit, counters) in self.counters.iter_mut().enumerate() {
             let rule = &self.policy.limits[limit];
-            for (scope, counter) in counters {
+            for counter in counters.values_mut() {
                 counter.roll(rule.span, &self.policy.zone, now);
-                standings.push(standing(limit, scope, counter, &self.policy, now));
+                standings.push(standing::of(limit, counter, &self.policy, now));
             }
         }
         standings
@@ -571,19 +490,11 @@ impl Book {
     }
 
     fn standings(&mut self, subject: &Subject, now: Timestamp) -> Vec<Standing> {
-        let mut scope = std::mem::take(&mut self.scratch);
         let mut standings = Vec::with_capacity(4);
-        for limit in self.index.candidates(subject) {
-            let rule = &self.policy.limits[limit];
-            if !rule.applies(subject) {
-                continue;
-            }
-            rule.scope_into(subject, &mut scope);
-            let zone = &self.policy.zone;
-            let counter = counter_of(&mut self.counters[limit], &scope, rule, zone, now);
-            standings.push(standing(limit, &scope, counter, &self.policy, now));
-        }
-        self.scratch = scope;
+        let policy = self.policy.clone();
+        self.each_counter(subject, now, |limit, _, counter| {
+            standings.push(standing::of(limit, counter, &policy, now));
+        });
         standings
     }
 
@@ -633,77 +544,19 @@ impl Verdict {
 }
 
 fn counter_of<'c>(
-    counters: &'c mut HashMap<Box<str>, Counter>,
+    counters: &'c mut Counters,
     scope: &str,
     rule: &Limit,
     zone: &jiff::tz::TimeZone,
     now: Timestamp,
 ) -> &'c mut Counter {
     if !counters.contains_key(scope) {
-        counters.insert(scope.into(), Counter::new(rule.span, zone, now));
+        let scope: Arc<str> = scope.into();
+        counters.insert(scope.clone(), Counter::new(scope, rule.span, zone, now));
     }
     let counter = counters
         .get_mut(scope)
         .expect("it was put in where it was missing");
     counter.roll(rule.span, zone, now);
     counter
-}
-
-fn standing(
-    limit: usize,
-    scope: &str,
-    counter: &Counter,
-    policy: &Policy,
-    now: Timestamp,
-) -> Standing {
-    let rule = &policy.limits[limit];
-    Standing {
-        limit,
-        scope: scope.into(),
-        bound: raised(rule, scope, policy, now),
-        used: counter.posted().max(0),
-        held: counter.held,
-        window: counter.window(),
-    }
-}
-
-/// The bound with the raises that hold now.
-fn raised(rule: &Limit, scope: &str, policy: &Policy, now: Timestamp) -> Bound {
-    let Bound::At(bound) = rule.bound else {
-        return Bound::Unlimited;
-    };
-    if policy.raises.is_empty() {
-        return Bound::At(bound);
-    }
-    let values: Vec<_> = scope.split(super::policy::SCOPE_SEPARATOR).collect();
-    let concerns = |matches: &std::collections::BTreeMap<Field, Vec<super::glob::Glob>>| {
-        matches.iter().all(|(field, patterns)| {
-            let place = rule.per.iter().position(|per| per == field);
-            let value = place.and_then(|place| values.get(place)).copied();
-            value.is_some_and(|value| patterns.iter().any(|p| p.matches(value)))
-        })
-    };
-    let more: i128 = policy
-        .raises
-        .iter()
-        .filter(|raise| raise.limit == rule.name && now < raise.until && concerns(&raise.matches))
-        .map(|raise| raise.add)
-        .sum();
-    Bound::At(bound + more)
-}
-
-fn exceeds(actual: &Usage, held: &Usage) -> bool {
-    beyond(actual, held) != Usage::default()
-}
-
-/// What is used beyond what is held, by kind.
-fn beyond(used: &Usage, held: &Usage) -> Usage {
-    Usage {
-        input: (used.input - held.input).max(0),
-        output: (used.output - held.output).max(0),
-        cache_read: (used.cache_read - held.cache_read).max(0),
-        cache_write: (used.cache_write - held.cache_write).max(0),
-        requests: (used.requests - held.requests).max(0),
-        cost: (used.cost - held.cost).max(0),
-    }
 }

@@ -69,7 +69,7 @@ pub mod source {
 }
 
 /// Which model was used, on which terms: all that a price can depend on but the time.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Sku {
     /// `anthropic`, `bedrock`, `vertex`, ... or what the gateway said.
     pub provider: Box<str>,

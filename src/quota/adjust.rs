@@ -101,7 +101,7 @@ fn checked(
 ) -> Result<Adjustment, CorrectionError> {
     let mut limits = policy.limits.iter();
     let limit = limits
-        .find(|limit| limit.name == correction.limit)
+        .find(|limit| *limit.name == *correction.limit)
         .ok_or(CorrectionError::Limit)?;
     let is_whole = limit.per.len() == correction.scope.len();
     if !is_whole || !limit.per.iter().all(|f| correction.scope.contains_key(f)) {

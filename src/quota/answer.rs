@@ -5,20 +5,22 @@
 //! for a failed login; [`ClientAnswer`] has what they show at once.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{Answer, Refused, SettleError};
 use crate::model::label::grouped;
-use crate::model::policy::{Bound, Policy, SCOPE_SEPARATOR, Span, Unit, Usage, Weights};
+use crate::model::policy::{Bound, Policy, Span, Usage};
 use crate::model::quota::{Decision, Denial, QuotaError, Standing};
-use crate::model::window::QUARTER_SECONDS;
+pub use headers::{Headers, headers, warning};
+pub use limits::{Amount, LimitStanding, Usd, WindowBounds, grains, limits};
+use limits::{Round, amount, zone_name};
 
-/// Percent of a limit from which clients are warned.
-const WARN_PERCENT: i128 = 75;
+mod headers;
+mod limits;
 
 /// Seconds after which it is worth asking again where leases have to end first.
 const RETRY_SOON_SECONDS: u64 = 5;
@@ -37,7 +39,7 @@ pub struct Explanation {
     pub text: String,
     pub retry_after_s: Option<u64>,
     /// Names of the limits that had no room.
-    pub violated: Vec<Box<str>>,
+    pub violated: Vec<Arc<str>>,
     pub limits: Vec<LimitStanding>,
     /// Patterns, where the model is not one of them.
     pub allowed_models: Vec<Box<str>>,
@@ -74,56 +76,6 @@ pub struct ClientError {
     kind: &'static str,
     message: String,
 }
-
-/// An amount in a unit: a whole number, or USD as exact decimal text. Parts of a weighted token
-/// are counted whole where they are used and not at all where they are left.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
-#[serde(untagged)]
-pub enum Amount {
-    Count(u64),
-    Usd(String),
-}
-
-/// How one limit stands for one subject.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
-pub struct LimitStanding {
-    #[schema(example = "role-developer-day")]
-    pub name: Box<str>,
-    /// The fields by which the limit counts, with the values of this counter.
-    pub scope: BTreeMap<&'static str, String>,
-    /// `tokens`, `input_tokens`, `output_tokens`, `weighted_tokens`, `requests` or `usd`.
-    #[schema(example = "weighted_tokens")]
-    pub unit: &'static str,
-    /// `null` where it is unlimited.
-    pub limit: Option<Amount>,
-    pub used: Amount,
-    /// Held by live reservations.
-    pub reserved: Amount,
-    /// `null` where it is unlimited; never below zero.
-    pub remaining: Option<Amount>,
-    /// What is used and reserved beyond the limit.
-    pub over_by: Amount,
-    /// `enforce`, or `shadow` where the limit only tells.
-    pub mode: &'static str,
-    pub window: WindowBounds,
-    /// Seconds to the end of the window; of a rolling one, to its next step.
-    pub reset_after_s: u64,
-}
-
-/// A window, half-open, in the policy's zone.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
-#[schema(as = QuotaWindow)]
-pub struct WindowBounds {
-    #[schema(example = "2026-11-22T00:00:00+09:00")]
-    pub start: String,
-    #[schema(example = "2026-11-23T00:00:00+09:00")]
-    pub end: String,
-    #[schema(example = "Asia/Tokyo")]
-    pub tz: String,
-}
-
-/// Headers for an answer, names in lower case.
-pub type Headers = Vec<(&'static str, String)>;
 
 impl Answer {
     /// How the limits stand that concern the subject.
@@ -175,7 +127,7 @@ impl Answer {
 
     /// The names of limits in shadow mode that would have denied.
     #[must_use]
-    pub fn shadow_denials(&self) -> Vec<Box<str>> {
+    pub fn shadow_denials(&self) -> Vec<Arc<str>> {
         let denials = match &self.decision {
             Decision::Allowed(grant) => &grant.shadow_denials,
             Decision::Denied(denial) => &denial.shadow_denials,
@@ -277,103 +229,6 @@ impl ClientAnswer {
             },
         }
     }
-}
-
-/// How limits stand, in units.
-#[must_use]
-pub fn limits(policy: &Policy, standings: &[Standing], now: Timestamp) -> Vec<LimitStanding> {
-    let standing = |standing: &Standing| limit_of(policy, standing, now);
-    standings.iter().map(standing).collect()
-}
-
-fn limit_of(policy: &Policy, standing: &Standing, now: Timestamp) -> LimitStanding {
-    let rule = &policy.limits[standing.limit];
-    let used_up = |grains| amount(grains, rule.unit, &policy.weights, Round::Up);
-    let left = |grains| amount(grains, rule.unit, &policy.weights, Round::Down);
-    let bound = match standing.bound {
-        Bound::Unlimited => None,
-        Bound::At(bound) => Some(left(bound)),
-    };
-    let values = standing.scope.split(SCOPE_SEPARATOR).map(str::to_owned);
-    LimitStanding {
-        name: rule.name.clone(),
-        scope: rule
-            .per
-            .iter()
-            .map(|field| field.name())
-            .zip(values)
-            .collect(),
-        unit: rule.unit.name(),
-        limit: bound,
-        used: used_up(standing.used),
-        reserved: used_up(standing.held),
-        remaining: standing.remaining().map(left),
-        over_by: used_up(standing.over_by()),
-        mode: rule.mode.name(),
-        window: WindowBounds {
-            start: time_text(standing.window.start, &policy.zone),
-            end: time_text(standing.window.end, &policy.zone),
-            tz: zone_name(&policy.zone).to_owned(),
-        },
-        reset_after_s: reset_after(rule.span, standing, now),
-    }
-}
-
-/// Seconds until there is room again: whole ones, at least one.
-fn reset_after(span: Span, standing: &Standing, now: Timestamp) -> u64 {
-    let seconds = match span {
-        Span::Calendar(_) => {
-            let left = standing.window.end.duration_since(now);
-            left.as_secs() + i64::from(left.subsec_nanos() > 0)
-        }
-        Span::Rolling { .. } => QUARTER_SECONDS - now.as_second().rem_euclid(QUARTER_SECONDS),
-    };
-    u64::try_from(seconds).unwrap_or(0).max(1)
-}
-
-/// Grains in their unit; parts of a whole are left out.
-#[must_use]
-pub fn grains(grains: i128, unit: Unit, weights: &Weights) -> Amount {
-    amount(grains, unit, weights, Round::Down)
-}
-
-#[derive(Clone, Copy)]
-enum Round {
-    Up,
-    Down,
-}
-
-fn amount(grains: i128, unit: Unit, weights: &Weights, round: Round) -> Amount {
-    if unit == Unit::Usd {
-        return Amount::Usd(usd(grains));
-    }
-    let per = weights.grains(unit);
-    let whole = match round {
-        Round::Up => (grains + per - 1).div_euclid(per),
-        Round::Down => grains.div_euclid(per),
-    };
-    Amount::Count(u64::try_from(whole.max(0)).unwrap_or(u64::MAX))
-}
-
-/// Pico-USD as exact decimal text with two places or as many as it needs.
-#[must_use]
-pub fn usd(pico: i128) -> String {
-    const PICO_PER_USD: u128 = 1_000_000_000_000;
-    let sign = if pico < 0 { "-" } else { "" };
-    let pico = pico.unsigned_abs();
-    let digits = format!("{:012}", pico % PICO_PER_USD);
-    let places = digits.trim_end_matches('0').len().max(2);
-    format!("{sign}{}.{}", pico / PICO_PER_USD, &digits[..places])
-}
-
-fn time_text(at: Timestamp, zone: &TimeZone) -> String {
-    // Whole seconds: the ends of rolling windows have parts that nobody needs.
-    let at = Timestamp::from_second(at.as_second()).unwrap_or(at);
-    at.display_with_offset(zone.to_offset(at)).to_string()
-}
-
-fn zone_name(zone: &TimeZone) -> &str {
-    zone.iana_name().unwrap_or("UTC")
 }
 
 fn refused_text(refused: &Refused) -> String {
@@ -481,103 +336,6 @@ fn reset_text(policy: &Policy, span: Span, standing: &Standing, now: Timestamp) 
     };
     let zone = zone_name(&policy.zone);
     format!("It resets at {} ({zone}).", local.strftime(format))
-}
-
-/// Rate limit headers of an answer (draft-ietf-httpapi-ratelimit-headers), and those that
-/// programs for other providers' APIs read, which tell the token limit with the least left.
-#[must_use]
-pub fn headers(policy: &Policy, standings: &[Standing], now: Timestamp) -> Headers {
-    let mut policies = Vec::new();
-    let mut states = Vec::new();
-    let mut least: Option<(u64, u64, u64)> = None;
-    for standing in standings {
-        let rule = &policy.limits[standing.limit];
-        let (Bound::At(bound), Some(remaining)) = (standing.bound, standing.remaining()) else {
-            continue;
-        };
-        // USD have no whole numbers of their own: cents.
-        let per = match rule.unit {
-            Unit::Usd => policy.weights.grains(rule.unit) / 100,
-            unit => policy.weights.grains(unit),
-        };
-        let (bound, remaining) = (whole(bound / per), whole(remaining / per));
-        let reset = reset_after(rule.span, standing, now);
-        let window = standing.window.end.duration_since(standing.window.start);
-        let unit = match rule.unit {
-            Unit::Requests => "requests",
-            Unit::Usd => "usd-cents",
-            _ => "tokens",
-        };
-        let name = quoted(&rule.name);
-        policies.push(format!(
-            "{name};q={bound};w={};qu=\"{unit}\"",
-            window.as_secs()
-        ));
-        states.push(format!("{name};r={remaining};t={reset}"));
-        if unit == "tokens" && least.is_none_or(|(_, left, _)| remaining < left) {
-            least = Some((bound, remaining, reset));
-        }
-    }
-    let mut headers = Headers::new();
-    if !policies.is_empty() {
-        headers.push(("ratelimit-policy", policies.join(", ")));
-        headers.push(("ratelimit", states.join(", ")));
-    }
-    if let Some((bound, remaining, reset)) = least {
-        headers.push(("x-ratelimit-limit-tokens", bound.to_string()));
-        headers.push(("x-ratelimit-remaining-tokens", remaining.to_string()));
-        headers.push(("x-ratelimit-reset-tokens", format!("{reset}s")));
-    }
-    headers
-}
-
-/// Headers with which a gateway warns its client on success: the limit that is nearest to its
-/// end, from three quarters on. Clients know them from Anthropic's own limits.
-#[must_use]
-pub fn warning(policy: &Policy, standings: &[Standing]) -> BTreeMap<&'static str, String> {
-    let share = |standing: &Standing| {
-        let Bound::At(bound) = standing.bound else {
-            return None;
-        };
-        let rule = &policy.limits[standing.limit];
-        if bound <= 0 || rule.mode != crate::model::policy::Mode::Enforce {
-            return None;
-        }
-        Some((standing.used + standing.held) * 100 / bound)
-    };
-    let nearest = standings
-        .iter()
-        .filter_map(|standing| Some((share(standing)?, standing.window.end)))
-        .filter(|(percent, _)| *percent >= WARN_PERCENT)
-        .max();
-    nearest.map_or_else(BTreeMap::new, |(_, end)| {
-        BTreeMap::from([
-            (
-                "anthropic-ratelimit-unified-status",
-                "allowed_warning".to_owned(),
-            ),
-            (
-                "anthropic-ratelimit-unified-reset",
-                end.as_second().to_string(),
-            ),
-        ])
-    })
-}
-
-/// Integers of structured fields have at most 15 digits (RFC 9651, section 3.3.1).
-fn whole(number: i128) -> u64 {
-    const MOST: i128 = 999_999_999_999_999;
-    u64::try_from(number.clamp(0, MOST)).unwrap_or(0)
-}
-
-/// A string of structured fields: ASCII without control characters.
-fn quoted(name: &str) -> String {
-    let fit = |c: char| match c {
-        '"' | '\\' => '_',
-        c if c.is_ascii_graphic() || c == ' ' => c,
-        _ => '_',
-    };
-    format!("\"{}\"", name.chars().map(fit).collect::<String>())
 }
 
 #[cfg(test)]

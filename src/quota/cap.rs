@@ -17,14 +17,29 @@ pub(super) enum Fit {
     Cap,
 }
 
-/// The largest estimate with at least one and fewer output tokens than asked for that fits under
-/// every limit.
-pub(super) fn largest(
+/// What to hold: the whole estimate if it fits, else less output if some fits. What was granted
+/// before under the same id is granted again.
+pub(super) fn fitting(
     book: &mut Book,
+    id: &str,
     resolved: &Resolved,
     terms: &Terms,
     now: Timestamp,
-) -> Option<Usage> {
+) -> Usage {
+    let asked = resolved.estimate;
+    if let Some(known) = book.reservation(id) {
+        let same = known.asked.output == asked.output;
+        return if same { known.estimate } else { asked };
+    }
+    match book.check(&resolved.subject, &asked, now) {
+        Decision::Allowed(_) => asked,
+        Decision::Denied(_) => largest(book, resolved, terms, now).unwrap_or(asked),
+    }
+}
+
+/// The largest estimate with at least one and fewer output tokens than asked for that fits under
+/// every limit.
+fn largest(book: &mut Book, resolved: &Resolved, terms: &Terms, now: Timestamp) -> Option<Usage> {
     let asked = &resolved.estimate;
     let with = |output: i64| {
         let whole = |count: i64| u64::try_from(count).unwrap_or(0);
@@ -34,7 +49,7 @@ pub(super) fn largest(
             output: whole(output),
             ..Tokens::default()
         };
-        Usage::of(&tokens, terms.cost(&tokens, &resolved.sku, now))
+        Usage::of(&tokens, terms.cost(&tokens, &resolved.asked.sku, now))
     };
     let mut fits = |output: i64| {
         let decision = book.check(&resolved.subject, &with(output), now);

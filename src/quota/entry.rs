@@ -1,71 +1,71 @@
 //! Lines of the journal of reservations.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::Resolved;
 use crate::model::identity::{Identity, Origin};
 use crate::model::policy::{Field, Subject, Usage};
-use crate::model::quota::Request;
+use crate::model::quota::{Asked, Request, Reservation};
+use crate::model::usage::Sku;
 
 /// One line.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) enum Entry {
+pub(super) enum Entry<'a> {
     #[serde(rename = "r")]
-    Reserve(Box<Reserved>),
+    Reserve(Box<Reserved<'a>>),
     /// A later end of the lease.
     #[serde(rename = "x")]
-    Extend(Box<str>, Timestamp),
+    Extend(Cow<'a, str>, Timestamp),
     /// Settled, released or expired.
     #[serde(rename = "e")]
-    End(Box<str>),
+    End(Cow<'a, str>),
 }
 
 /// What has to be known to hold it again, and to settle it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct Reserved {
-    id: Box<str>,
+pub(super) struct Reserved<'a> {
+    id: Cow<'a, str>,
     at: Timestamp,
     until: Timestamp,
     /// In the order of [`Field::ALL`].
-    subject: Vec<Box<str>>,
+    subject: [Cow<'a, str>; Field::ALL.len()],
     /// Input, output, cache reads, cache writes, requests, pico-USD.
     estimate: [i64; 6],
     /// User, team, project, organization, cost center and role, as claimed.
-    who: [Option<Box<str>>; 6],
+    who: [Option<Cow<'a, str>>; 6],
     /// As the caller named it.
-    model: Box<str>,
-    provider: Box<str>,
+    model: Cow<'a, str>,
+    provider: Cow<'a, str>,
     /// Output tokens that were asked for, where less was granted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     asked_output: Option<i64>,
 }
 
-impl Entry {
-    /// The entry as a line without its end.
-    pub(super) fn line(&self) -> String {
-        serde_json::to_string(self).expect("texts, numbers and times have a JSON form")
+impl Entry<'_> {
+    /// Writes the entry as a line without its end.
+    pub(super) fn write(&self, out: &mut Vec<u8>) {
+        serde_json::to_writer(out, self).expect("texts, numbers and times have a JSON form");
     }
 }
 
-impl Reserved {
-    pub(super) fn new(
-        request: &Request,
-        resolved: &Resolved,
-        at: Timestamp,
-        until: Timestamp,
-    ) -> Self {
-        let usage = &request.estimate;
-        let who = &resolved.identity;
+impl<'a> Reserved<'a> {
+    pub(super) fn of(id: &'a str, held: &'a Reservation) -> Self {
+        let Asked {
+            identity: who,
+            sku,
+            output,
+        } = &*held.asked;
+        let usage = &held.estimate;
+        let text = |text: &'a Option<Box<str>>| text.as_deref().map(Cow::Borrowed);
         Self {
-            id: request.id.clone(),
-            at,
-            until,
-            subject: Field::ALL
-                .map(|field| request.subject.get(field).into())
-                .to_vec(),
+            id: id.into(),
+            at: held.reserved_at,
+            until: held.expires_at,
+            subject: Field::ALL.map(|field| held.subject.get(field).into()),
             estimate: [
                 usage.input,
                 usage.output,
@@ -75,55 +75,16 @@ impl Reserved {
                 usage.cost,
             ],
             who: [
-                who.user.clone(),
-                who.team.clone(),
-                who.project.clone(),
-                who.organization.clone(),
-                who.cost_center.clone(),
-                who.role.clone(),
+                text(&who.user),
+                text(&who.team),
+                text(&who.project),
+                text(&who.organization),
+                text(&who.cost_center),
+                text(&who.role),
             ],
-            model: resolved.sku.raw_model.clone(),
-            provider: resolved.sku.provider.clone(),
-            asked_output: None,
-        }
-    }
-
-    pub(super) fn asked(self, asked_output: Option<i64>) -> Self {
-        Self {
-            asked_output,
-            ..self
-        }
-    }
-
-    /// What was granted when this much output was asked for and less was given.
-    pub(super) fn capped(&self, asked_output: i64) -> Option<Usage> {
-        (self.asked_output == Some(asked_output)).then(|| self.parts().0.estimate)
-    }
-
-    pub(super) fn until(self, until: Timestamp) -> Self {
-        Self { until, ..self }
-    }
-
-    /// When it was reserved: the time at which quotas book it.
-    pub(super) const fn at(&self) -> Timestamp {
-        self.at
-    }
-
-    /// Who it was for.
-    pub(super) fn identity(&self) -> Identity {
-        let [user, team, project, organization, cost_center, role] = self.who.clone();
-        Identity {
-            origin: match user {
-                Some(_) => Origin::Gateway,
-                None => Origin::Unknown,
-            },
-            user,
-            team,
-            project,
-            organization,
-            cost_center,
-            role,
-            ..Identity::default()
+            model: (&*sku.raw_model).into(),
+            provider: (&*sku.provider).into(),
+            asked_output: Some(*output).filter(|output| *output != usage.output),
         }
     }
 
@@ -132,16 +93,19 @@ impl Reserved {
         (&self.model, &self.provider)
     }
 
-    /// The reservation, and when it was made and ends.
-    pub(super) fn parts(&self) -> (Request, Timestamp, Timestamp) {
-        let mut subject = Subject::default();
-        for (field, value) in Field::ALL.into_iter().zip(&self.subject) {
-            subject = subject.with(field, value);
-        }
+    /// The reservation, and when it was made and ends. `sku` is what [`Reserved::model`] names.
+    pub(super) fn parts(&self, sku: Sku) -> (Request, Timestamp, Timestamp) {
         let [input, output, cache_read, cache_write, requests, cost] = self.estimate;
+        let values: [&str; Field::ALL.len()] = std::array::from_fn(|place| &*self.subject[place]);
+        let asked = Asked {
+            identity: self.identity(),
+            sku,
+            output: self.asked_output.unwrap_or(output),
+        };
         let request = Request {
-            id: self.id.clone(),
-            subject,
+            id: (&*self.id).into(),
+            subject: Subject::new(values),
+            asked: Arc::new(asked),
             estimate: Usage {
                 input,
                 output,
@@ -154,24 +118,42 @@ impl Reserved {
         };
         (request, self.at, self.until)
     }
+
+    fn identity(&self) -> Identity {
+        let text = |text: &Option<Cow<'_, str>>| text.as_deref().map(Box::from);
+        let [user, team, project, organization, cost_center, role] = &self.who;
+        Identity {
+            origin: match user {
+                Some(_) => Origin::Gateway,
+                None => Origin::Unknown,
+            },
+            user: text(user),
+            team: text(team),
+            project: text(project),
+            organization: text(organization),
+            cost_center: text(cost_center),
+            role: text(role),
+            ..Identity::default()
+        }
+    }
 }
 
-/// The reservations that are live after all lines. A line that cannot be read is passed over: it
-/// was cut off, or a newer version wrote it.
-pub(super) fn live(lines: &[String], now: Timestamp) -> HashMap<Box<str>, Box<Reserved>> {
-    let mut live: HashMap<Box<str>, Box<Reserved>> = HashMap::new();
+/// The reservations that are live after all lines, by id. A line that cannot be read is passed
+/// over: it was cut off, or a newer version wrote it.
+pub(super) fn live(lines: &[String], now: Timestamp) -> HashMap<String, Reserved<'static>> {
+    let mut live = HashMap::new();
     for line in lines {
         match serde_json::from_str(line) {
             Ok(Entry::Reserve(reserved)) => {
-                live.insert(reserved.id.clone(), reserved);
+                live.insert(reserved.id.to_string(), *reserved);
             }
             Ok(Entry::Extend(id, until)) => {
-                if let Some(reserved) = live.get_mut(&id) {
+                if let Some(reserved) = live.get_mut(&*id) {
                     reserved.until = until;
                 }
             }
             Ok(Entry::End(id)) => {
-                live.remove(&id);
+                live.remove(&*id);
             }
             Err(_) => {}
         }

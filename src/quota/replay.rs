@@ -7,7 +7,9 @@ use std::sync::{Arc, mpsc};
 
 use jiff::Timestamp;
 
-use super::{MAX_OPEN_PER_USER, Quota, adjust, admit, earliest, subject};
+use super::upkeep::earliest;
+use super::who::{admit, subject};
+use super::{MAX_OPEN_PER_USER, Quota, adjust};
 use crate::model::policy::{Bound, Field, Policy, Span};
 use crate::model::quota::Book;
 use crate::model::window::{QUARTER_SECONDS, Window, quarter, quarter_start};
@@ -30,7 +32,7 @@ pub struct Verified {
 pub struct Difference {
     /// The index in the policy's limits.
     pub limit: usize,
-    pub scope: Box<str>,
+    pub scope: Arc<str>,
     /// In grains.
     pub live: i128,
     pub ledger: i128,
@@ -109,7 +111,7 @@ impl Quota {
         if !Arc::ptr_eq(live.policy(), fresh.policy()) {
             return None;
         }
-        let mut both: BTreeMap<(usize, Box<str>), (i128, i128)> = BTreeMap::new();
+        let mut both: BTreeMap<(usize, Arc<str>), (i128, i128)> = BTreeMap::new();
         for standing in live.all(now) {
             both.entry((standing.limit, standing.scope)).or_default().0 = standing.used;
         }

@@ -4,15 +4,17 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::entry::Reserved;
 use super::{Claims, Quota, identity, subject};
 use crate::model::identity::Identity;
 use crate::model::policy::{Subject, Usage};
-use crate::model::quota::{Phase, Reservation};
+use crate::model::quota::{Asked, Phase};
 use crate::model::tokens::Tokens;
 use crate::model::usage::{Band, Intake, Outcome, Sku, Tier, UsageRecord, Verdict, source};
 use crate::record::{RecordError, Recorder};
 use crate::store::{QueryError, reservation_key};
+
+/// Records of expired reservations in one commit at most.
+const CHARGED_AT_ONCE: usize = 1_000;
 
 /// What a call used.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,23 +73,21 @@ impl Quota {
         settle: &Settle,
         sender: &str,
     ) -> Result<Settled, SettleError> {
-        let known = self.known(id);
-        if let Some((reservation, _)) = &known
-            && reservation.phase == Phase::Released
-        {
+        let known = self.reservation(id);
+        if known.as_ref().map(|known| known.phase) == Some(Phase::Released) {
             let message = "the reservation was released".to_owned();
             return Err(SettleError::Conflict(message));
         }
-        let reserved = known.as_ref().map(|(_, reserved)| reserved);
-        let (identity, model, provider, booked_at) = match (reserved, &settle.otherwise) {
-            (Some(reserved), _) => {
-                let (model, provider) = reserved.model();
-                let identity = reserved.identity();
-                (identity, model.into(), Some(provider.into()), reserved.at())
+        let tokens = &settle.tokens;
+        let (identity, sku, booked_at) = match (&known, &settle.otherwise) {
+            (Some(known), _) => {
+                let Asked { identity, sku, .. } = &*known.asked;
+                (identity.clone(), banded(sku, tokens), known.reserved_at)
             }
             (None, Some((claims, model, provider))) => {
                 let identity = self.claimed(claims, sender);
-                (identity, model.clone(), provider.clone(), settle.at)
+                let sku = self.sku(model, provider.as_deref(), tokens);
+                (identity, sku, settle.at)
             }
             (None, None) => {
                 let key = reservation_key(id);
@@ -95,14 +95,14 @@ impl Quota {
                     return Err(SettleError::Unknown);
                 }
                 // Only its counts are compared with what the ledger has.
-                (Identity::default(), "unknown".into(), None, settle.at)
+                let sku = self.sku("unknown", None, tokens);
+                (Identity::default(), sku, settle.at)
             }
         };
-        let sku = self.sku(&model, provider.as_deref(), &settle.tokens);
         let terms = self.inner.terms.load_full();
         let charged = Usage::of(&settle.tokens, terms.cost(&settle.tokens, &sku, settle.at));
         let subject = match (&known, &settle.otherwise) {
-            (Some((reservation, _)), _) => Some(reservation.subject.clone()),
+            (Some(known), _) => Some(known.subject.clone()),
             (None, Some(_)) => self
                 .policy()
                 .map(|(policy, _)| subject(&policy, &terms, &identity, &sku, booked_at)),
@@ -145,25 +145,36 @@ impl Quota {
         };
         Ok(Settled {
             charged,
-            held: known.as_ref().map(|(reservation, _)| reservation.estimate),
-            late: known.is_some_and(|(reservation, _)| reservation.phase == Phase::Expired),
+            held: known.as_ref().map(|known| known.estimate),
+            late: known.is_some_and(|known| known.phase == Phase::Expired),
             replayed,
             subject,
         })
     }
 
-    /// Charges what the policy says for a reservation that nobody settled. A settlement that comes
-    /// late is the better report of the same call and takes its place.
+    /// Charges what the policy says for reservations that nobody settled. A settlement that comes
+    /// late is the better report of the same call and takes the charge's place.
     pub async fn charge_expired(
         &self,
         recorder: &Recorder,
-        id: &str,
-        usage: &Usage,
+        charges: Vec<(Arc<str>, Usage)>,
         now: Timestamp,
     ) -> Result<(), RecordError> {
-        let Some((_, reserved)) = self.known(id) else {
-            return Ok(());
-        };
+        for some in charges.chunks(CHARGED_AT_ONCE) {
+            let records = some
+                .iter()
+                .filter_map(|(id, usage)| self.charge(id, usage, now));
+            let intake = Intake {
+                records: records.collect(),
+                ..Intake::default()
+            };
+            recorder.record(intake).await?;
+        }
+        Ok(())
+    }
+
+    fn charge(&self, id: &str, usage: &Usage, now: Timestamp) -> Option<UsageRecord> {
+        let known = self.reservation(id)?;
         let count = |count: i64| u64::try_from(count).unwrap_or(0);
         let tokens = Tokens {
             input: count(usage.input),
@@ -172,8 +183,7 @@ impl Quota {
             cache_write_unknown: count(usage.cache_write),
             ..Tokens::default()
         };
-        let (model, provider) = reserved.model();
-        let record = UsageRecord {
+        Some(UsageRecord {
             source: Arc::from(source::EXPIRED),
             id: id.into(),
             request_id: None,
@@ -181,9 +191,9 @@ impl Quota {
             session: None,
             reservation: Some(id.into()),
             at: now,
-            booked_at: reserved.at(),
-            identity: Arc::new(reserved.identity()),
-            sku: Arc::new(self.sku(model, Some(provider), &tokens)),
+            booked_at: known.reserved_at,
+            identity: Arc::new(known.asked.identity.clone()),
+            sku: Arc::new(banded(&known.asked.sku, &tokens)),
             tokens,
             outcome: Outcome::Unknown,
             status_code: None,
@@ -193,50 +203,36 @@ impl Quota {
             query_source: None,
             entrypoint: None,
             client_cost: None,
-        };
-        let intake = Intake {
-            records: vec![record],
-            ..Intake::default()
-        };
-        recorder.record(intake).await.map(drop)
+        })
     }
 
     /// Tokens with what they cost on a reservation's terms; without a cost if nobody knows it.
     #[must_use]
     pub fn priced(&self, id: &str, tokens: &Tokens, at: Timestamp) -> Usage {
-        let state = self.state();
-        let Some(reserved) = state.kept.get(id).cloned() else {
-            return Usage::of(tokens, None);
-        };
-        drop(state);
-        let (model, provider) = reserved.model();
-        let sku = self.sku(model, Some(provider), tokens);
-        Usage::of(tokens, self.inner.terms.load().cost(tokens, &sku, at))
+        let cost = self.reservation(id).and_then(|known| {
+            let sku = banded(&known.asked.sku, tokens);
+            self.inner.terms.load().cost(tokens, &sku, at)
+        });
+        Usage::of(tokens, cost)
     }
 
     /// For whom a reservation was made, as claimed; `None` if it is not known (any more).
     #[must_use]
-    pub fn reserved_for(&self, id: &str) -> Option<Identity> {
+    pub fn reserved_for(&self, id: &str) -> Option<Arc<Asked>> {
         let state = self.state();
-        state.kept.get(id).map(Reserved::identity)
-    }
-
-    fn known(&self, id: &str) -> Option<(Reservation, Reserved)> {
-        let state = self.state();
-        let reservation = state.book.as_ref()?.reservation(id)?.clone();
-        Some((reservation, state.kept.get(id)?.clone()))
+        let known = state.book.as_ref()?.reservation(id)?;
+        Some(known.asked.clone())
     }
 
     /// Who a sender says it is about, under the policy in force.
     #[must_use]
     pub fn claimed(&self, claims: &Claims, sender: &str) -> Identity {
-        let state = self.state();
-        state.book.as_ref().map_or_else(
+        self.policy().map_or_else(
             || Identity {
                 user: claims.user.clone(),
                 ..Identity::default()
             },
-            |book| identity(book.policy(), claims, sender),
+            |(policy, _)| identity(&policy, claims, sender),
         )
     }
 
@@ -259,5 +255,13 @@ impl Quota {
             tier: Tier::default(),
             band: Band::of(tokens),
         }
+    }
+}
+
+/// The same model, with the price band of what was used.
+fn banded(sku: &Sku, tokens: &Tokens) -> Sku {
+    Sku {
+        band: Band::of(tokens),
+        ..sku.clone()
     }
 }

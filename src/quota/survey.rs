@@ -31,15 +31,15 @@ pub struct Survey {
 impl Quota {
     /// Live reservations with their ids, the oldest first.
     #[must_use]
-    pub fn live(&self) -> Vec<(Box<str>, Reservation)> {
+    pub fn live(&self) -> Vec<(Arc<str>, Reservation)> {
         let state = self.state();
         let book = state.book.as_ref();
         let live = book.into_iter().flat_map(Book::live);
         let mut live: Vec<_> = live
-            .map(|(id, known)| (Box::from(id), known.clone()))
+            .map(|(id, known)| (id.clone(), known.clone()))
             .collect();
         drop(state);
-        live.sort_by_cached_key(|(id, known): &(Box<str>, Reservation)| {
+        live.sort_by_cached_key(|(id, known): &(Arc<str>, Reservation)| {
             (known.reserved_at, id.clone())
         });
         live

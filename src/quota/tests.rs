@@ -2,7 +2,9 @@ use std::sync::OnceLock;
 
 use super::*;
 use crate::clock::Clock;
+use crate::model::policy::Field;
 use crate::model::quota::Phase;
+use crate::model::tokens::Tokens;
 use crate::model::usage::Outcome;
 use crate::record::Recorder;
 use crate::record::testing::Scratch;
@@ -369,10 +371,7 @@ async fn an_expired_reservation_is_charged_as_the_limit_says_until_it_is_settled
     let later = now() + SignedDuration::from_mins(2);
     let ended = bench.quota.round(later).unwrap();
     assert_eq!(ended.len(), 1);
-    let (id, _, usage) = &ended[0];
-    let charged = bench
-        .quota
-        .charge_expired(bench.recorder(), id, usage, now());
+    let charged = bench.quota.charge_expired(bench.recorder(), ended, now());
     charged.await.unwrap();
     assert_eq!(used_of_all(), Some((1_000, 0)));
     // What was really used takes the place of the estimate.

@@ -5,9 +5,11 @@
 //! correction. Both are told as alarms of the name `quota:LIMIT/SUBJECT/LEVEL`.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::answer::Usd;
 use super::survey::{Survey, subject};
 use crate::model::alarm::{Actions, Alarm, Comparison, MissingData, State, Statistic, Transition};
 use crate::model::label::grouped;
@@ -54,7 +56,7 @@ pub struct Changes {
     /// What is to be told, in this order. Of several levels crossed at once the highest is told.
     pub transitions: Vec<Transition>,
     /// Limit and level of all that began, for the counter.
-    pub counted: Vec<(Box<str>, Level)>,
+    pub counted: Vec<(Arc<str>, Level)>,
 }
 
 /// Compares how counters stand with the warnings that stand, by name.
@@ -272,7 +274,7 @@ impl<'s> Gauge<'s> {
 
     fn amount(&self, grains: i128) -> String {
         match self.rule.unit {
-            Unit::Usd => super::answer::usd(grains / 10_000_000_000 * 10_000_000_000),
+            Unit::Usd => Usd(grains / 10_000_000_000 * 10_000_000_000).to_string(),
             _ => grouped(u64::try_from(grains / self.grains).unwrap_or(0)),
         }
     }

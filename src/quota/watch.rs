@@ -42,7 +42,7 @@ pub(super) struct Told {
     pub(super) decision: &'static str,
     pub(super) reason: &'static str,
     /// The limit that had no room; empty if none was in the way.
-    pub(super) limit: Box<str>,
+    pub(super) limit: Arc<str>,
 }
 
 impl<'a> Call<'a> {
@@ -160,7 +160,7 @@ fn told(kind: Kind, answer: &Result<Answer, Refused>) -> Told {
     let plain = |decision, reason| Told {
         decision,
         reason,
-        limit: Box::default(),
+        limit: Arc::default(),
     };
     let answer = match answer {
         Ok(answer) => answer,

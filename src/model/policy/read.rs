@@ -110,7 +110,7 @@ fn role_limit(role: &str, bound: Bound) -> Limit {
     Limit {
         name: format!("role-{role}-day").into(),
         matches: BTreeMap::from([(Field::Role, vec![Glob::new(role)])]),
-        per: vec![Field::User],
+        per: [Field::User].into(),
         unit: Unit::WeightedTokens,
         bound,
         span: Span::Calendar(Window::DAY),
@@ -233,9 +233,9 @@ fn limit(fields: &mut Fields<'_>, weights: &Weights) -> Option<Limit> {
     let mode = fields.word("mode", &Mode::ALL, Mode::name);
     Some(Limit {
         warn_at: warn_at(fields),
-        name: name?,
+        name: name?.into(),
         matches,
-        per,
+        per: per.into(),
         unit: unit?,
         bound: bound?,
         span: span?,
@@ -341,7 +341,7 @@ fn raise(mut fields: Fields<'_>, limits: &[Limit], weights: &Weights) -> Option<
     let name = fields.required_name("limit");
     let limit = name
         .as_ref()
-        .and_then(|name| limits.iter().find(|limit| limit.name == *name));
+        .and_then(|name| limits.iter().find(|limit| *limit.name == **name));
     if name.is_some() && limit.is_none() {
         fields.fault("limit", "names a limit that the file does not have");
     }

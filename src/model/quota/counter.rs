@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::ops::Range;
+use std::sync::Arc;
 
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
@@ -12,6 +13,8 @@ use crate::model::window::QUARTER_SECONDS;
 /// Amounts are in grains of the limit's unit.
 #[derive(Debug)]
 pub(super) struct Counter {
+    /// The values by which the limit counts, joined.
+    pub(super) scope: Arc<str>,
     window: Range<Timestamp>,
     posted: i128,
     pub(super) held: i128,
@@ -23,8 +26,9 @@ pub(super) struct Counter {
 }
 
 impl Counter {
-    pub(super) fn new(span: Span, zone: &TimeZone, now: Timestamp) -> Self {
+    pub(super) fn new(scope: Arc<str>, span: Span, zone: &TimeZone, now: Timestamp) -> Self {
         Self {
+            scope,
             window: window(span, zone, now),
             posted: 0,
             held: 0,

@@ -1,6 +1,6 @@
 //! Which limits may concern a subject, without asking each.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use crate::model::policy::{Field, Limit, Subject};
 
@@ -17,28 +17,23 @@ const ANCHORS: [Field; 6] = [
 /// Limits that name exact values of one field, by those values; and the rest.
 #[derive(Debug)]
 pub(super) struct Index {
-    anchored: HashMap<(Field, Box<str>), Vec<usize>>,
-    /// The fields that anchor anything.
-    fields: Vec<Field>,
+    anchored: BTreeMap<Field, HashMap<Box<str>, Vec<usize>>>,
+    /// In the policy's order.
     rest: Vec<usize>,
 }
 
 impl Index {
     pub(super) fn new(limits: &[Limit]) -> Self {
         let mut index = Self {
-            anchored: HashMap::new(),
-            fields: Vec::new(),
+            anchored: BTreeMap::new(),
             rest: Vec::new(),
         };
         for (number, limit) in limits.iter().enumerate() {
             match anchor(limit) {
                 Some((field, values)) => {
-                    if !index.fields.contains(&field) {
-                        index.fields.push(field);
-                    }
+                    let anchored = index.anchored.entry(field).or_default();
                     for value in values {
-                        let limits = index.anchored.entry((field, value)).or_default();
-                        limits.push(number);
+                        anchored.entry(value).or_default().push(number);
                     }
                 }
                 None => index.rest.push(number),
@@ -47,16 +42,17 @@ impl Index {
         index
     }
 
-    /// The limits that may apply, in the policy's order, each once.
-    pub(super) fn candidates(&self, subject: &Subject) -> Vec<usize> {
-        let mut found = self.rest.clone();
-        for field in &self.fields {
-            let key = (*field, Box::from(subject.get(*field)));
-            found.extend(self.anchored.get(&key).into_iter().flatten());
+    /// Puts the limits that may apply into `found`, in the policy's order, each once.
+    pub(super) fn candidates_into(&self, subject: &Subject, found: &mut Vec<usize>) {
+        found.clear();
+        found.extend(&self.rest);
+        for (field, limits) in &self.anchored {
+            found.extend(limits.get(subject.get(*field)).into_iter().flatten());
         }
-        found.sort_unstable();
-        found.dedup();
-        found
+        if !self.anchored.is_empty() {
+            found.sort_unstable();
+            found.dedup();
+        }
     }
 }
 

@@ -137,6 +137,7 @@ fn reserve(book: &mut Book, oracle: &mut Oracle, id: u8, amount: i64) {
     let request = Request {
         id: id.to_string().into(),
         subject: subject(id),
+        asked: Arc::default(),
         estimate: tokens(amount),
         lease: LEASE,
     };
@@ -217,6 +218,7 @@ fn again(oracle: &mut Oracle) -> Book {
         let request = Request {
             id: id.to_string().into(),
             subject: subject(*id),
+            asked: Arc::default(),
             estimate: tokens(known.amount),
             lease: SignedDuration::ZERO,
         };
@@ -242,7 +244,7 @@ fn step(book: &mut Book, oracle: &mut Oracle, step: &Step) {
         }
         Step::Expire => {
             let now = oracle.now;
-            let ended = book.expire(now).len();
+            let ended = book.expire(now).charges.len();
             oracle.known.retain(|_, known| known.forget > now);
             let due = |known: &Known| known.phase == Phase::Live && known.until <= now;
             let due: Vec<_> = oracle.known.iter().filter(|(_, k)| due(k)).collect();

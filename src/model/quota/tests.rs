@@ -59,6 +59,7 @@ fn request(id: &str, user: &str, input: i64) -> Request {
     Request {
         id: id.into(),
         subject: subject(user, "ml"),
+        asked: Arc::default(),
         estimate: tokens(input),
         lease: SignedDuration::from_mins(2),
     }
@@ -160,8 +161,7 @@ fn a_lease_that_ends_frees_its_hold_and_a_late_settlement_is_known() {
     assert!(allowed(&book.reserve(&request("a", "ann", 900), noon())));
     let later = at("2026-11-22T03:02:00Z");
     let ended = book.expire(later);
-    assert_eq!(ended.len(), 1);
-    assert_eq!(ended[0].2, Usage::default());
+    assert_eq!(ended.charges, [("a".into(), Usage::default())]);
     assert_eq!(sums(&mut book, "ann", later)[0], (0, 0));
     assert!(book.settle("a", &tokens(10), later).unwrap().late);
     assert!(book.settle("a", &tokens(10), later).unwrap().replayed);
@@ -177,7 +177,7 @@ fn an_extended_lease_goes_on_and_says_when_to_stop() {
     assert_eq!((until, goes_on), (at("2026-11-22T03:03:00Z"), true));
     let (_, goes_on) = book.extend("a", lease, &tokens(1_050), now).unwrap();
     assert!(!goes_on, "150 beyond the hold of 900 do not fit into 1,000");
-    assert_eq!(book.expire(at("2026-11-22T03:02:30Z")), []);
+    assert_eq!(book.expire(at("2026-11-22T03:02:30Z")), Expired::default());
 }
 
 #[test]

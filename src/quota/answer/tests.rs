@@ -3,7 +3,6 @@ use std::sync::Arc;
 use super::*;
 use crate::model::policy::{Field, Subject};
 use crate::model::quota::{Book, Request};
-use crate::model::usage::{Band, Sku, Tier};
 
 const POLICY: &str = r#"
 timezone = "Asia/Tokyo"
@@ -55,6 +54,7 @@ fn answered(used: &Usage, asked: &Usage) -> Answer {
     let request = Request {
         id: "a".into(),
         subject: subject.clone(),
+        asked: Arc::default(),
         estimate: *asked,
         lease: SignedDuration::from_mins(2),
     };
@@ -63,16 +63,7 @@ fn answered(used: &Usage, asked: &Usage) -> Answer {
         version: 1,
         resolved: super::super::Resolved {
             subject,
-            identity: crate::model::identity::Identity::default(),
-            sku: Sku {
-                provider: "anthropic".into(),
-                model: "claude-haiku-4-5".into(),
-                raw_model: "claude-haiku-4-5".into(),
-                scope: "base".into(),
-                region: None,
-                tier: Tier::default(),
-                band: Band::default(),
-            },
+            asked: Arc::default(),
             estimate: *asked,
         },
         decision: book.reserve(&request, now()).unwrap(),
@@ -109,7 +100,7 @@ fn a_denial_says_what_is_used_when_it_resets_and_whom_to_ask() {
         (explanation.status, explanation.code),
         (429, "quota_exceeded")
     );
-    assert_eq!(explanation.violated, [Box::from("user-day")]);
+    assert_eq!(explanation.violated, [Arc::from("user-day")]);
     assert_eq!(
         serde_json::to_value(explanation.client_answer).unwrap(),
         serde_json::json!({

@@ -69,7 +69,7 @@ fn a_crossing_is_told_once_with_the_pace() {
     let reason = "alice used 82 % of the limit day: 820 of 1,000 tokens, at this pace 109 % by \
                   2026-11-23 00:00 (Asia/Tokyo).";
     assert_eq!(said(&first), [("quota:day/alice/80", State::Alarm, reason)]);
-    let day = || Box::from("day");
+    let day = || Arc::from("day");
     let counted = [(day(), Level::Projection), (day(), Level::Percent(80))];
     assert_eq!(first.counted, counted);
     let again = round(&used(830, EVENING), &stand(&first), at(EVENING));

@@ -1,0 +1,118 @@
+//! Reservations: what was asked, what is held for it, and what became of it.
+
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::model::identity::Identity;
+use crate::model::policy::{Subject, Usage};
+use crate::model::usage::Sku;
+
+/// What a caller asks to hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// Made by the caller, unique for ever.
+    pub id: Arc<str>,
+    pub subject: Subject,
+    /// Kept for whoever owns the book.
+    pub asked: Arc<Asked>,
+    pub estimate: Usage,
+    pub lease: SignedDuration,
+}
+
+/// What a caller said of a call, which a settlement has to know.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Asked {
+    /// As claimed.
+    pub identity: Identity,
+    pub sku: Sku,
+    /// Output tokens; more than the estimate has where less was granted.
+    pub output: i64,
+}
+
+/// How a reservation stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    Live,
+    Settled,
+    Released,
+    Expired,
+}
+
+impl Phase {
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Live => "live",
+            Self::Settled => "settled",
+            Self::Released => "released",
+            Self::Expired => "expired",
+        }
+    }
+}
+
+/// A reservation with what it holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reservation {
+    pub subject: Subject,
+    pub asked: Arc<Asked>,
+    pub estimate: Usage,
+    pub reserved_at: Timestamp,
+    pub expires_at: Timestamp,
+    pub phase: Phase,
+    /// What it was settled with.
+    pub settled: Option<Usage>,
+    /// When the phase ended; the book forgets it some time later.
+    pub(super) ended_at: Option<Timestamp>,
+    pub(super) holds: Vec<Hold>,
+}
+
+/// Grains held in one counter's window.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Hold {
+    pub(super) limit: usize,
+    pub(super) scope: Arc<str>,
+    pub(super) amount: i128,
+    /// The start of the window that is charged, whenever the settlement comes.
+    pub(super) window: Timestamp,
+}
+
+impl Reservation {
+    /// One that has begun.
+    pub(super) fn new(
+        request: &Request,
+        reserved_at: Timestamp,
+        expires_at: Timestamp,
+        holds: Vec<Hold>,
+    ) -> Self {
+        Self {
+            subject: request.subject.clone(),
+            asked: request.asked.clone(),
+            estimate: request.estimate,
+            reserved_at,
+            expires_at,
+            phase: Phase::Live,
+            settled: None,
+            ended_at: None,
+            holds,
+        }
+    }
+
+    /// More was used than is held.
+    pub(super) fn is_exceeded_by(&self, actual: &Usage) -> bool {
+        self.beyond(actual) != Usage::default()
+    }
+
+    /// What is used beyond what is held, by kind.
+    pub(super) fn beyond(&self, used: &Usage) -> Usage {
+        let held = &self.estimate;
+        Usage {
+            input: (used.input - held.input).max(0),
+            output: (used.output - held.output).max(0),
+            cache_read: (used.cache_read - held.cache_read).max(0),
+            cache_write: (used.cache_write - held.cache_write).max(0),
+            requests: (used.requests - held.requests).max(0),
+            cost: (used.cost - held.cost).max(0),
+        }
+    }
+}

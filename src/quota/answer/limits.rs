@@ -1,0 +1,209 @@
+//! How limits stand, in their units. Texts are made where they are written, not before: most
+//! answers go to a gateway that reads three numbers of them.
+
+use std::fmt;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use serde::{Serialize, Serializer};
+use utoipa::ToSchema;
+
+use crate::model::policy::{Bound, Field, Policy, SCOPE_SEPARATOR, Span, Unit, Weights};
+use crate::model::quota::Standing;
+use crate::model::window::QUARTER_SECONDS;
+
+/// An amount in a unit: a whole number, or USD as exact decimal text. Parts of a weighted token
+/// are counted whole where they are used and not at all where they are left.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(untagged)]
+pub enum Amount {
+    Count(u64),
+    Usd(#[schema(inline)] Usd),
+}
+
+/// How one limit stands for one subject.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct LimitStanding {
+    #[schema(value_type = String, example = "role-developer-day")]
+    pub name: Arc<str>,
+    /// The fields by which the limit counts, with the values of this counter.
+    #[schema(value_type = BTreeMap<String, String>)]
+    pub scope: Scope,
+    /// `tokens`, `input_tokens`, `output_tokens`, `weighted_tokens`, `requests` or `usd`.
+    #[schema(example = "weighted_tokens")]
+    pub unit: &'static str,
+    /// `null` where it is unlimited.
+    pub limit: Option<Amount>,
+    pub used: Amount,
+    /// Held by live reservations.
+    pub reserved: Amount,
+    /// `null` where it is unlimited; never below zero.
+    pub remaining: Option<Amount>,
+    /// What is used and reserved beyond the limit.
+    pub over_by: Amount,
+    /// `enforce`, or `shadow` where the limit only tells.
+    pub mode: &'static str,
+    pub window: WindowBounds,
+    /// Seconds to the end of the window; of a rolling one, to its next step.
+    pub reset_after_s: u64,
+}
+
+/// A window, half-open, in the policy's zone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = QuotaWindow)]
+pub struct WindowBounds {
+    #[schema(value_type = String, example = "2026-11-22T00:00:00+09:00")]
+    pub start: LocalTime,
+    #[schema(value_type = String, example = "2026-11-23T00:00:00+09:00")]
+    pub end: LocalTime,
+    #[schema(value_type = String, example = "Asia/Tokyo")]
+    pub tz: ZoneName,
+}
+
+/// Values of a counter by their fields.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scope {
+    fields: Arc<[Field]>,
+    values: Arc<str>,
+}
+
+impl Scope {
+    /// The fields with their values.
+    pub fn pairs(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let fields = self.fields.iter().map(|field| field.name());
+        fields.zip(self.values.split(SCOPE_SEPARATOR))
+    }
+}
+
+impl Serialize for Scope {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.pairs())
+    }
+}
+
+/// Pico-USD as exact decimal text with two places or as many as it needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ToSchema)]
+#[schema(value_type = String)]
+pub struct Usd(pub i128);
+
+impl fmt::Display for Usd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const PICO_PER_USD: u128 = 1_000_000_000_000;
+        let sign = if self.0 < 0 { "-" } else { "" };
+        let pico = self.0.unsigned_abs();
+        let (mut part, mut places) = (pico % PICO_PER_USD, 12);
+        while places > 2 && part.is_multiple_of(10) {
+            part /= 10;
+            places -= 1;
+        }
+        write!(f, "{sign}{}.{part:0places$}", pico / PICO_PER_USD)
+    }
+}
+
+impl Serialize for Usd {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// A time of a zone, to the second.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LocalTime(Timestamp, TimeZone);
+
+impl Serialize for LocalTime {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self(at, zone) = self;
+        // Whole seconds: the ends of rolling windows have parts that nobody needs.
+        let at = Timestamp::from_second(at.as_second()).unwrap_or(*at);
+        serializer.collect_str(&at.display_with_offset(zone.to_offset(at)))
+    }
+}
+
+/// The name of a zone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ZoneName(TimeZone);
+
+impl Serialize for ZoneName {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(zone_name(&self.0))
+    }
+}
+
+pub(super) fn zone_name(zone: &TimeZone) -> &str {
+    zone.iana_name().unwrap_or("UTC")
+}
+
+/// How limits stand, in units.
+#[must_use]
+pub fn limits(policy: &Policy, standings: &[Standing], now: Timestamp) -> Vec<LimitStanding> {
+    let standing = |standing: &Standing| limit_of(policy, standing, now);
+    standings.iter().map(standing).collect()
+}
+
+fn limit_of(policy: &Policy, standing: &Standing, now: Timestamp) -> LimitStanding {
+    let rule = &policy.limits[standing.limit];
+    let used_up = |grains| amount(grains, rule.unit, &policy.weights, Round::Up);
+    let left = |grains| amount(grains, rule.unit, &policy.weights, Round::Down);
+    let bound = match standing.bound {
+        Bound::Unlimited => None,
+        Bound::At(bound) => Some(left(bound)),
+    };
+    LimitStanding {
+        name: rule.name.clone(),
+        scope: Scope {
+            fields: rule.per.clone(),
+            values: standing.scope.clone(),
+        },
+        unit: rule.unit.name(),
+        limit: bound,
+        used: used_up(standing.used),
+        reserved: used_up(standing.held),
+        remaining: standing.remaining().map(left),
+        over_by: used_up(standing.over_by()),
+        mode: rule.mode.name(),
+        window: WindowBounds {
+            start: LocalTime(standing.window.start, policy.zone.clone()),
+            end: LocalTime(standing.window.end, policy.zone.clone()),
+            tz: ZoneName(policy.zone.clone()),
+        },
+        reset_after_s: reset_after(rule.span, standing, now),
+    }
+}
+
+/// Seconds until there is room again: whole ones, at least one.
+pub(super) fn reset_after(span: Span, standing: &Standing, now: Timestamp) -> u64 {
+    let seconds = match span {
+        Span::Calendar(_) => {
+            let left = standing.window.end.duration_since(now);
+            left.as_secs() + i64::from(left.subsec_nanos() > 0)
+        }
+        Span::Rolling { .. } => QUARTER_SECONDS - now.as_second().rem_euclid(QUARTER_SECONDS),
+    };
+    u64::try_from(seconds).unwrap_or(0).max(1)
+}
+
+/// Grains in their unit; parts of a whole are left out.
+#[must_use]
+pub fn grains(grains: i128, unit: Unit, weights: &Weights) -> Amount {
+    amount(grains, unit, weights, Round::Down)
+}
+
+/// What becomes of parts of a whole.
+#[derive(Clone, Copy)]
+pub(super) enum Round {
+    Up,
+    Down,
+}
+
+pub(super) fn amount(grains: i128, unit: Unit, weights: &Weights, round: Round) -> Amount {
+    if unit == Unit::Usd {
+        return Amount::Usd(Usd(grains));
+    }
+    let per = weights.grains(unit);
+    let whole = match round {
+        Round::Up => (grains + per - 1).div_euclid(per),
+        Round::Down => grains.div_euclid(per),
+    };
+    Amount::Count(u64::try_from(whole.max(0)).unwrap_or(u64::MAX))
+}
