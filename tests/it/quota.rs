@@ -404,15 +404,18 @@ async fn sixty_four_clients_at_one_limit_of_a_thousand_are_admitted_a_thousand_t
     assert_eq!(admitted, 1_000);
 }
 
+/// How often a daemon is killed while it is asked.
+const KILLS: u64 = 50;
+
 /// Reserves and settles until the daemon is gone. Returns tokens that were acknowledged as
 /// settled, those of settlements in flight, and ids of holds that were acknowledged and not
 /// settled.
-async fn load(url: String, worker: String) -> (u64, u64, BTreeSet<String>) {
+async fn load(url: String, user: String, worker: u64) -> (u64, u64, BTreeSet<String>) {
     let client = Client::builder().no_proxy().build().unwrap();
     let (mut settled, mut in_flight, mut held) = (0, 0, BTreeSet::new());
     for call in 0_u64.. {
-        let id = format!("{worker}-{call}");
-        let body = ask(&id, "ann", 0, 10);
+        let id = format!("{user}-{worker}-{call}");
+        let body = ask(&id, &user, 0, 10);
         let made = client.post(&url).json(&body).send().await;
         if !made.is_ok_and(|made| made.status() == 201) {
             break;
@@ -434,19 +437,19 @@ async fn load(url: String, worker: String) -> (u64, u64, BTreeSet<String>) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "slow: kills the daemon ten times"]
-async fn kills_under_load_leave_acknowledged_settlements_and_live_holds() {
+#[ignore = "slow: kills the daemon fifty times"]
+async fn fifty_kills_under_load_leave_acknowledged_settlements_and_live_holds() {
     let place = place(&POLICY.replace("10_000", "100_000_000"));
     let (mut settled, mut in_flight, mut held) = (0, 0, 0);
-    for round in 0..10_u64 {
+    for round in 0..KILLS {
         let daemon = place.start().await;
         let mut workers = JoinSet::new();
         for worker in 0..4 {
             let url = format!("{}{RESERVATIONS}", daemon.http);
-            workers.spawn(load(url, format!("{round}-{worker}")));
+            workers.spawn(load(url, format!("user{round}"), worker));
         }
         // The moment of the kill is the subject, not a wait for something.
-        tokio::time::sleep(Duration::from_millis(100 + round * 40)).await;
+        tokio::time::sleep(Duration::from_millis(50 + round * 7)).await;
         daemon.kill();
         for (done, flying, live) in workers.join_all().await {
             settled += done;
@@ -455,7 +458,12 @@ async fn kills_under_load_leave_acknowledged_settlements_and_live_holds() {
         }
     }
     let daemon = place.start().await;
-    let [_, used, reserved, _] = balance(&daemon, "ann").await;
+    let (mut used, mut reserved) = (0, 0);
+    for round in 0..KILLS {
+        let [_, of_round, held, _] = balance(&daemon, &format!("user{round}")).await;
+        used += of_round;
+        reserved += held;
+    }
     assert!(settled > 0 && held > 0);
     assert!(
         (settled..=settled + in_flight).contains(&used),
@@ -463,7 +471,7 @@ async fn kills_under_load_leave_acknowledged_settlements_and_live_holds() {
     );
     // A call that broke off may have been held, or be held still: one of each worker and round.
     assert!(
-        (held..=held + 10 * 4 * 10).contains(&reserved),
+        (held..=held + 10 * 4 * KILLS).contains(&reserved),
         "{reserved} {held}"
     );
 }
