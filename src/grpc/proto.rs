@@ -162,31 +162,35 @@ pub struct List {
     pub values: Vec<Value>,
 }
 
-impl From<&serde_json::Value> for Value {
-    /// Whole numbers that a double does not hold exactly become texts.
-    fn from(json: &serde_json::Value) -> Self {
-        use serde_json::Value as Json;
-        let kind = match json {
-            Json::Null => Kind::Null(0),
-            Json::Bool(flag) => Kind::Bool(*flag),
-            Json::Number(number) => match number.as_f64() {
-                Some(float) if float.abs() <= EXACT => Kind::Number(float),
-                _ => Kind::Text(number.to_string()),
-            },
-            Json::String(text) => Kind::Text(text.clone()),
-            Json::Array(items) => Kind::List(List {
-                values: items.iter().map(Self::from).collect(),
-            }),
-            Json::Object(fields) => Kind::Struct(Struct {
-                fields: fields
-                    .iter()
-                    .map(|(key, value)| (key.clone(), Self::from(value)))
-                    .collect(),
-            }),
-        };
+impl From<Kind> for Value {
+    fn from(kind: Kind) -> Self {
         Self { kind: Some(kind) }
     }
 }
 
+impl From<u64> for Value {
+    /// Whole numbers that a double does not hold exactly become texts.
+    fn from(number: u64) -> Self {
+        if number <= EXACT {
+            Kind::Number(number as f64).into()
+        } else {
+            Kind::Text(number.to_string()).into()
+        }
+    }
+}
+
+impl From<&str> for Value {
+    fn from(text: &str) -> Self {
+        Kind::Text(text.to_owned()).into()
+    }
+}
+
+impl<V: Into<Self>> FromIterator<V> for Value {
+    fn from_iter<I: IntoIterator<Item = V>>(values: I) -> Self {
+        let values = values.into_iter().map(Into::into).collect();
+        Kind::List(List { values }).into()
+    }
+}
+
 /// Doubles hold all whole numbers up to here.
-const EXACT: f64 = 9_007_199_254_740_992.0;
+const EXACT: u64 = 1 << 53;

@@ -7,15 +7,15 @@ use serde_json::json;
 
 use super::call::Call;
 use super::proto::{
-    Code, DescriptorStatus, Duration, HeaderValue, RateLimit, RateLimitResponse, Struct, Unit,
-    Value,
+    Code, DescriptorStatus, Duration, HeaderValue, Kind, RateLimit, RateLimitResponse, Struct,
+    Unit, Value,
 };
 use crate::config::Hit;
 use crate::model::policy::{self, Bound, Policy, Span};
 use crate::model::quota::{Decision, Standing};
 use crate::model::window::Window;
 use crate::quota::Answer;
-use crate::quota::answer::{self, Explanation};
+use crate::quota::answer::{self, Amount, Explanation, LimitStanding};
 
 /// How it went with one request of a call.
 #[derive(Clone, Debug)]
@@ -168,25 +168,51 @@ fn unit(span: Span) -> Unit {
 /// What 32 bits cannot say, and why something was denied.
 fn metadata(call: &Call, outcomes: &[Outcome], now: Timestamp) -> Struct {
     let mut fields = BTreeMap::new();
-    let mut put = |name: &str, value: serde_json::Value| {
-        fields.insert(name.to_owned(), Value::from(&value));
+    let mut put = |name: &str, value: Value| {
+        fields.insert(name.to_owned(), value);
     };
-    let limits: Vec<_> = outcomes
+    let answers = outcomes
         .iter()
-        .filter_map(|outcome| Some(outcome.answer.as_ref()?.limits(now)))
-        .flatten()
-        .collect();
-    put("limits", json!(limits));
-    if let Some(answer) = outcomes.iter().find_map(|outcome| outcome.answer.as_ref()) {
-        put("policy_version", json!(answer.version));
+        .filter_map(|outcome| outcome.answer.as_ref());
+    let limits = answers.clone().flat_map(|answer| answer.limits(now));
+    put("limits", limits.map(|limit| limit_value(&limit)).collect());
+    if let Some(answer) = answers.clone().next() {
+        put("policy_version", answer.version.into());
     }
     if let Some(denied) = outcomes.iter().find_map(|outcome| outcome.denied.as_ref()) {
-        put("code", json!(denied.code));
-        put("text", json!(denied.text));
-        put("violated", json!(denied.violated));
+        put("code", denied.code.into());
+        put("text", denied.text.as_str().into());
+        let violated = denied.violated.iter().map(|name| &**name);
+        put("violated", violated.collect());
     }
     if !call.ignored.is_empty() {
-        put("ignored_keys", json!(call.ignored));
+        let ignored = call.ignored.iter().map(String::as_str);
+        put("ignored_keys", ignored.collect());
     }
     Struct { fields }
+}
+
+/// How a limit stands, as the other doors tell it, without what the gateway said itself.
+fn limit_value(limit: &LimitStanding) -> Value {
+    let amount = |amount: &Amount| match amount {
+        Amount::Count(count) => (*count).into(),
+        Amount::Usd(usd) => Kind::Text(usd.to_string()).into(),
+    };
+    let bound = |bound: &Option<Amount>| bound.as_ref().map_or(Kind::Null(0).into(), amount);
+    let fields = [
+        ("name", (&*limit.name).into()),
+        ("unit", limit.unit.into()),
+        ("mode", limit.mode.into()),
+        ("limit", bound(&limit.limit)),
+        ("used", amount(&limit.used)),
+        ("reserved", amount(&limit.reserved)),
+        ("remaining", bound(&limit.remaining)),
+        ("over_by", amount(&limit.over_by)),
+        ("reset_after_s", limit.reset_after_s.into()),
+    ];
+    let fields = fields.map(|(name, value): (&str, Value)| (name.to_owned(), value));
+    Kind::Struct(Struct {
+        fields: fields.into(),
+    })
+    .into()
 }
