@@ -44,6 +44,7 @@ mod peer_otel;
 mod peer_prometheus;
 mod peer_proxy;
 mod peer_rules;
+mod peer_schedule;
 mod peers;
 mod prices;
 mod privacy;
