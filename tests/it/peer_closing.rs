@@ -282,149 +282,174 @@ async fn gauges_are_as_billed(daemon: &Daemon, billed: [i128; 3]) {
     }
 }
 
-#[tokio::test]
-#[ignore = "needs moto and openpyxl"]
-async fn a_month_is_closed_with_its_bill_and_what_comes_late_is_an_adjustment() {
-    let place = Place::new();
-    let now = Clock::System.now() - SignedDuration::from_secs(1);
-    let first = month_before(MONTHS_BEFORE);
-    let month = first.strftime("%Y-%m").to_string();
-    let people = place.path("people.csv");
-    let people = people.to_str().unwrap();
-    let directory = |team_of_bob: &str| {
-        let text = format!("identity,team\nann,platform\nbob,{team_of_bob}\n");
-        place.write("people.csv", &text);
-    };
-    directory("platform");
+/// A month that is final, and its bill.
+struct Month {
+    place: Arc<Place>,
+    first: Date,
+    /// As reports are asked for it.
+    name: String,
+    bill: [Vec<Billed>; 2],
+    sums: [i128; 3],
+}
 
-    let mut bill = bill(first);
-    let of_month = sums(bill.iter().flatten());
-    let today = usage(std::iter::once(now.to_zoned(TimeZone::UTC).date()));
-    bill[0].extend(today.iter().cloned());
-    let aws = CloudWatch::start(&place.path("")).await;
-    queue(&aws, &bill).await;
-    place.configure(&settings(&aws, people));
-    let daemon = start(&place).await;
-    let mut records = vec![used("ann", &now.to_string())];
-    for day in days(first, first.saturating_add(3.days())) {
-        records.extend(["ann", "bob"].map(|user| used(user, &noon(day))));
+impl Month {
+    fn new() -> Self {
+        let first = month_before(MONTHS_BEFORE);
+        let bill = bill(first);
+        Self {
+            place: Place::new(),
+            first,
+            name: first.strftime("%Y-%m").to_string(),
+            sums: sums(bill.iter().flatten()),
+            bill,
+        }
     }
-    daemon.report(&json!(records)).await;
-    let length = usize::try_from(first.days_in_month()).unwrap();
-    until("the bill", async || {
-        (billed_days(&daemon, first, 1).await == length).then_some(())
-    })
-    .await;
-    // The gauges are worked out at the start, and then once a minute.
-    daemon.kill();
-    let daemon = start(&place).await;
-    gauges_are_as_billed(&daemon, sums(&today)).await;
-    budget_is_as_billed(&daemon, &month, of_month).await;
 
-    let open = figures(&daemon, "chargeback", &month, "").await;
-    assert_eq!(open["manifest"]["status"], "final");
-    let close = ["report", "month-close", "--month", &month, "--close"];
-    let close = [&close[..], &["--url", &daemon.http]].concat();
-    let (code, said) = place.run(&close).await;
-    assert_eq!(code, Some(0), "{said}");
-    let closed = figures(&daemon, "chargeback", &month, "").await;
-    assert_eq!(closed["manifest"]["status"], "closed");
-    assert_eq!(
-        with_status(&closed, "closed").len(),
-        with_status(&open, "").len()
-    );
-    for column in ["tokens", "estimated_cost_usd", "actual_cost_usd"] {
-        assert_eq!(closed["totals"][column], open["totals"][column], "{column}");
+    /// Starts the daemon with the bill as Cost Explorer tells it now.
+    async fn start(&self, aws: &CloudWatch, team_of_bob: &str) -> Daemon {
+        let people = format!("identity,team\nann,platform\nbob,{team_of_bob}\n");
+        let people = self.place.write("people.csv", &people);
+        queue(aws, &self.bill).await;
+        let settings = settings(aws, people.to_str().unwrap());
+        self.place.configure(&settings);
+        start(&self.place).await
     }
-    let end = first.saturating_add(1.month());
-    let bills = daemon
-        .json(&format!("/api/v1/bills?from={first}&to={end}"))
-        .await;
-    let mut billed = bills["days"].as_array().unwrap().iter();
-    assert!(billed.all(|day| day["standing"] == "closed"), "{bills}");
-    let csv = ["--month", &month, "--format", "csv"];
-    let frozen = read(&report(&daemon, "chargeback", "frozen.csv", &csv).await);
-    let seal = daemon
-        .json(&format!("/api/v1/reports/month-close?month={month}"))
-        .await;
 
-    // Nine hours later the bill is read again: a line is dearer, and a credit came.
-    assert_eq!(daemon.stop().await.code(), Some(0));
+    /// Waits until so many of its days have a revision.
+    async fn is_read(&self, daemon: &Daemon, revision: u64, days: usize) {
+        until("the bill", async || {
+            (billed_days(daemon, self.first, revision).await == days).then_some(())
+        })
+        .await;
+    }
+
+    fn day(&self, number: i64) -> Date {
+        self.first.saturating_add((number - 1).days())
+    }
+
+    async fn csv(&self, daemon: &Daemon) -> Value {
+        let arguments = ["--month", &self.name, "--format", "csv"];
+        read(&report(daemon, "chargeback", "month.csv", &arguments).await)
+    }
+
+    /// What `month-close` tells of it.
+    async fn standing(&self, daemon: &Daemon) -> Value {
+        let report = figures(daemon, "month-close", &self.name, "").await;
+        report["rows"][0].clone()
+    }
+
+    /// Closes it from the command line: all is marked so, and no figure moves.
+    async fn close(&self, daemon: &Daemon) {
+        let open = figures(daemon, "chargeback", &self.name, "").await;
+        assert_eq!(open["manifest"]["status"], "final");
+        let month = ["report", "month-close", "--month", &self.name];
+        let close = [&month[..], &["--close", "--url", &daemon.http]].concat();
+        let (code, said) = self.place.run(&close).await;
+        assert_eq!(code, Some(0), "{said}");
+        let closed = figures(daemon, "chargeback", &self.name, "").await;
+        assert_eq!(closed["manifest"]["status"], "closed");
+        let lines = with_status(&closed, "closed").len();
+        assert_eq!(lines, with_status(&open, "").len());
+        for column in ["tokens", "estimated_cost_usd", "actual_cost_usd"] {
+            assert_eq!(closed["totals"][column], open["totals"][column], "{column}");
+        }
+        let end = self.first.saturating_add(1.month());
+        let bills = format!("/api/v1/bills?from={}&to={end}", self.first);
+        let bills = daemon.json(&bills).await;
+        let mut days = bills["days"].as_array().unwrap().iter();
+        assert!(days.all(|day| day["standing"] == "closed"), "{bills}");
+    }
+
+    /// A line is dearer, and a credit came. Returns the sums of the bill then.
+    fn correct(&mut self) -> [i128; 3] {
+        let more = 3 * USD / 2 + 1;
+        let dearer = &mut self.bill[0][3].amounts;
+        *dearer = dearer.map(|amount| amount + more);
+        let credit = Billed::new(self.day(9), ["Credit", SONNET], -10 * USD - 1, 0);
+        let sums = [0, 1, 2].map(|basis| self.sums[basis] + more + credit.amounts[basis]);
+        self.bill[1].push(credit);
+        sums
+    }
+
+    /// Frozen lines and adjustments are what was billed then and what came since.
+    async fn is_adjusted(&self, daemon: &Daemon, corrected: [i128; 3]) {
+        for (basis, name) in BASES.into_iter().enumerate() {
+            let query = format!("basis={name}");
+            let report = figures(daemon, "chargeback", &self.name, &query).await;
+            let actual = |status| total(&with_status(&report, status), "actual_cost_usd");
+            let (then, now) = (self.sums[basis], corrected[basis]);
+            let found = ["closed", "adjustment", ""].map(actual);
+            assert_eq!(found, [then, now - then, now], "{name}");
+        }
+        let row = self.standing(daemon).await;
+        let parts = ["opening", "booked", "pending", "closing"];
+        let parts = parts.map(|part| cell(&row, &format!("{part}_actual_usd")));
+        let (then, now) = (self.sums[0], corrected[0]);
+        assert_eq!(parts, [then, 0, now - then, now]);
+    }
+}
+
+/// Makes the ledger as if the bill was read nine hours earlier: it is due again then.
+fn nine_hours_pass(place: &Place) {
     let ledger = Connection::open(place.ledger()).unwrap();
     let older = "UPDATE bill_day SET pulled_at = pulled_at - 9 * 3600 * 1000";
     ledger.execute(older, []).unwrap();
-    drop(ledger);
-    let more = 3 * USD / 2 + 1;
-    bill[0][3].amounts = bill[0][3].amounts.map(|amount| amount + more);
-    let credit = Billed::new(
-        first.saturating_add(8.days()),
-        ["Credit", SONNET],
-        -10 * USD - 1,
-        0,
-    );
-    bill[1].push(credit.clone());
-    let corrected = [0, 1, 2].map(|basis| of_month[basis] + more + credit.amounts[basis]);
-    std::fs::create_dir(place.path("later")).unwrap();
-    let aws = CloudWatch::start(&place.path("later")).await;
-    queue(&aws, &bill).await;
-    place.configure(&settings(&aws, people));
-    directory("data");
-    let daemon = start(&place).await;
-    let late = used("carol", &noon(first.saturating_add(1.day())));
-    daemon.report(&json!([late])).await;
-    until("the corrected bill", async || {
-        (billed_days(&daemon, first, 2).await == 2).then_some(())
-    })
-    .await;
+}
 
-    let rows = read(&report(&daemon, "chargeback", "late.csv", &csv).await);
+#[tokio::test]
+#[ignore = "needs moto and openpyxl"]
+async fn a_month_is_closed_with_its_bill_and_what_comes_late_is_an_adjustment() {
+    let mut month = Month::new();
+    let now = Clock::System.now() - SignedDuration::from_secs(1);
+    let today = usage(std::iter::once(now.to_zoned(TimeZone::UTC).date()));
+    month.bill[0].extend(today.iter().cloned());
+    let aws = CloudWatch::start(&month.place.path("")).await;
+    let daemon = month.start(&aws, "platform").await;
+    let mut records = vec![used("ann", &now.to_string())];
+    for day in days(month.first, month.day(4)) {
+        records.extend(["ann", "bob"].map(|user| used(user, &noon(day))));
+    }
+    daemon.report(&json!(records)).await;
+    let length = usize::try_from(month.first.days_in_month()).unwrap();
+    month.is_read(&daemon, 1, length).await;
+    // The gauges are worked out at the start, and then once a minute.
+    daemon.kill();
+    let daemon = start(&month.place).await;
+    gauges_are_as_billed(&daemon, sums(&today)).await;
+    budget_is_as_billed(&daemon, &month.name, month.sums).await;
+    month.close(&daemon).await;
+    let frozen = month.csv(&daemon).await;
+    let seal = month.standing(&daemon).await["sha256"].clone();
+    assert_eq!(daemon.stop().await.code(), Some(0));
+
+    nine_hours_pass(&month.place);
+    let corrected = month.correct();
+    let later = month.place.path("later");
+    std::fs::create_dir(&later).unwrap();
+    let aws = CloudWatch::start(&later).await;
+    let daemon = month.start(&aws, "data").await;
+    let late = used("carol", &noon(month.day(2)));
+    daemon.report(&json!([late])).await;
+    month.is_read(&daemon, 2, 2).await;
+
+    let rows = month.csv(&daemon).await;
     let rows = rows.as_array().unwrap().iter();
     let kept: Vec<&Value> = rows.filter(|row| row["status"] == "closed").collect();
     assert_eq!(kept, frozen.as_array().unwrap().iter().collect::<Vec<_>>());
-    for (basis, name) in BASES.into_iter().enumerate() {
-        let report = figures(&daemon, "chargeback", &month, &format!("basis={name}")).await;
-        let actual = |status| total(&with_status(&report, status), "actual_cost_usd");
-        let [frozen, changed, all] = ["closed", "adjustment", ""].map(actual);
-        assert_eq!(
-            [frozen, changed, all],
-            [
-                of_month[basis],
-                corrected[basis] - of_month[basis],
-                corrected[basis]
-            ],
-            "{name}"
-        );
-    }
-    let report = figures(&daemon, "chargeback", &month, "group_by=user,team").await;
+    assert_eq!(month.standing(&daemon).await["sha256"], seal);
+    month.is_adjusted(&daemon, corrected).await;
+    budget_is_as_billed(&daemon, &month.name, corrected).await;
+    let report = figures(&daemon, "chargeback", &month.name, "group_by=user,team").await;
     let changes = with_status(&report, "adjustment");
     let of = |user: &str, team: &str| {
-        let mine = changes
-            .iter()
-            .filter(|row| row["user"] == user && row["team"] == team);
+        let is_of = |row: &&&Value| row["user"] == user && row["team"] == team;
+        let mine = changes.iter().filter(is_of);
         mine.map(|row| cell(row, "tokens")).sum::<i128>() / USD
     };
+    let moved = ["platform", "data"].map(|team| of("bob", team));
     let tokens = 1_000_003 + 50_021;
-    assert_eq!(
-        [
-            of("bob", "platform"),
-            of("bob", "data"),
-            of("carol", ""),
-            of("ann", "platform")
-        ],
-        [-3 * tokens, 3 * tokens, tokens, 0]
-    );
-    budget_is_as_billed(&daemon, &month, corrected).await;
-
-    let later = daemon
-        .json(&format!(
-            "/api/v1/reports/month-close?month={month}&decimals=12"
-        ))
-        .await;
-    let row = &later["rows"][0];
-    let parts = ["opening", "booked", "pending", "closing"];
-    let parts = parts.map(|part| cell(row, &format!("{part}_actual_usd")));
-    let change = corrected[0] - of_month[0];
-    assert_eq!(parts, [of_month[0], 0, change, corrected[0]]);
-    assert_eq!(row["sha256"], seal["rows"][0]["sha256"]);
+    assert_eq!(moved, [-3 * tokens, 3 * tokens]);
+    let others = [of("carol", ""), of("ann", "platform")];
+    assert_eq!(others, [tokens, 0]);
     daemon.kill();
 }

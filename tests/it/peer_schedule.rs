@@ -19,7 +19,7 @@ use crate::billed::with_credentials;
 use crate::facts::Request;
 use crate::harness::{Daemon, Place, until};
 use crate::peer_cloudwatch::CloudWatch;
-use crate::report_schedule::{hash, zone};
+use crate::report_schedule::{hash, hex, zone};
 
 const KEY: &str = "a key of the receiver";
 
@@ -259,8 +259,7 @@ fn is_signed(posted: &Posted) {
     mac.update(posted.headers["x-tallyd-timestamp"].as_bytes());
     mac.update(b".");
     mac.update(&posted.body);
-    let digits = mac.finalize().into_bytes();
-    let digits: String = digits.iter().map(|byte| format!("{byte:02x}")).collect();
+    let digits = hex(&mac.finalize().into_bytes());
     assert_eq!(
         posted.headers["x-tallyd-signature"],
         format!("sha256={digits}")

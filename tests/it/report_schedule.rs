@@ -69,9 +69,12 @@ fn schedule(zone: &str, formats: &str, to: &Path) -> String {
 }
 
 pub(crate) fn hash(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes))
+}
+
+pub(crate) fn hex(bytes: &[u8]) -> String {
     let digits = |byte: &u8| [byte >> 4, byte & 15].map(|half| char::from_digit(half.into(), 16));
-    let digest = Sha256::digest(bytes);
-    digest.iter().flat_map(digits).flatten().collect()
+    bytes.iter().flat_map(digits).flatten().collect()
 }
 
 #[tokio::test]

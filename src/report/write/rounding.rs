@@ -373,7 +373,7 @@ mod tests {
             prop_assert_eq!(sum(&all), sum(&Vec::from_iter(total)));
             let step = 10_i128.pow(PICO_DIGITS - decimals);
             for (shown, exact) in all.iter().zip(&cells) {
-                let apart = sum(&[shown.clone()]) - sum(&[exact.clone()]);
+                let apart = sum(std::slice::from_ref(shown)) - sum(std::slice::from_ref(exact));
                 prop_assert!(apart.abs() <= 2 * step);
             }
         }
