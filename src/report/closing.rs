@@ -13,9 +13,10 @@ use serde_json::json;
 
 use super::fixed_lines::{self, Chained};
 use super::grid::Grid;
-use super::table::{Cell, Rows};
+use super::sheet::charge_name;
+use super::table::{Cell, Column, Rows};
 use super::{Manifest, Report, ReportError, Reports, Request, chargeback, write};
-use crate::model::bill::{Basis, Standing};
+use crate::model::bill::{Basis, Charge, Standing};
 use crate::model::closing::{ClosedLine, ClosedMonth};
 use crate::model::cost::By;
 use crate::model::rates::USD;
@@ -140,11 +141,14 @@ pub(super) async fn chargeback(
         adjusted.merge(&frozen.pending_on(reports, request.basis, now).await?);
     }
     adjusted.drop_zeros();
+    let pieces = open_pieces(&closed, request);
     let mut rows = opening.rows(&table.columns, CLOSED);
+    if pieces.is_empty() {
+        share(&mut rows, &table.columns);
+    }
     let frozen = rows.len();
     rows.extend(adjusted.rows(&table.columns, ADJUSTMENT));
     table.rows = Box::new(Adjusted { rows, frozen });
-    let pieces = open_pieces(&closed, request);
     if pieces.is_empty() {
         report.manifest.standing = Standing::Closed;
     }
@@ -165,6 +169,29 @@ pub(super) async fn chargeback(
         ));
     }
     Ok(report)
+}
+
+/// Tells the share of each frozen row in all usage that was billed then, as it did then.
+fn share(rows: &mut [Vec<Cell>], columns: &[Column]) {
+    let place = |name| columns.iter().position(|column| column.name == name);
+    let (Some(charge), Some(actual), Some(share)) = (
+        place(chargeback::CHARGE.name),
+        place(chargeback::ACTUAL.name),
+        place(chargeback::SHARE.name),
+    ) else {
+        return;
+    };
+    let usage = charge_name(Charge::Tokens);
+    let billed = |row: &Vec<Cell>| match (&row[charge], &row[actual]) {
+        (Cell::Text(name), Cell::Money(amount)) if **name == *usage => Some(amount.0),
+        _ => None,
+    };
+    let all: i128 = rows.iter().filter_map(billed).sum();
+    for row in rows {
+        if let Some(amount) = billed(row) {
+            row[share] = chargeback::part(amount, all);
+        }
+    }
 }
 
 /// Frozen rows, and what changed since behind them: no cent of a frozen row moves for that.
