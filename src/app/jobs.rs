@@ -164,7 +164,8 @@ pub(super) async fn cost(mut ticks: Ticks, parts: Parts) {
         let outcome = gauges.round(&reports, now).await;
         let failed_before = std::mem::replace(&mut failing, outcome.is_err());
         match outcome {
-            Ok(samples) => parts.registry.replace("cost", samples),
+            // `cost` itself owns what the collector of the bill samples.
+            Ok(samples) => parts.registry.replace("cost reports", samples),
             Err(error) if !failed_before => {
                 let error = format!("{:#}", anyhow::Error::from(error));
                 warn!(

@@ -170,7 +170,7 @@ pub(super) const STATUS: Column = Column {
     help: "How sure the actual cost is: provisional, final or closed.",
 };
 
-const SHARE: Column = Column {
+pub(super) const SHARE: Column = Column {
     name: "allocation_share",
     kind: Kind::Ratio,
     sums: false,
@@ -211,12 +211,20 @@ impl Lines {
     }
 
     fn share(&self, charge: &str, sums: &Sums) -> Cell {
-        if self.usage <= 0 || charge != charge_name(Charge::Tokens) || !sums.marks.is_billed() {
+        if charge != charge_name(Charge::Tokens) || !sums.marks.is_billed() {
             return Cell::Empty;
         }
-        let share = sums.actual.saturating_mul(WHOLE) / self.usage;
-        i64::try_from(share).map_or(Cell::Empty, Cell::Ratio)
+        part(sums.actual, self.usage)
     }
+}
+
+/// A part of all usage that was billed; empty where that is nothing.
+pub(super) fn part(amount: i128, of: i128) -> Cell {
+    if of <= 0 {
+        return Cell::Empty;
+    }
+    let part = amount.saturating_mul(WHOLE) / of;
+    i64::try_from(part).map_or(Cell::Empty, Cell::Ratio)
 }
 
 /// The cells of tokens, requests, list, estimate and actual cost.

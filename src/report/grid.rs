@@ -193,7 +193,10 @@ impl Grid {
                 return Cell::Text(status.into());
             }
             if column.name == METHOD {
-                return Cell::Text(line.method.clone());
+                return match &*line.method {
+                    "" => Cell::Empty,
+                    _ => Cell::Text(line.method.clone()),
+                };
             }
             if is_key(column) {
                 let key = self.key(column.name).map(|place| &keys[place]);
