@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::tally::{ACHIEVED_BATCH, GroupBy, Key, Line, Opportunity, Outcomes, Sum};
+use super::outcome::{ACHIEVED_BATCH, GroupBy, Key, Line, Opportunity, Outcomes, Sum};
 use crate::model::money::PicoUsd;
 use crate::model::saving::batch_limits;
 use crate::report::table::{Cell, Column, Kind, Rows, Table};
