@@ -17,6 +17,7 @@ mod alarms;
 mod bills;
 mod budget;
 mod business;
+mod cloudwatch;
 mod cost_alarms;
 mod dashboards;
 mod deploy;
