@@ -32,12 +32,11 @@ const FINEST: [By; 13] = [
     By::Context,
 ];
 
-const UNPRICED: Column = Column {
-    name: "unpriced_tokens",
-    kind: Kind::Count,
-    sums: true,
-    help: "Those of the tokens that have no price.",
-};
+const UNPRICED: Column = Column::summed(
+    "unpriced_tokens",
+    Kind::Count,
+    "Those of the tokens that have no price.",
+);
 
 /// Makes the report.
 pub async fn report(
