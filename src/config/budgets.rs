@@ -11,6 +11,7 @@ use toml::Value;
 use super::reader::{Converted, Problem, SectionReader, must_be};
 use super::setting::Setting;
 use super::value::{Row, choice, choices, readable_file, rows, text};
+use crate::model::decimal;
 use crate::model::money::{PicoUsd, parse_decimal};
 use crate::model::rates::Rates;
 
@@ -345,14 +346,7 @@ fn decimal(value: &Value, places: u32, within: RangeInclusive<i64>) -> Converted
     if let Some(number) = number.filter(|number| within.contains(number)) {
         return Ok(number);
     }
-    let unit = 10_i64.pow(places);
-    let show = |bound: &i64| match (bound / unit, bound % unit) {
-        (whole, 0) => whole.to_string(),
-        (whole, part) => {
-            let part = format!("{part:0width$}", width = places as usize);
-            format!("{whole}.{}", part.trim_end_matches('0'))
-        }
-    };
+    let show = |bound: &i64| decimal::short((*bound).into(), places);
     let (least, most) = (show(within.start()), show(within.end()));
     must_be(
         &format!("a number from {least} to {most}, with at most {places} decimals"),

@@ -178,7 +178,7 @@ fn stacked(
                 y1.min(y2),
                 width * 0.8,
                 (y1 - y2).abs().max(0.2),
-                escape(&format!("{step} {name}: {} {currency}", grouped(value))),
+                escape(&format!("{step} {name}: {} {currency}", shown(value))),
             );
         }
     }
@@ -225,7 +225,7 @@ fn lines(table: &Table, time: usize, measures: &[usize], currency: &str) -> Opti
             let value = usd(values[at]);
             let (x, y) = (LEFT + width * (column as f64 + 0.5), scale.y(value));
             let _ = write!(points, "{x:.1},{y:.1} ");
-            let tip = format!("{step} {name}: {} {currency}", grouped(value));
+            let tip = format!("{step} {name}: {} {currency}", shown(value));
             let tip = escape(&tip);
             let _ = write!(
                 dots,
@@ -288,7 +288,7 @@ fn largest(
     for (row, (name, sum, mark)) in rows.iter().enumerate() {
         let (y, value) = (4.0 + ROW * row as f64, usd(*sum));
         let (start, end) = (place(value.min(0.0)), place(value.max(0.0)));
-        let tip = format!("{name}: {} {currency}", grouped(value));
+        let tip = format!("{name}: {} {currency}", shown(value));
         let tip = escape(&tip);
         let _ = write!(
             svg,
@@ -301,7 +301,7 @@ fn largest(
             ROW - 8.0,
             WIDTH - 4.0,
             y + 16.0,
-            grouped(value),
+            shown(value),
         );
         if !marks.is_empty() {
             let x = place(usd(*mark));
@@ -379,7 +379,7 @@ fn times(svg: &mut String, steps: &BTreeMap<Arc<str>, Vec<i128>>) {
 }
 
 /// An amount with two decimal places and thousands apart.
-fn grouped(value: f64) -> String {
+fn shown(value: f64) -> String {
     super::group(&format!("{value:.2}"))
 }
 
