@@ -12,9 +12,7 @@ use crate::clock::Clock;
 use crate::model::identity::Identity;
 use crate::model::minute::Dimension;
 use crate::model::tokens::{TokenKind, Tokens};
-use crate::model::usage::{
-    Band, Counted, Intake, Outcome, Point, Sku, Temporality, Tier, UsageRecord, source,
-};
+use crate::model::usage::{Band, Counted, Intake, Point, Sku, Temporality, UsageRecord, source};
 use crate::store::minute::{Dimensions, LeftOut, Minute, MinuteQuery, Outbox, Seal, minute_at};
 use crate::store::{Ledger, Settings, Terms, WriterThread};
 
@@ -162,13 +160,8 @@ pub(super) fn seal(minute: i64) -> Seal {
 
 pub(super) fn sku() -> Arc<Sku> {
     Arc::new(Sku {
-        provider: "anthropic".into(),
-        model: "claude-sonnet-4-6".into(),
-        raw_model: "claude-sonnet-4-6".into(),
-        scope: "base".into(),
-        region: None,
-        tier: Tier::Standard,
         band: Band::Mixed,
+        ..Sku::plain("claude-sonnet-4-6")
     })
 }
 
@@ -181,28 +174,13 @@ pub(super) fn person(user: &str) -> Arc<Identity> {
 
 pub(super) fn request(id: &str, seconds: i64, input: u64) -> UsageRecord {
     UsageRecord {
-        source: "gateway".into(),
-        id: id.into(),
-        request_id: None,
-        client_request_id: None,
-        session: None,
-        reservation: None,
-        at: at(seconds),
-        booked_at: at(seconds),
         identity: person("alice"),
         sku: sku(),
         tokens: Tokens {
             input,
             ..Tokens::default()
         },
-        outcome: Outcome::Ok,
-        status_code: None,
-        duration_ms: None,
-        ttft_ms: None,
-        tools: None,
-        query_source: None,
-        entrypoint: None,
-        client_cost: None,
+        ..UsageRecord::plain("gateway", id, at(seconds))
     }
 }
 
