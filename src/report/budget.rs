@@ -217,11 +217,7 @@ pub async fn report(
     request: &Request,
     now: Timestamp,
 ) -> Result<Report, ReportError> {
-    if !request.group_by.is_empty() {
-        return Err(ReportError::Parameter(
-            "group_by: budgets say themselves what they count; leave it out".to_owned(),
-        ));
-    }
+    request.ungrouped("budgets say themselves what they count; leave it out")?;
     if reports.config.load().cost.plans.budgets.is_empty() {
         return Err(ReportError::NotConfigured(
             "budget: no budget is configured, see [[cost.budgets]]".to_owned(),

@@ -44,11 +44,7 @@ pub async fn report(
     request: &Request,
     now: Timestamp,
 ) -> Result<Report, ReportError> {
-    if !request.group_by.is_empty() {
-        return Err(ReportError::Parameter(
-            "group_by: cost_detail has the finest lines; ask chargeback for sums".to_owned(),
-        ));
-    }
+    request.ungrouped("cost_detail has the finest lines; ask chargeback for sums")?;
     let request = in_utc(request);
     let mut manifest = reports.manifest(NAME, &request, now);
     let costs = costs(reports, &request, &FINEST, &mut manifest).await?;

@@ -17,6 +17,7 @@ use super::{Report, ReportError, Reports, Request, chargeback};
 use crate::model::bill::{BillDay, BillLine, Charge, PricedKind, Standing};
 use crate::model::cost::{By, CostLines};
 use crate::model::money::PicoUsd;
+use crate::model::rates::USD;
 use crate::model::usage::{Band, Sku};
 use crate::model::window::day_start;
 use crate::store::Terms;
@@ -30,9 +31,6 @@ use facts::Facts;
 use lines::Lines;
 
 const NAME: &str = "reconciliation";
-
-/// The currency of the ledger.
-const USD: &str = "USD";
 
 const GLOBAL: &str = "global";
 

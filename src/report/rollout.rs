@@ -62,11 +62,7 @@ pub async fn report(
     request: &Request,
     now: Timestamp,
 ) -> Result<Report, ReportError> {
-    if !request.group_by.is_empty() {
-        return Err(ReportError::Parameter(
-            "group_by: the phases of a rollout are not told apart by anything".to_owned(),
-        ));
-    }
+    request.ungrouped("the phases of a rollout are not told apart by anything")?;
     let config = reports.config.load_full();
     let business = &config.business;
     if business.phases.is_empty() {
