@@ -17,14 +17,12 @@ use super::{Manifest, ReportError, Reports, Request};
 use crate::model::bill::{Basis, BillDay, Charge, Standing};
 use crate::model::cost::{By, CostLines, CostQuery};
 use crate::model::money::PicoUsd;
+use crate::model::rates::USD;
 use crate::model::window::day_start;
 
 mod work;
 
 use work::Work;
-
-/// The currency of the ledger.
-const USD: &str = "USD";
 
 /// The rows of a period.
 #[derive(Debug)]

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
-use super::{USD, Unbilled};
+use super::Unbilled;
 use crate::model::bill::{Basis, BillDay, Charge, PricedKind, Standing};
 use crate::model::cost::{By, CostLines};
 use crate::model::identity::Identity;
 use crate::model::label;
+use crate::model::rates::USD;
 use crate::model::window::day_start;
 use crate::report::allocate::{Billed, Method, NO_ACCOUNT, Share, Sold, Use, allocate};
 use crate::report::sheet::{Marks, Sheet, Sums, UNALLOCATED, What, charge_name};
@@ -68,7 +69,6 @@ impl Bill {
 struct Of {
     sold: Sold,
     user: u32,
-    provider: Arc<str>,
     /// The asked dimensions as names of the sheet; times are filled in.
     key: Box<[u32]>,
 }
@@ -83,9 +83,12 @@ pub(super) struct Work {
     users: Numbers<Arc<str>>,
     accounts: Numbers<Arc<str>>,
     groups: Vec<Of>,
+    /// The uses of a day; kept for their memory.
+    uses: Vec<Use>,
     /// Sums of the days of one time key, by group and kind.
     sums: Vec<[(i128, Marks); KINDS]>,
     touched: Vec<u32>,
+    is_touched: Vec<bool>,
     /// The day of which the sums are.
     at: Option<Date>,
     pub(super) actual: i128,
@@ -104,8 +107,10 @@ impl Work {
             users: Numbers::default(),
             accounts: Numbers::default(),
             groups: Vec::new(),
+            uses: Vec::new(),
             sums: Vec::new(),
             touched: Vec::new(),
+            is_touched: Vec::new(),
             at: None,
             actual: 0,
             marks: Marks::default(),
@@ -187,23 +192,22 @@ impl Work {
             self.share_out(first, &bill, &[]);
         }
         self.learn(lines);
-        let uses: Vec<Use> = lines
-            .lines
-            .iter()
-            .map(|line| {
-                let of = &self.groups[line.group as usize];
-                Use {
-                    group: line.group,
-                    sold: of.sold,
-                    user: of.user,
-                    kind: line.kind,
-                    tokens: line.tokens,
-                    estimate: line.estimate.0,
-                }
-            })
-            .collect();
+        let mut uses = std::mem::take(&mut self.uses);
+        uses.clear();
+        uses.extend(lines.lines.iter().map(|line| {
+            let of = &self.groups[line.group as usize];
+            Use {
+                group: line.group,
+                sold: of.sold,
+                user: of.user,
+                kind: line.kind,
+                tokens: line.tokens,
+                estimate: line.estimate.0,
+            }
+        }));
         let bill = self.bills.remove(&day).unwrap_or_default();
         self.share_out(day, &bill, &uses);
+        self.uses = uses;
     }
 
     /// Learns what new groups are.
@@ -211,18 +215,17 @@ impl Work {
         let known = u32::try_from(self.groups.len()).unwrap_or(u32::MAX);
         for group in known..lines.groups() {
             let value = |by| Arc::<str>::from(lines.key(group, by));
-            let provider = value(By::Provider);
-            let sold = self.sold.of((provider.clone(), value(By::Model)));
+            let sold = self.sold.of((value(By::Provider), value(By::Model)));
             let user = self.users.of(value(By::User));
             let by = self.by.iter();
             let key = by.map(|by| self.sheet.name(lines.key(group, *by)));
             self.groups.push(Of {
                 sold,
                 user,
-                provider,
                 key: key.collect(),
             });
             self.sums.push(Default::default());
+            self.is_touched.push(false);
         }
     }
 
@@ -232,23 +235,22 @@ impl Work {
             self.flush();
         }
         self.at = Some(day);
-        let mut open: BTreeSet<Sold> = BTreeSet::new();
+        let standing = |(provider, _): &(Arc<str>, Arc<str>)| bill.standing.get(provider);
+        let standings = self.sold.1.iter().map(|sold| standing(sold).copied());
+        let standings: Vec<Option<Standing>> = standings.collect();
+        let mut is_open = vec![false; standings.len()];
         for used in uses {
-            let of = &self.groups[used.group as usize];
-            let marks = if let Some(standing) = bill.standing.get(&of.provider) {
-                Marks::standing(*standing)
+            let marks = if let Some(standing) = standings[used.sold as usize] {
+                Marks::standing(standing)
             } else {
-                open.insert(of.sold);
+                is_open[used.sold as usize] = true;
                 Marks::open()
             };
             self.add(used, 0, marks);
         }
-        for sold in open {
-            let (provider, _) = &self.sold.1[sold as usize];
-            self.unbilled
-                .entry(provider.clone())
-                .or_default()
-                .insert(day);
+        for ((provider, _), _) in self.sold.1.iter().zip(is_open).filter(|(_, open)| *open) {
+            let days = self.unbilled.entry(provider.clone()).or_default();
+            days.insert(day);
         }
         for standing in bill.standing.values() {
             self.marks.add(Marks::standing(*standing));
@@ -267,11 +269,11 @@ impl Work {
     }
 
     fn add(&mut self, used: &Use, amount: i128, marks: Marks) {
-        let sums = &mut self.sums[used.group as usize];
-        if sums.iter().all(|sum| *sum == (0, Marks::default())) {
+        let group = used.group as usize;
+        if !std::mem::replace(&mut self.is_touched[group], true) {
             self.touched.push(used.group);
         }
-        let (sum, known) = &mut sums[used.kind as usize];
+        let (sum, known) = &mut self.sums[group][used.kind as usize];
         *sum = sum.saturating_add(amount);
         known.add(marks);
     }
@@ -360,6 +362,7 @@ impl Work {
         let Some(day) = self.at else { return };
         let mut key = Vec::new();
         for group in std::mem::take(&mut self.touched) {
+            self.is_touched[group as usize] = false;
             let sums = std::mem::take(&mut self.sums[group as usize]);
             key.clear();
             key.extend_from_slice(&self.groups[group as usize].key);
