@@ -5,6 +5,7 @@
 //! opportunities may be of the same requests, so only `any_one` adds over them.
 
 pub mod advice;
+mod offer;
 mod outcome;
 mod session;
 mod tables;

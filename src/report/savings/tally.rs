@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::offer::Offer;
 use super::outcome::{
     ACHIEVED_BATCH, GroupBy, Key, Line, Opportunity, Outcomes, Reason, Sum, difference, sum,
 };
@@ -20,12 +21,11 @@ use crate::model::saving::{
     Complexity, Task, at_global_endpoint, batch_limits, caching, in_batch, on_model, rule_name,
     tokens_on,
 };
-use crate::model::tokens::Tokens;
 use crate::model::usage::{Outcome, Sku, Tier};
 use crate::store::{Counted, Terms};
 
 /// What is known of a person at a time.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct Person {
     group: usize,
     /// `None` allows all models.
@@ -36,10 +36,14 @@ struct Person {
 #[derive(Debug)]
 struct Variants {
     line: usize,
-    global: Option<Sku>,
-    batch: Option<Sku>,
+    /// The request as it was.
+    own: Offer,
+    /// Not in a batch.
+    plain: Offer,
+    global: Option<Offer>,
+    batch: Option<Offer>,
     /// By complexity, in the order of preference.
-    models: [Vec<Sku>; 3],
+    models: [Vec<Offer>; 3],
 }
 
 /// Adds up requests as they come.
@@ -51,10 +55,13 @@ pub(super) struct Tally {
     group_by: Vec<GroupBy>,
     /// The times at which the directory changes.
     edges: Vec<Timestamp>,
-    people: HashMap<(i64, usize), Person>,
+    /// The times at which a price changes.
+    price_edges: Vec<Timestamp>,
+    people: HashMap<(i64, usize), Arc<Person>>,
     group_of: HashMap<Vec<Arc<str>>, usize>,
     line_of: HashMap<Line, usize>,
-    variants: HashMap<i64, Arc<Variants>>,
+    /// By SKU and the changes of prices passed.
+    variants: HashMap<(i64, usize), Arc<Variants>>,
     sessions: Sessions,
     found: Outcomes,
     pending: BTreeMap<Key, Candidate>,
@@ -69,6 +76,7 @@ impl Tally {
     ) -> Self {
         Self {
             edges: terms.directory.edges(),
+            price_edges: terms.prices.edges(),
             terms,
             settings,
             policy,
@@ -86,7 +94,7 @@ impl Tally {
     /// Looks at one request.
     pub(super) fn visit(&mut self, request: &Counted) {
         let variants = self.variants(request);
-        let Some(cost) = self.cost(&request.tokens, &request.sku, request.at) else {
+        let Some(cost) = variants.own.cost(&request.tokens) else {
             self.found.unpriced_requests += 1;
             let sum = Sum::one(&request.tokens, PicoUsd::ZERO, PicoUsd::ZERO);
             for opportunity in Opportunity::ALL {
@@ -105,7 +113,7 @@ impl Tally {
         if batch.is_none() {
             self.found.any_one = sum(self.found.any_one, other);
         }
-        self.in_session(request, variants.line, person.group, cost, batch);
+        self.in_session(request, &variants, person.group, cost, batch);
     }
 
     /// Judges what is still open and tells everything.
@@ -132,12 +140,6 @@ impl Tally {
             self.found.sums.entry(key).or_default().add(&candidate.sum);
         }
         self.found
-    }
-
-    fn cost(&self, tokens: &Tokens, sku: &Sku, at: Timestamp) -> Option<PicoUsd> {
-        let terms = &self.terms;
-        let write = terms.write_lifetime(&sku.provider);
-        terms.prices.cost(tokens, sku, at, write).cost
     }
 
     /// Adds a request to a potential if it would have cost less. Returns what it would have saved.
@@ -176,7 +178,7 @@ impl Tally {
         let task = Task::of(&request.tokens, request.tools);
         let complexity = self.settings.rules.complexity(&task);
         let choice = match request.outcome {
-            Outcome::Ok => self.cheapest(request, &variants.models[complexity as usize], person),
+            Outcome::Ok => cheapest(request, &variants.models[complexity as usize], person),
             _ => Err(Reason::NotOk),
         };
         match choice {
@@ -207,35 +209,6 @@ impl Tally {
         PicoUsd::ZERO
     }
 
-    /// The cheapest of the models that the person's role allows; of equal ones the first.
-    fn cheapest<'s>(
-        &self,
-        request: &Counted,
-        models: &'s [Sku],
-        person: &Person,
-    ) -> Result<(&'s str, PicoUsd), Reason> {
-        if models.is_empty() {
-            return Err(Reason::NoModelNamed);
-        }
-        let mut reason = Reason::NotAllowed;
-        let mut best: Option<(&str, PicoUsd)> = None;
-        for sku in models {
-            let allows = |allowed: &Vec<Glob>| allowed.iter().any(|glob| glob.matches(&sku.model));
-            if !person.allowed.as_ref().is_none_or(allows) {
-                continue;
-            }
-            let Some(cost) = self.cost(&tokens_on(&sku.model, &request.tokens), sku, request.at)
-            else {
-                reason = Reason::NoPrice;
-                continue;
-            };
-            if best.is_none_or(|(_, least)| cost < least) {
-                best = Some((&sku.model, cost));
-            }
-        }
-        best.ok_or(reason)
-    }
-
     fn other_endpoint(
         &mut self,
         request: &Counted,
@@ -247,7 +220,7 @@ impl Tally {
             return PicoUsd::ZERO;
         };
         let place = (group, variants.line);
-        match self.cost(&request.tokens, global, request.at) {
+        match global.cost(&request.tokens) {
             Some(other) if other < cost => self.note(
                 request,
                 Opportunity::Endpoint,
@@ -270,7 +243,7 @@ impl Tally {
         other: PicoUsd,
     ) -> Option<Candidate> {
         if request.sku.tier == Tier::Batch {
-            self.note_batch_tier(request, (group, variants.line), cost);
+            self.note_batch_tier(request, variants, group, cost);
             return None;
         }
         let Some(batch) = &variants.batch else {
@@ -281,7 +254,7 @@ impl Tally {
             self.not_saved(request, Opportunity::Batch, Reason::NotOk, cost);
             return None;
         }
-        let price = self.cost(&request.tokens, batch, request.at);
+        let price = batch.cost(&request.tokens);
         let sum = Sum::one(&request.tokens, cost, price.unwrap_or_default());
         Some(Candidate {
             group,
@@ -294,12 +267,15 @@ impl Tally {
     }
 
     /// What requests saved that were in a batch.
-    fn note_batch_tier(&mut self, request: &Counted, place: (usize, usize), cost: PicoUsd) {
-        let plain = Sku {
-            tier: Tier::Standard,
-            ..(*request.sku).clone()
-        };
-        let Some(alone) = self.cost(&request.tokens, &plain, request.at) else {
+    fn note_batch_tier(
+        &mut self,
+        request: &Counted,
+        variants: &Variants,
+        group: usize,
+        cost: PicoUsd,
+    ) {
+        let place = (group, variants.line);
+        let Some(alone) = variants.plain.cost(&request.tokens) else {
             self.not_saved(request, Opportunity::Batch, Reason::NoPrice, cost);
             return;
         };
@@ -310,7 +286,7 @@ impl Tally {
     fn in_session(
         &mut self,
         request: &Counted,
-        line: usize,
+        variants: &Variants,
         group: usize,
         cost: PicoUsd,
         batch: Option<Candidate>,
@@ -320,13 +296,8 @@ impl Tally {
             names.into_iter().flatten().map(|name| &**name),
             &self.settings,
         );
-        let prices = self
-            .terms
-            .prices
-            .unit(&request.sku, request.at)
-            .unwrap_or_default();
-        let write = self.terms.write_lifetime(&request.sku.provider);
-        let cached = caching(&request.tokens, &prices, write);
+        let (line, own) = (variants.line, &variants.own);
+        let cached = caching(&request.tokens, &own.prices, own.write);
         let mut written = None;
         match cached {
             Some(cached) => {
@@ -411,7 +382,9 @@ impl Tally {
     }
 
     fn variants(&mut self, request: &Counted) -> Arc<Variants> {
-        if let Some(variants) = self.variants.get(&request.sku_id) {
+        let epoch = self.price_edges.partition_point(|edge| *edge <= request.at);
+        let key = (request.sku_id, epoch);
+        if let Some(variants) = self.variants.get(&key) {
             return variants.clone();
         }
         let sku = &*request.sku;
@@ -423,20 +396,27 @@ impl Tally {
         };
         let line = number(&mut self.line_of, &mut self.found.lines, line);
         let rules = &self.settings.rules;
+        let offer = |sku: Sku| Offer::new(sku, request.at, &self.terms);
+        let plain = Sku {
+            tier: Tier::Standard,
+            ..sku.clone()
+        };
         let variants = Arc::new(Variants {
             line,
-            global: at_global_endpoint(sku),
-            batch: in_batch(sku),
+            own: offer(sku.clone()),
+            plain: offer(plain),
+            global: at_global_endpoint(sku).map(offer),
+            batch: in_batch(sku).map(offer),
             models: Complexity::ALL.map(|complexity| {
                 let models = rules.models(complexity).iter();
-                models.map(|model| on_model(sku, model)).collect()
+                models.map(|model| offer(on_model(sku, model))).collect()
             }),
         });
-        self.variants.insert(request.sku_id, variants.clone());
+        self.variants.insert(key, variants.clone());
         variants
     }
 
-    fn person(&mut self, request: &Counted) -> Person {
+    fn person(&mut self, request: &Counted) -> Arc<Person> {
         let epoch = self.edges.partition_point(|edge| *edge <= request.at);
         let key = (request.identity_id, epoch);
         if let Some(person) = self.people.get(&key) {
@@ -458,10 +438,38 @@ impl Tally {
             policy.roles.get(role)?.allowed_models.clone()
         });
         let group = number(&mut self.group_of, &mut self.found.groups, names);
-        let person = Person { group, allowed };
+        let person = Arc::new(Person { group, allowed });
         self.people.insert(key, person.clone());
         person
     }
+}
+
+/// The cheapest of the models that the person's role allows; of equal ones the first.
+fn cheapest<'s>(
+    request: &Counted,
+    models: &'s [Offer],
+    person: &Person,
+) -> Result<(&'s str, PicoUsd), Reason> {
+    if models.is_empty() {
+        return Err(Reason::NoModelNamed);
+    }
+    let mut reason = Reason::NotAllowed;
+    let mut best: Option<(&str, PicoUsd)> = None;
+    for offer in models {
+        let model = &*offer.sku.model;
+        let allows = |allowed: &Vec<Glob>| allowed.iter().any(|glob| glob.matches(model));
+        if !person.allowed.as_ref().is_none_or(allows) {
+            continue;
+        }
+        let Some(cost) = offer.cost(&tokens_on(model, &request.tokens)) else {
+            reason = Reason::NoPrice;
+            continue;
+        };
+        if best.is_none_or(|(_, least)| cost < least) {
+            best = Some((model, cost));
+        }
+    }
+    best.ok_or(reason)
 }
 
 /// The place of a value in a list, where it is put if it is new.
