@@ -17,6 +17,7 @@ mod wire;
 mod work;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -64,6 +65,8 @@ pub struct Settings {
     pub listen: IpAddr,
     /// Whoever calls has to show it; without it everyone on this host may.
     pub token: Option<Secret<String>>,
+    /// A configuration in place of the company's own; store, listeners and tokens stay the demo's.
+    pub config: Option<PathBuf>,
     /// How long it goes on after the history; without it, until it is stopped.
     pub duration: Option<Duration>,
 }
@@ -142,15 +145,23 @@ fn config(folder: &TemporaryFolder, settings: &Settings) -> anyhow::Result<Confi
         ports,
         listen,
         token,
+        config: file,
         ..
     } = settings;
     if token.is_none() && !listen.is_loopback() {
         bail!("--listen {listen} can be reached from other hosts, which needs --token-file");
     }
-    let mut config = Config::parse(BUSINESS, &Environment::default())?;
+    let usual = Config::parse(BUSINESS, &Environment::default())?;
+    let mut config = match file {
+        Some(file) => Config::load(Some(file), &Environment::default())?,
+        None => usual.clone(),
+    };
     folder.path().clone_into(&mut config.store.path);
+    // Its senders speak plain HTTP, and know no token but the one that is given.
+    config.tls = None;
+    config.auth = usual.auth;
     config.auth.tokens.extend(token.as_ref().map(demo_token));
-    let usual = config.listen;
+    let usual = usual.listen;
     let choose = |address: Option<SocketAddr>| {
         let mut address = address?;
         address.set_ip(*listen);

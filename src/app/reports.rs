@@ -109,11 +109,7 @@ async fn round(
 ) -> anyhow::Result<usize> {
     let last = parts.ledger.last_delivery(schedule.name.clone()).await?;
     if let Some(last) = &last {
-        let seconds = last.written_at.as_second() as f64;
-        let labels = [&*schedule.name];
-        parts
-            .registry
-            .set(catalogue::REPORT_SCHEDULE_LAST_SUCCESS, &labels, seconds);
+        note_success(&parts.registry, last);
     }
     let zone = schedule.zone.clone();
     let zone = zone.unwrap_or_else(|| reports.config.load().time.zone.clone());
@@ -130,6 +126,7 @@ async fn round(
         match write_period(parts, reports, ways, schedule, &period, &request, now).await {
             Ok(Outcome::Written(delivery)) => {
                 note(&parts.registry, schedule, "written");
+                note_success(&parts.registry, &delivery);
                 info!(
                     schedule = schedule.name,
                     report_id = delivery.report_id,
@@ -165,6 +162,12 @@ async fn round(
 fn note(registry: &Registry, schedule: &Schedule, outcome: &str) {
     let labels = [&*schedule.name, outcome];
     registry.add(catalogue::REPORT_SCHEDULE_RUNS, &labels, 1);
+}
+
+fn note_success(registry: &Registry, last: &ReportDelivery) {
+    let seconds = last.written_at.as_second() as f64;
+    let labels = [&*last.schedule];
+    registry.set(catalogue::REPORT_SCHEDULE_LAST_SUCCESS, &labels, seconds);
 }
 
 fn request(schedule: &Schedule, period: &Period, zone: jiff::tz::TimeZone) -> Request {

@@ -40,6 +40,10 @@ pub use s3::failure as s3_failure;
 /// metadata service, which takes seconds to be found missing.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 
+/// Time to wait for a first look of another job, which is [`CONNECT_TIMEOUT`] and its work.
+const FIRST_LOOK_TIMEOUT: Duration = Duration::from_secs(20);
+const FIRST_LOOK_POLL: Duration = Duration::from_millis(50);
+
 /// Time to ask who the credentials belong to.
 const IDENTITY_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -176,6 +180,19 @@ impl Aws {
             Err(trouble) => State::Trouble(trouble),
         };
         self.enter(state);
+    }
+
+    /// As [`Self::connect`], and waits for the first look where another job is at it already. What
+    /// does not come within the time is told by the next call.
+    pub async fn looked(&self, now: Timestamp) {
+        self.connect(now).await;
+        let looked = async {
+            while self.state() == State::Off {
+                tokio::time::sleep(FIRST_LOOK_POLL).await;
+            }
+        };
+        // Without an outcome the caller finds AWS as it is.
+        let _ = tokio::time::timeout(FIRST_LOOK_TIMEOUT, looked).await;
     }
 
     /// What is the case now.

@@ -39,6 +39,10 @@ pub struct Demo {
     /// File with a token that everyone has to show who calls.
     #[arg(long)]
     pub token_file: Option<PathBuf>,
+    /// Configuration file for all but store, listeners, tokens and TLS: where the bill is read,
+    /// budgets, scheduled reports. What it names is really called and written.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
 }
 
 /// The token in a file, without the line's end.
@@ -64,9 +68,10 @@ pub(super) fn execute(wanted: &Demo) -> anyhow::Result<()> {
         },
         listen: wanted.listen,
         token: wanted.token_file.as_deref().map(token).transpose()?,
+        config: wanted.config.clone(),
         duration: wanted.duration,
     };
-    let config = Config::parse("", &Environment::default())?;
+    let config = Config::load(wanted.config.as_deref(), &Environment::default())?;
     telemetry::install(&config.log)?;
     block_on(async {
         let stop = Stop::new();

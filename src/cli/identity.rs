@@ -209,14 +209,26 @@ fn forget(wanted: &Forget) -> anyhow::Result<()> {
     let body = json!({"user": wanted.user});
     let path = "/api/v1/identities/forget";
     let answer: Value = block_on(wanted.remote.post(path, &body))??;
-    println!(
-        "{} identities stand as {} from now on; sums stay\n\
-         Still to do by hand: rows of the directory and of policies, audit logs, backups, reports \
-         that were written to files, and what monitoring systems have stored",
-        answer["identities"],
-        answer["stand_in"].as_str().unwrap_or_default()
-    );
+    print!("{}", forgotten_text(&answer, &wanted.user));
     Ok(())
+}
+
+/// What was done, and what tallyd cannot do.
+fn forgotten_text(answer: &Value, user: &str) -> String {
+    let stand_in = answer["stand_in"].as_str().unwrap_or_default();
+    format!(
+        "{} identities stand as {stand_in} from now on, in {} lines of closed months as well; sums \
+         stay\n\
+         Still to do by hand, because it is not in the ledger:\n\
+         - the directory: put {stand_in} in place of {user} in one row, so that teams stay, and \
+         take out all other rows of the person and of the person's devices\n\
+         - policy files of quotas, and the audit log with the files beside it (quota.audit_log)\n\
+         - tallyd's own log, and clients and gateways that still report the person\n\
+         - backups of the ledger: make a new one, delete those from before\n\
+         - reports that were written to files, and what Prometheus, CloudWatch, mail and chat have\n\
+         docs/identity.md says how\n",
+        answer["identities"], answer["closed_lines"],
+    )
 }
 
 #[cfg(test)]
@@ -258,6 +270,16 @@ mod tests {
         let text = "identity,person\na,ada\na,bob\n";
         let error = check(text, Path::new("people.csv"), &TimeZone::UTC).unwrap_err();
         assert!(error.to_string().starts_with("people.csv:3: "), "{error}");
+    }
+
+    #[test]
+    fn what_is_left_to_do_is_told() {
+        let answer = json!({"stand_in": "forgotten-2", "identities": 3, "closed_lines": 14});
+        let shown = forgotten_text(&answer, "ada@example.com");
+        let first = "3 identities stand as forgotten-2 from now on, in 14 lines of closed months as \
+                     well; sums stay\n";
+        assert!(shown.starts_with(first), "{shown}");
+        assert!(shown.contains("put forgotten-2 in place of ada@example.com"));
     }
 
     #[test]

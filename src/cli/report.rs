@@ -34,7 +34,7 @@ pub struct ReportCommand {
     /// Which amount of the bill counts: unblended, net or blended.
     #[arg(long, default_value = "", hide_default_value = true)]
     pub basis: String,
-    /// Decimal places of money, 2 to 6.
+    /// Decimal places of money, 2 to 12; with 12 every amount is exact.
     #[arg(long, default_value = "", hide_default_value = true)]
     pub decimals: String,
     /// ISO 4217 code in which money is shown.

@@ -221,9 +221,9 @@ fn basis(row: &mut Row<'_>) -> Basis {
 fn decimals(row: &mut Row<'_>) -> u32 {
     match row.optional_number("decimals") {
         None => 2,
-        Some(decimals @ 2..=6) => u32::try_from(decimals).unwrap_or(2),
+        Some(decimals @ 2..=12) => u32::try_from(decimals).unwrap_or(2),
         Some(_) => {
-            row.problem("decimals", "must be a number from 2 to 6");
+            row.problem("decimals", "must be a number from 2 to 12");
             2
         }
     }
@@ -381,7 +381,7 @@ mod tests {
             to = "reports"
             basis = "net cost"
             timezone = "Berlin"
-            decimals = 7
+            decimals = 13
             currency = "euro"
             colour = "red"
             [[report.schedule]]
@@ -413,7 +413,7 @@ mod tests {
                     "timezone",
                     "must be an IANA time zone such as UTC or Asia/Tokyo"
                 ),
-                of(0, "decimals", "must be a number from 2 to 6"),
+                of(0, "decimals", "must be a number from 2 to 12"),
                 of(0, "currency", "must be an ISO 4217 code such as EUR"),
                 of(0, "on_day", "is for months only"),
                 of(0, "to", PLACES),

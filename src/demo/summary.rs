@@ -41,6 +41,7 @@ pub fn summary(history: &History) -> String {
   metrics   http://{http}/metrics
   usage     curl 'http://{http}/api/v1/usage?group_by=team&from={}'
             tallyd usage --url http://{http} --group-by team,model
+  reports   tallyd report chargeback --url http://{http} --month last
   senders   tallyd doctor --url http://{http}
   OTLP      http {}, grpc {}
 

@@ -11,6 +11,7 @@ fn small() -> Settings {
         ports: Ports::Free,
         listen: Ipv4Addr::LOCALHOST.into(),
         token: None,
+        config: None,
         duration: Some(Duration::ZERO),
     }
 }

@@ -119,12 +119,14 @@ pub(super) struct ForgetAnswer {
     stand_in: String,
     /// Raw identities that were the person's.
     identities: usize,
+    /// Lines of closed months in which the name was replaced; their amounts stay.
+    closed_lines: usize,
 }
 
 /// Forget a person
 ///
-/// Replaces the person's names and devices in the ledger and in `/metrics` by a name that says
-/// nothing. Sums stay. What comes in later names the person anew.
+/// Replaces the person's names and devices in the ledger, closed months included, and in `/metrics`
+/// by a name that says nothing. Sums stay. What comes in later names the person anew.
 #[utoipa::path(
     post, path = "/api/v1/identities/forget", tag = "identities",
     operation_id = "forgetIdentity",
@@ -170,5 +172,6 @@ pub(super) async fn forget(
     Ok(Json(ForgetAnswer {
         stand_in: forgotten.stand_in,
         identities: forgotten.identities,
+        closed_lines: forgotten.closed_lines,
     }))
 }

@@ -20,6 +20,7 @@ use super::error::Problem;
 use super::range::Parameters;
 use crate::model::access::Scope;
 use crate::model::bill::Basis;
+use crate::model::money::PICO_DIGITS;
 use crate::report::write::{self, Form, ManifestPlace};
 use crate::report::{Name, Report, ReportError, Request, period};
 
@@ -59,8 +60,8 @@ const CHUNKS_AHEAD: usize = 4;
             description = "Comma list of what lines are told apart by; default: the report's."),
         ("basis" = Option<String>, Query, example = "unblended",
             description = "Which amount of the bill counts: unblended (default), net, blended."),
-        ("decimals" = Option<u32>, Query, minimum = 2, maximum = 6,
-            description = "Decimal places of money; default: 2."),
+        ("decimals" = Option<u32>, Query, minimum = 2, maximum = 12,
+            description = "Decimal places of money; default: 2. With 12 every amount is exact."),
         ("currency" = Option<String>, Query, example = "USD",
             description = "ISO 4217 code in which money is shown; default: USD."),
         ("format" = Option<String>, Query, example = "csv",
@@ -138,8 +139,11 @@ fn request_of(
         Some(text) => text
             .parse()
             .ok()
-            .filter(|decimals| (2..=6).contains(decimals))
-            .ok_or_else(|| Problem::parameter("decimals: must be a number from 2 to 6"))?,
+            .filter(|decimals| (2..=PICO_DIGITS).contains(decimals))
+            .ok_or_else(|| {
+                let wrong = format!("decimals: must be a number from 2 to {PICO_DIGITS}");
+                Problem::parameter(wrong)
+            })?,
     };
     let currency = parameters.get("currency").unwrap_or("USD");
     if currency.len() != 3 || !currency.bytes().all(|byte| byte.is_ascii_uppercase()) {

@@ -21,10 +21,19 @@ pub struct ClosedMonth {
     /// Names of the columns of its lines.
     pub keys: Vec<Arc<str>>,
     pub amounts: Vec<Arc<str>>,
-    /// SHA-256 of its lines.
+    /// SHA-256 of its lines as they were frozen.
     pub sha256: Box<str>,
     /// JSON: what the lines were made of.
     pub manifest: Box<str>,
+}
+
+impl ClosedMonth {
+    /// The lines are no longer those of the hash: a person in them was forgotten.
+    #[must_use]
+    pub fn is_renamed(&self) -> bool {
+        let manifest = serde_json::from_str::<serde_json::Value>(&self.manifest);
+        manifest.is_ok_and(|manifest| manifest.get("forgotten").is_some())
+    }
 }
 
 /// One frozen line.

@@ -13,6 +13,7 @@ use serde_json::json;
 
 use super::fixed_lines::{self, Chained};
 use super::grid::Grid;
+use super::table::{Cell, Rows};
 use super::{Manifest, Report, ReportError, Reports, Request, chargeback, write};
 use crate::model::bill::{Basis, Standing};
 use crate::model::closing::{ClosedLine, ClosedMonth};
@@ -82,6 +83,26 @@ async fn live(reports: &Reports, request: &Request, now: Timestamp) -> Result<Re
     fixed_lines::with_fixed(reports, report, now).await
 }
 
+/// Tells of closed months in a report whose lines are finer than those that were frozen.
+pub(super) async fn with_notes(
+    reports: &Reports,
+    mut report: Report,
+) -> Result<Report, ReportError> {
+    let request = report.manifest.request.clone();
+    let months = reports.ledger.closed_months().await?;
+    for month in months.iter().filter(|month| touches(month, &request)) {
+        note_of_now(&mut report.manifest, month);
+    }
+    Ok(report)
+}
+
+fn note_of_now(manifest: &mut Manifest, month: &ClosedMonth) {
+    manifest.notes.push(format!(
+        "{} is closed in {}; this report shows its figures of now, adjustments included",
+        month.month, month.zone
+    ));
+}
+
 /// The chargeback: closed months as they were frozen with their adjustments, all else as it is
 /// worked out now. Its totals are those of now.
 pub(super) async fn chargeback(
@@ -101,10 +122,7 @@ pub(super) async fn chargeback(
         .filter(|month| fits && is_within(month, request))
         .collect();
     for month in touched().filter(|month| !closed.contains(month)) {
-        report.manifest.notes.push(format!(
-            "{} is closed in {}; this report shows its figures of now, adjustments included",
-            month.month, month.zone
-        ));
+        note_of_now(&mut report.manifest, month);
     }
     if closed.is_empty() {
         return Ok(report);
@@ -123,8 +141,9 @@ pub(super) async fn chargeback(
     }
     adjusted.drop_zeros();
     let mut rows = opening.rows(&table.columns, CLOSED);
+    let frozen = rows.len();
     rows.extend(adjusted.rows(&table.columns, ADJUSTMENT));
-    table.rows = Box::new(rows);
+    table.rows = Box::new(Adjusted { rows, frozen });
     let pieces = open_pieces(&closed, request);
     if pieces.is_empty() {
         report.manifest.standing = Standing::Closed;
@@ -135,12 +154,38 @@ pub(super) async fn chargeback(
         table.rows = Box::new(Chained(before, open.rows));
     }
     for month in closed {
+        let since = if month.is_renamed() {
+            ", which is of the lines before a person in them was forgotten"
+        } else {
+            ""
+        };
         report.manifest.notes.push(format!(
-            "{} was closed at {:.0} by {}: {}",
+            "{} was closed at {:.0} by {}: {}{since}",
             month.month, month.closed_at, month.closed_by, month.sha256
         ));
     }
     Ok(report)
+}
+
+/// Frozen rows, and what changed since behind them: no cent of a frozen row moves for that.
+#[derive(Debug)]
+struct Adjusted {
+    rows: Vec<Vec<Cell>>,
+    frozen: usize,
+}
+
+impl Rows for Adjusted {
+    fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    fn row(&self, index: usize, cells: &mut Vec<Cell>) {
+        self.rows.row(index, cells);
+    }
+
+    fn settled(&self) -> usize {
+        self.frozen
+    }
 }
 
 /// Closes a month. Closing it a second time changes nothing.

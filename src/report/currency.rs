@@ -90,6 +90,10 @@ impl Rows for Converted {
         self.rows.len()
     }
 
+    fn settled(&self) -> usize {
+        self.rows.settled()
+    }
+
     fn row(&self, index: usize, cells: &mut Vec<Cell>) {
         self.rows.row(index, cells);
         for cell in &mut *cells {

@@ -108,6 +108,8 @@ impl Ways {
                 prefix,
                 region,
             } => {
+                // At the start the first look for credentials is still under way.
+                self.aws.looked(now).await;
                 let bucket = self.aws.bucket(None, region.as_deref(), bucket).await;
                 let bucket = bucket.map_err(DeliverError::Aws)?;
                 for file in files {

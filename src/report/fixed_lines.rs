@@ -42,6 +42,10 @@ impl Rows for Chained {
             Some(index) => self.1.row(index, cells),
         }
     }
+
+    fn settled(&self) -> usize {
+        self.0.settled()
+    }
 }
 
 /// Adds fixed cost to a report of the chargeback's lines. Days that have not begun bear nothing

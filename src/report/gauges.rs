@@ -75,26 +75,42 @@ fn this_month(now: Timestamp, zone: &TimeZone, group_by: &[&str]) -> Request {
 /// The month so far by team, as `chargeback --group-by team` tells it.
 async fn month_to_date(reports: &Reports, now: Timestamp) -> Result<Vec<Sample>, ReportError> {
     let zone = reports.config.load().time.zone.clone();
-    let request = this_month(now, &zone, &["team"]);
-    let report = closing::chargeback(reports, &request, now).await?;
-    let grid = Grid::read(&report.tables[0]);
     let mut samples = Vec::new();
-    for (basis, column) in [
-        ("estimate", "estimated_cost_usd"),
-        (Basis::Unblended.name(), "actual_cost_usd"),
-    ] {
-        let by_team = grid.regroup(&["team".into()], &[column.into()]);
-        let teams = by_team.lines.iter();
-        let known = teams.filter_map(|(keys, line)| Some((&keys[0], line.amounts[0]?)));
-        for (team, amount) in largest(known.collect()) {
-            samples.push(Sample {
-                desc: catalogue::MONTH_TO_DATE,
-                labels: vec![basis.to_owned(), team],
-                value: usd(amount),
-            });
+    for basis in Basis::ALL {
+        let request = Request {
+            basis,
+            ..this_month(now, &zone, &["team"])
+        };
+        let report = closing::chargeback(reports, &request, now).await?;
+        let grid = Grid::read(&report.tables[0]);
+        if basis == Basis::default() {
+            samples.extend(by_team(&grid, "estimate", ESTIMATE));
         }
+        let actual = by_team(&grid, basis.name(), ACTUAL);
+        if actual.is_empty() {
+            // Nothing is billed: the other bases have nothing either.
+            break;
+        }
+        samples.extend(actual);
     }
     Ok(samples)
+}
+
+const ESTIMATE: &str = "estimated_cost_usd";
+const ACTUAL: &str = "actual_cost_usd";
+
+/// A column by team, where it is known.
+fn by_team(grid: &Grid, basis: &str, column: &str) -> Vec<Sample> {
+    let by_team = grid.regroup(&["team".into()], &[column.into()]);
+    let teams = by_team.lines.iter();
+    let known = teams.filter_map(|(keys, line)| Some((&keys[0], line.amounts[0]?)));
+    let told = largest(known.collect()).into_iter();
+    told.map(|(team, amount)| Sample {
+        desc: catalogue::MONTH_TO_DATE,
+        labels: vec![basis.to_owned(), team],
+        value: usd(amount),
+    })
+    .collect()
 }
 
 /// The largest amounts by name, the rest as one.

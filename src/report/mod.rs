@@ -80,7 +80,8 @@ impl Reports {
             Name::Chargeback => closing::chargeback(self, request, now).await,
             Name::CostDetail => {
                 let report = cost_detail::report(self, request, now).await?;
-                fixed_lines::with_fixed(self, report, now).await
+                let report = fixed_lines::with_fixed(self, report, now).await?;
+                closing::with_notes(self, report).await
             }
             Name::Reconciliation => reconciliation::report(self, request, now).await,
             Name::Budget => budget::report(self, request, now).await,
@@ -140,7 +141,7 @@ pub struct Request {
     /// Columns that split lines, in the order asked; empty: those of the report.
     pub group_by: Vec<Arc<str>>,
     pub basis: Basis,
-    /// Decimal places of money shown, 2 to 6.
+    /// Decimal places of money shown, 2 to 12; with 12 it is exact.
     pub decimals: u32,
     /// ISO 4217 code in which money is shown; the ledger is in USD.
     pub currency: Arc<str>,

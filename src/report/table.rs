@@ -83,6 +83,12 @@ pub trait Rows: fmt::Debug + Send + Sync {
     /// Puts the cells of a row in place of what `cells` held.
     fn row(&self, index: usize, cells: &mut Vec<Cell>);
 
+    /// Rows at the beginning that are rounded by themselves, because they were shown before those
+    /// behind them came.
+    fn settled(&self) -> usize {
+        0
+    }
+
     fn is_empty(&self) -> bool {
         self.len() == 0
     }

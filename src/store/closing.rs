@@ -1,4 +1,5 @@
-//! Months that were closed, and their frozen lines. Nothing here is ever changed.
+//! Months that were closed, and their frozen lines. Nothing here is ever changed, but for the names
+//! of persons who are forgotten (`forget.rs`).
 
 use std::sync::Arc;
 

@@ -23,6 +23,8 @@ pub struct Forgotten {
     pub identities: usize,
     /// The names that the person was shown under.
     pub names: Vec<String>,
+    /// Lines of closed months that had one of the names. Their amounts stay.
+    pub closed_lines: usize,
 }
 
 impl Ledger {
@@ -63,6 +65,10 @@ pub(super) fn forget(
     for name in &names {
         rename(&transaction, name, &stand_in).map_err(StoreError::sql(doing))?;
     }
+    let told = Told::new(person, &names);
+    rename_told(&transaction, &told, &stand_in).map_err(StoreError::sql(doing))?;
+    let closed_lines = rename_closed(&transaction, &told, &stand_in);
+    let closed_lines = closed_lines.map_err(StoreError::sql(doing))?;
     transaction.commit().map_err(StoreError::sql(doing))?;
     // The log of changes still has the names.
     connection
@@ -72,6 +78,7 @@ pub(super) fn forget(
         stand_in,
         identities: found.len(),
         names: names.into_iter().collect(),
+        closed_lines,
     }))
 }
 
@@ -164,10 +171,6 @@ fn rename(connection: &Connection, name: &str, stand_in: &str) -> rusqlite::Resu
          WHERE json_extract(scope, '$.user') = ?2",
         [stand_in, name],
     )?;
-    connection.execute(
-        "UPDATE bill_line SET user = ? WHERE user = ?",
-        [stand_in, name],
-    )?;
     // Warnings that stand are told anew where they still hold.
     for delete in [
         "DELETE FROM quota_warning WHERE instr(name || transition, ?) > 0",
@@ -176,4 +179,80 @@ fn rename(connection: &Connection, name: &str, stand_in: &str) -> rusqlite::Resu
         connection.execute(delete, [name])?;
     }
     Ok(())
+}
+
+/// The names of a person as others tell them: in any case, and as the last part of a role.
+struct Told(BTreeSet<String>);
+
+impl Told {
+    fn new(person: &str, names: &BTreeSet<String>) -> Self {
+        let names = names.iter().map(String::as_str).chain([person]);
+        let folded = names.filter_map(label::fold);
+        Self(folded.map(std::borrow::Cow::into_owned).collect())
+    }
+
+    fn has(&self, text: &str) -> bool {
+        let is_name = |text: &str| label::fold(text).is_some_and(|name| self.0.contains(&*name));
+        let last = text.rsplit_once('/').map(|(_, last)| last);
+        is_name(text) || last.is_some_and(is_name)
+    }
+}
+
+/// Replaces a person where bills and trackers tell of one.
+fn rename_told(connection: &Connection, told: &Told, stand_in: &str) -> rusqlite::Result<()> {
+    for [select, update] in [
+        [
+            "SELECT DISTINCT user FROM bill_line WHERE user IS NOT NULL",
+            "UPDATE bill_line SET user = ? WHERE user = ?",
+        ],
+        [
+            "SELECT DISTINCT user FROM business_event WHERE user IS NOT NULL",
+            "UPDATE business_event SET user = ? WHERE user = ?",
+        ],
+    ] {
+        let mut names = connection.prepare(select)?;
+        let names = names.query_map([], |row| row.get::<_, String>(0))?;
+        let names: Vec<String> = names.collect::<rusqlite::Result<_>>()?;
+        for name in names.iter().filter(|name| told.has(name)) {
+            connection.execute(update, [stand_in, name])?;
+        }
+    }
+    Ok(())
+}
+
+/// Replaces a person in the frozen lines of closed months, so that what was frozen and what is
+/// worked out now go on to have the same lines. Returns how many lines had the person.
+fn rename_closed(connection: &Connection, told: &Told, stand_in: &str) -> rusqlite::Result<usize> {
+    let mut select = connection.prepare(
+        "SELECT closed_line.month, position, \
+         json_extract(keys, '$[' || place.key || ']') AS user, place.key AS place \
+         FROM closed_month, json_each(closed_month.columns, '$.keys') AS place \
+         JOIN closed_line ON closed_line.month = closed_month.month \
+         WHERE place.value = 'user'",
+    )?;
+    let lines = select.query_map([], |row| {
+        let user: Option<String> = row.get("user")?;
+        let line = (row.get("month")?, row.get("position")?, row.get("place")?);
+        Ok((line, user.unwrap_or_default()))
+    })?;
+    let mut found: Vec<(String, i64, i64)> = Vec::new();
+    for line in lines {
+        let (line, user) = line?;
+        if told.has(&user) {
+            found.push(line);
+        }
+    }
+    for (month, position, place) in &found {
+        connection.execute(
+            "UPDATE closed_line SET keys = json_set(keys, '$[' || ?1 || ']', ?2) \
+             WHERE month = ?3 AND position = ?4",
+            params![place, stand_in, month, position],
+        )?;
+        connection.execute(
+            "UPDATE closed_month SET manifest = json_set(manifest, '$.forgotten', ?) \
+             WHERE month = ?",
+            [stand_in, month],
+        )?;
+    }
+    Ok(found.len())
 }

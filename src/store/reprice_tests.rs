@@ -392,6 +392,7 @@ async fn who_is_forgotten_leaves_the_sums() {
             stand_in: "forgotten-1".to_owned(),
             identities: 1,
             names: vec!["ada@example.com".to_owned()],
+            closed_lines: 0,
         })
     );
     assert_eq!(names().await, ["forgotten-1"]);

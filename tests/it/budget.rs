@@ -245,3 +245,62 @@ async fn gauges(daemon: &Daemon) -> Vec<(String, f64)> {
     })
     .await
 }
+
+#[tokio::test]
+async fn who_is_forgotten_is_gone_from_closed_months_and_their_sums_stay() {
+    let place = Place::new();
+    let daemon = place.start().await;
+    let noon = at(last_month(), 12);
+    let records = [
+        used("1", &noon, "ann.somebody", "platform", 2),
+        used("2", &noon, "bob", "data", 1),
+    ];
+    daemon.report(&json!(records)).await;
+    let bill = format!(
+        "day,provider,currency,unblended,model,kind,user\n\
+         {day},anthropic,USD,5.5,claude-sonnet-4-6,input,arn:aws:sts::1:assumed-role/Dev/Ann.Somebody\n\
+         {day},anthropic,USD,3.1,claude-sonnet-4-6,input,\n",
+        day = last_month()
+    );
+    let request = daemon.request("/api/v1/bills?provider=csv");
+    let request = request.header("content-type", "text/csv").body(bill);
+    assert_eq!(request.send().await.unwrap().status(), 200);
+    let (status, closed) = close(&daemon, "last", true).await;
+    assert_eq!((status, &closed["lines"]), (201, &json!(2)));
+    let before = chargeback(&daemon, "month=last&group_by=user,team").await;
+
+    let forget = json!({"user": "Ann.Somebody"});
+    let (status, forgotten) = daemon.post("/api/v1/identities/forget", &forget).await;
+    assert_eq!(
+        (status, forgotten),
+        (
+            200,
+            json!({"stand_in": "forgotten-1", "identities": 1, "closed_lines": 1})
+        )
+    );
+    let after = chargeback(&daemon, "month=last&group_by=user,team").await;
+    assert_eq!(after["totals"], before["totals"]);
+    let renamed = |row: &Value| {
+        let mut row = row.clone();
+        if row["user"] == "ann.somebody" {
+            row["user"] = json!("forgotten-1");
+        }
+        row.to_string()
+    };
+    let rows = |report: &Value, change: &dyn Fn(&Value) -> String| {
+        let rows = report["rows"].as_array().unwrap().iter();
+        let mut rows: Vec<String> = rows.map(change).collect();
+        rows.sort();
+        rows
+    };
+    assert_eq!(rows(&after, &Value::to_string), rows(&before, &renamed));
+    let notes = after["manifest"]["notes"].to_string();
+    assert!(
+        notes.contains("before a person in them was forgotten"),
+        "{notes}"
+    );
+    assert_eq!(daemon.stop().await.code(), Some(0));
+    let stored = std::fs::read(place.ledger()).unwrap().to_ascii_lowercase();
+    let name = b"ann.somebody";
+    assert!(!stored.windows(name.len()).any(|found| found == name));
+}

@@ -14,6 +14,7 @@
 )]
 
 mod alarms;
+mod billed;
 mod bills;
 mod budget;
 mod business;
@@ -32,6 +33,7 @@ mod operation;
 mod peer_account;
 mod peer_bedrock;
 mod peer_bedrock_logs;
+mod peer_closing;
 mod peer_cloudwatch;
 mod peer_cost;
 mod peer_dashboards;
@@ -43,6 +45,7 @@ mod peer_otel;
 mod peer_prometheus;
 mod peer_proxy;
 mod peer_rules;
+mod peer_schedule;
 mod peers;
 mod prices;
 mod privacy;

@@ -229,3 +229,130 @@ async fn price_files_are_checked_listed_and_imported_without_a_daemon() {
     assert_eq!(code, Some(64));
     assert!(log.contains("currency: must be \"USD\""), "{log}");
 }
+
+/// Prints what the price map has that the installed LiteLLM ships, read by another parser: the
+/// file, the number of keys, and of each key the prices of a million tokens.
+const READ_MAP: &str = r#"
+import decimal, importlib.util, json, pathlib
+place = pathlib.Path(importlib.util.find_spec("litellm").origin)
+place = place.parent / "model_prices_and_context_window_backup.json"
+number = decimal.Decimal
+prices = json.loads(place.read_text(), parse_float=number, parse_int=number)
+def text(entry, name):
+    price = entry.get(name)
+    return None if price is None else format((price * 1_000_000).normalize(), "f")
+kinds = {"input": "input_cost_per_token", "output": "output_cost_per_token",
+    "cache_read": "cache_read_input_token_cost", "cache_write_5m": "cache_creation_input_token_cost"}
+print(json.dumps({"file": str(place), "prices": {
+    key: {kind: text(entry, name) for kind, name in kinds.items()}
+    for key, entry in prices.items() if "claude" in key.lower()}, "keys": len(prices)}))
+"#;
+
+/// The rows of a price file by provider, scope and model.
+fn rows(text: &str) -> std::collections::BTreeMap<[String; 3], toml::Table> {
+    let file: toml::Table = toml::from_str(text).unwrap();
+    let rows = file["price"].as_array().unwrap().iter();
+    rows.map(|row| {
+        let row = row.as_table().unwrap();
+        let key = ["provider", "scope", "model"].map(|name| row[name].as_str().unwrap().to_owned());
+        (key, row.clone())
+    })
+    .collect()
+}
+
+#[tokio::test]
+#[ignore = "needs LiteLLM"]
+async fn each_key_of_the_map_that_litellm_ships_is_taken_exactly_or_told() {
+    let target = std::path::Path::new(env!("CARGO_TARGET_TMPDIR"))
+        .parent()
+        .unwrap();
+    let mut python = std::process::Command::new(target.join("peers/litellm/bin/python"));
+    let read = python.args(["-c", READ_MAP]).output().unwrap();
+    let map: Value = serde_json::from_slice(&read.stdout).unwrap();
+    let place = Place::new();
+    let output = place.path("litellm.toml");
+    let path = output.to_str().unwrap();
+    let map_file = map["file"].as_str().unwrap();
+    let import = ["prices", "import", "--litellm", map_file, "--output", path];
+    let (code, said) = place.run(&import).await;
+    assert_eq!(code, Some(0), "{said}");
+
+    let text = std::fs::read_to_string(&output).unwrap();
+    let taken = rows(&text);
+    let mut keys = 0;
+    for row in taken.values() {
+        for key in row["keys"].as_array().unwrap() {
+            let prices = &map["prices"][key.as_str().unwrap()];
+            for (kind, price) in prices.as_object().unwrap() {
+                let ours = row.get(kind).and_then(toml::Value::as_str);
+                // Where keys stand for one row, one of them may tell more than another.
+                assert!(
+                    price.is_null() || price.as_str() == ours,
+                    "{key} {kind}: {price} {ours:?}"
+                );
+            }
+            keys += 1;
+        }
+    }
+    let left_out: Vec<&str> = said
+        .lines()
+        .filter(|line| line.starts_with("left out: "))
+        .collect();
+    let summary = said.lines().last().unwrap();
+    let claude = map["prices"].as_object().unwrap().len();
+    assert_eq!(
+        keys + left_out.len(),
+        claude,
+        "a key is neither taken nor told"
+    );
+    let others = map["keys"].as_u64().unwrap() - claude as u64;
+    let told = format!(
+        "{} rows; {} keys of Claude were left out; {others} keys are of other models; ",
+        taken.len(),
+        left_out.len()
+    );
+    assert!(summary.starts_with(&told), "{summary}");
+    for (key, why) in [
+        (
+            "openrouter/anthropic/claude-opus-4.8",
+            "the provider \"openrouter\" is not one of Claude's own",
+        ),
+        (
+            "bedrock/us-east-1/1-month-commitment/anthropic.claude-v1",
+            "provisioned throughput is not priced by token",
+        ),
+    ] {
+        assert!(
+            left_out.contains(&&*format!("left out: {key}: {why}")),
+            "{key}"
+        );
+    }
+
+    // The built-in table is of another version of the source, in which one price is another one.
+    let built_in = rows(include_str!("../../prices/claude.toml"));
+    let kinds = [
+        "input",
+        "output",
+        "cache_read",
+        "cache_write_5m",
+        "cache_write_1h",
+    ];
+    let both = built_in
+        .iter()
+        .filter_map(|(key, row)| Some((key, row, taken.get(key)?)));
+    let both: Vec<_> = both.collect();
+    assert!(both.len() > 150, "{}", both.len());
+    for (key, ours, theirs) in &both {
+        for kind in kinds {
+            let is_known = key[2] == "claude-sonnet-5-5" && kind == "cache_read";
+            assert!(
+                is_known || ours.get(kind) == theirs.get(kind),
+                "{key:?} {kind}"
+            );
+        }
+    }
+
+    place.configure(&format!("[cost]\nprices = '{path}'\n"));
+    let (code, said) = place.run(&["check"]).await;
+    assert_eq!(code, Some(0), "{said}");
+}

@@ -14,7 +14,7 @@ use crate::facts::Request;
 use crate::harness::{Place, until};
 
 /// A zone in which it is neither near midnight now nor was it a day ago.
-fn zone(now: Timestamp) -> (&'static str, TimeZone) {
+pub(crate) fn zone(now: Timestamp) -> (&'static str, TimeZone) {
     let hour = now.to_zoned(TimeZone::UTC).hour();
     let name = if hour < 12 { "Etc/GMT-6" } else { "Etc/GMT+6" };
     (name, TimeZone::get(name).unwrap())
@@ -68,10 +68,13 @@ fn schedule(zone: &str, formats: &str, to: &Path) -> String {
     )
 }
 
-fn hash(bytes: &[u8]) -> String {
+pub(crate) fn hash(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes))
+}
+
+pub(crate) fn hex(bytes: &[u8]) -> String {
     let digits = |byte: &u8| [byte >> 4, byte & 15].map(|half| char::from_digit(half.into(), 16));
-    let digest = Sha256::digest(bytes);
-    digest.iter().flat_map(digits).flatten().collect()
+    bytes.iter().flat_map(digits).flatten().collect()
 }
 
 #[tokio::test]

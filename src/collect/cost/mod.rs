@@ -21,7 +21,7 @@ use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 
 use super::{CollectError, Collector};
-use crate::aws::{Aws, State};
+use crate::aws::Aws;
 use crate::config::Config;
 use crate::model::names::ModelNames;
 use crate::ready::Readiness;
@@ -36,10 +36,6 @@ pub const LOOK: Duration = Duration::from_mins(1);
 
 /// The wait after the first failed attempt of a call.
 const BACKOFF: Duration = Duration::from_secs(2);
-
-/// Time that the first look at region and credentials may take.
-const CONNECT: Duration = Duration::from_secs(20);
-const CONNECT_LOOK: Duration = Duration::from_millis(50);
 
 /// What the collector shares with the rest of the daemon.
 #[derive(Clone, Debug)]
@@ -100,7 +96,8 @@ impl CostCollector {
     /// One look: reads the bills that are due, one account after the other, since Cost Explorer
     /// bears few calls at once.
     async fn round(&mut self, now: Timestamp) -> Result<Vec<Sample>, CollectError> {
-        self.connect(now).await;
+        // Where it does not come, the round tells that nothing could be read.
+        self.plan.aws.looked(now).await;
         for reading in &mut self.readings {
             reading.round(now, &self.plan).await;
         }
@@ -112,19 +109,6 @@ impl CostCollector {
             what: "the bill in the ledger",
             source: error.into(),
         })
-    }
-
-    /// Waits for the first look at region and credentials, which another job may be at already.
-    async fn connect(&self, now: Timestamp) {
-        let aws = &self.plan.aws;
-        aws.connect(now).await;
-        let looked = async {
-            while aws.state() == State::Off {
-                tokio::time::sleep(CONNECT_LOOK).await;
-            }
-        };
-        // Without an outcome the round tells that nothing could be read.
-        let _ = tokio::time::timeout(CONNECT, looked).await;
     }
 }
 

@@ -7,7 +7,7 @@ pub const MONTH_TO_DATE: &Desc = &gauge(
     "usd",
     &["basis", "team"],
     "Cost of the calendar month so far as the chargeback tells it, by basis: estimate, or \
-     unblended for what was billed and fixed cost; teams beyond the 100 dearest are other.",
+     unblended, net and blended for what was billed and fixed cost; teams beyond the 100 dearest are other.",
 );
 
 pub const BUDGET_USED: &Desc = &gauge(

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::facts::{Fact, Facts};
-use crate::model::bill::{Basis, PricedKind};
+use crate::model::bill::{Basis, Charge, PricedKind};
 use crate::model::money::PicoUsd;
 use crate::report::reconcile::{Actual, Cause, Compared, Estimated, Key};
 use crate::report::sheet::charge_name;
@@ -15,11 +15,33 @@ use crate::report::table::{Cell, Rows};
 struct Line {
     estimated: Option<Estimated>,
     actual: Option<Actual>,
+    /// Of what is billed by token alone: credits and taxes have none.
+    billed: Tokens,
     price_variance: i128,
     quantity_variance: i128,
     /// Absolute differences by cause.
     causes: BTreeMap<Cause, i128>,
     fact: Option<Fact>,
+}
+
+/// What was billed by token.
+#[derive(Clone, Copy, Debug, Default)]
+struct Tokens {
+    /// Those of lines whose unit is understood.
+    tokens: Option<i128>,
+    cost: i128,
+    /// The unit of some line is not understood: no price follows from the rest.
+    is_part: bool,
+}
+
+impl Tokens {
+    fn add(&mut self, actual: Actual) {
+        self.cost += actual.cost;
+        match actual.tokens {
+            Some(more) => *self.tokens.get_or_insert(0) += more,
+            None => self.is_part = true,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -73,6 +95,9 @@ impl Line {
             sum.tokens = sum.tokens.zip(more.tokens).map(|(a, b)| a + b);
             sum.at_table = sum.at_table.zip(more.at_table).map(|(a, b)| a + b);
             sum.cost += more.cost;
+            if compared.key.charge == Charge::Tokens {
+                self.billed.add(more);
+            }
         }
         self.price_variance += compared.price_variance;
         self.quantity_variance += compared.quantity_variance;
@@ -98,9 +123,14 @@ impl Line {
         };
         let count = |count: Option<i128>| count.map_or(Cell::Empty, Cell::Count);
         let text = |text: &str| Cell::Text(text.into());
-        let billed = self.actual.and_then(|actual| actual.tokens);
+        let billed = self.billed.tokens;
         let counted = self.estimated.map(|estimated| estimated.tokens);
-        let both = billed.map(|billed| billed - counted.unwrap_or(0));
+        // Also where a side has none, so that all groupings add up to the same.
+        let more = match (billed, counted) {
+            (None, None) => None,
+            (billed, counted) => Some(billed.unwrap_or(0) - counted.unwrap_or(0)),
+        };
+        let whole = billed.filter(|_| !self.billed.is_part).unwrap_or(0);
         let was = self.estimated.map(|estimated| estimated.cost);
         let is = self.actual.map(|actual| actual.cost);
         let delta = self.price_variance + self.quantity_variance;
@@ -110,8 +140,8 @@ impl Line {
         cells.push(quantity.map_or(Cell::Empty, |quantity| text(&decimal(quantity))));
         cells.push(fact.map_or(Cell::Empty, |fact| Cell::Text(fact.unit.clone())));
         cells.push(count(billed));
-        cells.push(count(both));
-        cells.push(ratio(counted.unwrap_or(0), billed.unwrap_or(0)));
+        cells.push(count(more));
+        cells.push(ratio(counted.unwrap_or(0), whole));
         cells.push(money(was));
         cells.push(money(is));
         for basis in 0..Basis::ALL.len() {
@@ -121,13 +151,13 @@ impl Line {
         cells.push(ratio(delta, was.unwrap_or(0)));
         cells.push(money(Some(self.price_variance)));
         cells.push(money(Some(self.quantity_variance)));
-        cells.push(unit_price(is.unwrap_or(0), billed.unwrap_or(0)));
+        cells.push(unit_price(self.billed.cost, whole));
         let table = match (was, counted) {
             (Some(was), Some(counted)) if counted > 0 => unit_price(was, counted),
             _ => self
                 .actual
                 .and_then(|actual| actual.at_table)
-                .map_or(Cell::Empty, |cost| unit_price(cost, billed.unwrap_or(0))),
+                .map_or(Cell::Empty, |cost| unit_price(cost, whole)),
         };
         cells.push(table);
         cells.push(text(self.cause().name()));

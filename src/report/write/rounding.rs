@@ -4,14 +4,18 @@
 //! the total shown, and that is the exact total rounded half-even. All forms of a report are
 //! written from the same rounding. Two passes over the rows: the first finds who gets the steps
 //! that rounding down leaves over, the second applies it row by row.
+//!
+//! Rows of a closed month are rounded by themselves, as they were when it was closed; those that
+//! correct it bear the rest.
 #![deny(clippy::float_arithmetic)]
+
+use std::ops::Range;
 
 use super::super::table::{Cell, Kind, Table};
 use crate::model::money::{PICO_DIGITS, PicoUsd};
 
-/// Decimal places of money that can be asked for.
+/// The fewest decimal places of money that can be asked for; with the most, all is exact.
 const LEAST_DECIMALS: u32 = 2;
-const MOST_DECIMALS: u32 = 6;
 
 /// How the money of one table is rounded, and what its columns add up to.
 #[derive(Clone, Debug)]
@@ -20,6 +24,8 @@ pub struct Rounding {
     decimals: u32,
     columns: Vec<Rounded>,
     rows: usize,
+    /// Of these rows at the beginning, by themselves.
+    settled: usize,
 }
 
 /// One column.
@@ -27,17 +33,27 @@ pub struct Rounding {
 struct Rounded {
     /// The exact sum; `None` where a sum means nothing.
     total: Option<Cell>,
-    /// Lines with a larger remainder are rounded up, and so are those with this one up to a row.
+    /// Of settled rows, and of all others.
+    parts: [Part; 2],
+}
+
+/// Who is not rounded down in a part of the rows.
+#[derive(Clone, Copy, Debug, Default)]
+struct Part {
+    /// Lines with a larger rank are rounded up, and so are those with this one up to a row.
     up: Option<(u64, usize)>,
+    /// A row that is rounded down once more: the settled ones were rounded up to the even cent,
+    /// and all together are not.
+    down: Option<usize>,
 }
 
 impl Rounding {
     /// Reads all rows of a table once. `None` if a sum is beyond the range of money.
     #[must_use]
     pub fn of(table: &Table, decimals: u32) -> Option<Self> {
-        let decimals = decimals.clamp(LEAST_DECIMALS, MOST_DECIMALS);
+        let decimals = decimals.clamp(LEAST_DECIMALS, PICO_DIGITS);
         let step = 10_i128.pow(PICO_DIGITS - decimals);
-        let rows = table.rows.len();
+        let (rows, settled) = (table.rows.len(), table.rows.settled());
         let mut sums: Vec<Sum> = table.columns.iter().map(|_| Sum::default()).collect();
         let mut cells = Vec::with_capacity(table.columns.len());
         for index in 0..rows {
@@ -45,14 +61,17 @@ impl Rounding {
             for (at, (column, cell)) in table.columns.iter().zip(&cells).enumerate() {
                 if column.sums {
                     sums[at].add(cell, step)?;
+                    if index < settled {
+                        sums[at].settle();
+                    }
                 }
             }
         }
         let columns = table.columns.iter().zip(sums).map(|(column, sum)| Rounded {
             total: column.sums.then(|| sum.total(column.kind)),
-            up: match (column.kind, column.sums) {
-                (Kind::Money, true) => sum.up(step, decimals),
-                _ => None,
+            parts: match (column.kind, column.sums) {
+                (Kind::Money, true) => sum.parts(settled, step, decimals),
+                _ => Default::default(),
             },
         });
         Some(Self {
@@ -60,6 +79,7 @@ impl Rounding {
             decimals,
             columns: columns.collect(),
             rows,
+            settled,
         })
     }
 
@@ -83,11 +103,13 @@ impl Rounding {
         }
         let remainder = exact.0.rem_euclid(self.step);
         let floor = exact.0 - remainder;
-        let up = column.up.is_some_and(|(least, last)| {
-            let remainder = u64::try_from(remainder).unwrap_or(u64::MAX);
-            remainder > least || (remainder == least && index <= last)
+        let part = column.parts[usize::from(index >= self.settled)];
+        let is_up = part.up.is_some_and(|(least, last)| {
+            let rank = rank(remainder).unwrap_or(u64::MAX);
+            rank > least || (rank == least && index <= last)
         });
-        PicoUsd(if up { floor + self.step } else { floor })
+        let steps = i128::from(is_up) - i128::from(part.down == Some(index));
+        PicoUsd(floor + steps * self.step)
     }
 
     /// The exact sum of a column, where it has one.
@@ -132,9 +154,16 @@ struct Sum {
     total: i128,
     /// Of money rounded down.
     floors: i128,
-    /// What rounding down takes from each row.
-    remainders: Vec<u64>,
+    /// What each row is rounded up for: its [`rank`], and nothing where there is no amount.
+    ranks: Vec<u64>,
+    /// Total and floors of the settled rows.
+    settled: [i128; 2],
     any: bool,
+}
+
+/// The place of a remainder of less than a cent among others; never zero.
+fn rank(remainder: i128) -> Option<u64> {
+    u64::try_from(remainder).ok()?.checked_add(1)
 }
 
 impl Sum {
@@ -144,7 +173,7 @@ impl Sum {
             Cell::Count(value) | Cell::UnitPrice(PicoUsd(value)) => (*value, false),
             Cell::Decimal(value) | Cell::Ratio(value) => (i128::from(*value), false),
             Cell::Empty | Cell::Text(_) | Cell::Date(_) | Cell::Time(_) => {
-                self.remainders.push(0);
+                self.ranks.push(0);
                 return Some(());
             }
         };
@@ -153,27 +182,48 @@ impl Sum {
         if is_money {
             let remainder = value.rem_euclid(step);
             self.floors = self.floors.checked_add(value.checked_sub(remainder)?)?;
-            // A step more is added when it is shown.
+            // A step more, or less, is added when it is shown.
             value.checked_add(step)?;
-            // Less than a cent, 1e10, so it fits.
-            self.remainders.push(u64::try_from(remainder).ok()?);
+            value.checked_sub(2 * step)?;
+            self.ranks.push(rank(remainder)?);
         }
         Some(())
     }
 
-    /// Who is rounded up: those with the largest remainders, the first row first among equals.
-    fn up(&self, step: i128, decimals: u32) -> Option<(u64, usize)> {
-        let left = PicoUsd(self.total).rounded(decimals).0 - self.floors;
-        let wanted = usize::try_from(left / step).ok()?;
-        let nth = wanted.checked_sub(1)?;
-        let mut sorted = self.remainders.clone();
-        let (larger, least, _) = sorted.select_nth_unstable_by(nth, |a, b| b.cmp(a));
-        let least = *least;
-        let larger = larger.iter().filter(|one| **one > least).count();
-        let ties = self.remainders.iter().enumerate();
-        let mut ties = ties.filter(|(_, one)| **one == least);
-        let (last, _) = ties.nth(wanted - larger - 1)?;
-        Some((least, last))
+    /// What was added so far is settled.
+    const fn settle(&mut self) {
+        self.settled = [self.total, self.floors];
+    }
+
+    /// How the settled rows are rounded, and all others: those so that all add up.
+    fn parts(&self, settled: usize, step: i128, decimals: u32) -> [Part; 2] {
+        let rounded = |amount| PicoUsd(amount).rounded(decimals).0;
+        let [total, floors] = self.settled;
+        let first = rounded(total);
+        let rest = rounded(self.total) - first;
+        let rows = self.ranks.len();
+        [
+            self.part(0..settled.min(rows), (first - floors) / step),
+            self.part(
+                settled.min(rows)..rows,
+                (rest - (self.floors - floors)) / step,
+            ),
+        ]
+    }
+
+    /// Gives the steps that are left to some rows.
+    fn part(&self, rows: Range<usize>, steps: i128) -> Part {
+        let first = rows.start;
+        let ranks = &self.ranks[rows];
+        let down = if steps < 0 {
+            ranks.iter().position(|rank| *rank > 0)
+        } else {
+            None
+        };
+        Part {
+            up: up(ranks, steps).map(|(least, last)| (least, first + last)),
+            down: down.map(|row| first + row),
+        }
     }
 
     fn total(&self, kind: Kind) -> Cell {
@@ -189,6 +239,22 @@ impl Sum {
             Kind::Count | Kind::Text | Kind::Date | Kind::Time => Cell::Count(self.total),
         }
     }
+}
+
+/// Who is rounded up: those with the largest remainders, the first row first among equals.
+fn up(ranks: &[u64], steps: i128) -> Option<(u64, usize)> {
+    let wanted = usize::try_from(steps).ok()?;
+    let nth = wanted.checked_sub(1)?;
+    let mut sorted = ranks.to_vec();
+    if nth >= sorted.len() {
+        return None;
+    }
+    let (larger, least, _) = sorted.select_nth_unstable_by(nth, |a, b| b.cmp(a));
+    let least = *least;
+    let larger = larger.iter().filter(|one| **one > least).count();
+    let mut ties = ranks.iter().enumerate().filter(|(_, one)| **one == least);
+    let (last, _) = ties.nth(wanted - larger - 1)?;
+    Some((least, last))
 }
 
 #[cfg(test)]
@@ -257,12 +323,66 @@ mod tests {
         assert!(Rounding::of(&given, 2).is_none());
     }
 
+    /// Rows of which some are settled.
+    #[derive(Debug)]
+    struct Settled(Vec<Vec<Cell>>, usize);
+
+    impl crate::report::table::Rows for Settled {
+        fn len(&self) -> usize {
+            self.0.len()
+        }
+
+        fn row(&self, index: usize, cells: &mut Vec<Cell>) {
+            self.0.row(index, cells);
+        }
+
+        fn settled(&self) -> usize {
+            self.1
+        }
+    }
+
+    fn sum(cells: &[Cell]) -> i128 {
+        let money = cells.iter().map(|cell| match cell {
+            Cell::Money(amount) => amount.0,
+            _ => 0,
+        });
+        money.sum()
+    }
+
     proptest! {
+        #[test]
+        fn settled_rows_stay_as_they_were_and_all_add_up(
+            before in prop::collection::vec(
+                prop_oneof![-40_000_000_000_i128..40_000_000_000, Just(5_000_000_000)], 0..20),
+            after in prop::collection::vec(prop::option::of(
+                prop_oneof![-40_000_000_000_i128..40_000_000_000, Just(10_000_000_000)]), 0..20),
+            decimals in 2_u32..=6,
+        ) {
+            let money = |pico: i128| Cell::Money(PicoUsd(pico));
+            let mut cells: Vec<Cell> = before.into_iter().map(money).collect();
+            let settled = cells.len();
+            let (alone, _) = shown(&table(Kind::Money, &cells), decimals);
+            cells.extend(after.into_iter().map(|pico| pico.map_or(Cell::Empty, money)));
+            let rows = cells.iter().map(|cell| vec![cell.clone()]).collect();
+            let all = Table {
+                rows: Box::new(Settled(rows, settled)),
+                ..table(Kind::Money, &[])
+            };
+            let (all, total) = shown(&all, decimals);
+            prop_assert_eq!(&all[..settled], &alone[..]);
+            prop_assert_eq!(sum(&all), sum(&Vec::from_iter(total)));
+            let step = 10_i128.pow(PICO_DIGITS - decimals);
+            for (shown, exact) in all.iter().zip(&cells) {
+                let apart = sum(std::slice::from_ref(shown)) - sum(std::slice::from_ref(exact));
+                prop_assert!(apart.abs() <= 2 * step);
+            }
+        }
+
         #[test]
         fn rows_are_rounded_as_if_all_were_in_memory(
             lines in prop::collection::vec(
                 prop_oneof![-40_000_000_000_i128..40_000_000_000, Just(5_000_000_000)], 0..60),
-            decimals in 2_u32..=6,
+            decimals in 2_u32..=PICO_DIGITS,
         ) {
             let cells: Vec<Cell> = lines.iter().map(|v| Cell::Money(PicoUsd(*v))).collect();
             let lines: Vec<PicoUsd> = lines.into_iter().map(PicoUsd).collect();

@@ -59,8 +59,8 @@ struct Known {
 
 impl Known {
     fn group(&mut self, row: Row) -> Option<u32> {
-        let is_next = |(known, _): &&(Row, u32)| *known == row;
-        if self.rows.get(self.next).filter(is_next).is_none() {
+        let next = self.rows.get(self.next);
+        if next.is_none_or(|(known, _)| *known != row) {
             self.next = *self.places.get(&row)?;
         }
         let (_, group) = self.rows[self.next];
