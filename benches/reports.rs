@@ -1,7 +1,8 @@
 //! Reports of a year over 10,000 users: how long they take, and how much memory.
 //!
-//! `cargo bench --bench reports [-- USERS]` fills the days and months of a year, with a bill for each
-//! day, and makes the chargeback three times. It says what was made, and the peak of memory.
+//! `cargo bench --bench reports [-- [USERS] [NAME]]` fills the days and months of a year with a bill
+//! for each day, and two months of single requests. It makes each report, or those of one name, and
+//! says how long that took and what memory it held.
 
 use std::io;
 use std::sync::Arc;
@@ -12,15 +13,20 @@ use arc_swap::ArcSwap;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan as _};
+use mimalloc::MiMalloc;
 use rusqlite::{Connection, params};
 use tallyd::clock::{Clock, Stopwatch};
 use tallyd::config::{Config, Environment};
-use tallyd::model::bill::{Amounts, BillDay, BillLine, BilledSku, Charge, PricedKind};
+use tallyd::model::bill::{Amounts, Basis, BillDay, BillLine, BilledSku, Charge, PricedKind};
 use tallyd::model::money::PicoUsd;
 use tallyd::model::price::{EMBEDDED, PriceTable};
 use tallyd::report::write::{Form, ManifestPlace, show, write};
-use tallyd::report::{Name, Reports, Request};
+use tallyd::report::{Cell, Name, Reports, Request, Table};
 use tallyd::store::{Ledger, Settings, Terms, WriterThread};
+
+/// As in the daemon.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 const USERS: i64 = 10_000;
 const TEAMS: i64 = 100;
@@ -28,6 +34,10 @@ const MODELS: [&str; 2] = ["claude-opus-4-8", "claude-sonnet-4-6"];
 const KINDS: [PricedKind; 3] = [PricedKind::Input, PricedKind::Output, PricedKind::CacheRead];
 const FIRST: Date = Date::constant(2025, 11, 1);
 const END: Date = Date::constant(2026, 11, 1);
+const LAST_MONTH: Date = Date::constant(2026, 10, 1);
+/// Single requests are kept since then.
+const RAW_SINCE: Date = Date::constant(2026, 9, 1);
+const REQUESTS_A_USER: i64 = 100;
 
 fn start(day: Date) -> anyhow::Result<Timestamp> {
     Ok(day.to_zoned(TimeZone::UTC)?.timestamp())
@@ -52,7 +62,7 @@ fn open(settings: &Settings) -> anyhow::Result<(Reports, WriterThread)> {
     Ok((reports, writer))
 }
 
-/// Writes the roll-ups of a year: each user works with one of two models on five days a week.
+/// Writes the roll-ups of a year: each user works with both models on five days a week.
 fn fill(settings: &Settings, users: i64) -> anyhow::Result<i64> {
     let mut connection = Connection::open(settings.folder.join("ledger.sqlite"))?;
     let transaction = connection.transaction()?;
@@ -132,6 +142,52 @@ fn fill(settings: &Settings, users: i64) -> anyhow::Result<i64> {
     Ok(rows)
 }
 
+/// Writes single requests, in the order of time: of each user in sessions of ten. Two reports tell of
+/// every other one.
+fn fill_requests(settings: &Settings, users: i64) -> anyhow::Result<i64> {
+    let mut connection = Connection::open(settings.folder.join("ledger.sqlite"))?;
+    let transaction = connection.transaction()?;
+    transaction.execute("INSERT INTO source (id, name) VALUES (1, 'gateway')", [])?;
+    transaction.execute(
+        "INSERT INTO label (id, text) VALUES (1, 'cli'), (2, 'sdk-py')",
+        [],
+    )?;
+    let (begin, end) = (start(RAW_SINCE)?, start(END)?);
+    let requests = users * REQUESTS_A_USER;
+    let step = (end.as_millisecond() - begin.as_millisecond()) / requests;
+    let mut insert = transaction.prepare(
+        "INSERT INTO fact (id, key, received, source, rank, flags, at, identity, sku, model, \
+         session, input, output, cache_read, cache_write_5m, cache_write_1h, cache_write_unknown, \
+         outcome, tools, query_source, entrypoint, grp, counted_as, cost) \
+         VALUES (?1, randomblob(16), ?2, 1, 0, 0, ?3, ?4, ?5, ?5, ?6, 1200, 300, 60000, 0, 0, \
+         4000, 0, 1, NULL, ?7, ?8, ?9, 1)",
+    )?;
+    let mut id = 0;
+    for request in 0..requests {
+        let (round, user) = (request / users, request % users + 1);
+        let at = begin.as_millisecond() + request * step;
+        let session = round / 10 * users + user;
+        let (sku, entrypoint) = (1 + user % 2, 1 + i64::from(user % 10 == 0));
+        id += 1;
+        let told_by_two = request % 2 == 0;
+        let group = told_by_two.then_some(id);
+        let day = at.div_euclid(86_400_000);
+        let mut put = |id: i64, counted_as: Option<i64>| {
+            insert.execute(params![
+                id, day, at, user, sku, session, entrypoint, group, counted_as
+            ])
+        };
+        put(id, Some(user))?;
+        if told_by_two {
+            id += 1;
+            put(id, None)?;
+        }
+    }
+    drop(insert);
+    transaction.commit()?;
+    Ok(requests)
+}
+
 /// A bill for each day: each model and kind, and tax.
 async fn bill(ledger: &Ledger) -> anyhow::Result<i128> {
     let mut total = 0;
@@ -197,10 +253,87 @@ fn memory(name: &str) -> Option<u64> {
     Some(kib / 1_024)
 }
 
+/// What is measured: a report, what it is told apart by, and from which day on.
+const CASES: [(Name, &[&str], Date); 11] = [
+    (Name::Chargeback, &[], FIRST),
+    (Name::Chargeback, &["period", "team"], FIRST),
+    (Name::Chargeback, &["cost_center"], FIRST),
+    (Name::Chargeback, &["user"], FIRST),
+    (Name::Chargeback, &[], LAST_MONTH),
+    (Name::CostDetail, &[], LAST_MONTH),
+    (Name::Reconciliation, &[], FIRST),
+    (Name::Trend, &[], FIRST),
+    (Name::Trend, &["week", "team"], FIRST),
+    (Name::Anomalies, &[], LAST_MONTH),
+    (Name::Savings, &[], RAW_SINCE),
+];
+
+/// Makes a report and writes it as CSV to nowhere, and says what that took.
+async fn measure(
+    reports: &Reports,
+    (name, group_by, from): (Name, &[&str], Date),
+    billed: i128,
+) -> anyhow::Result<()> {
+    let request = Request {
+        from: start(from)?,
+        to: start(END)?,
+        zone: TimeZone::UTC,
+        group_by: group_by.iter().map(|name| Arc::from(*name)).collect(),
+        basis: Basis::Unblended,
+        decimals: 2,
+        currency: "USD".into(),
+    };
+    // Linux: the peak begins anew.
+    std::fs::write("/proc/self/clear_refs", "5").context("cannot forget the peak of memory")?;
+    let watch = Stopwatch::start();
+    let report = reports.run(name, &request, start(END)?).await?;
+    let (made, held) = (watch.elapsed(), memory("VmRSS"));
+    let shown = show(&report).context("a total is too large")?;
+    let place = ManifestPlace::Leading;
+    write(&report, &shown, Form::Csv, place, &mut io::sink())?;
+    let told = watch.elapsed();
+    let table = &report.tables[0];
+    if from == FIRST {
+        check(table, billed)?;
+    }
+    println!(
+        "{} by {} since {from}: {} rows made in {made:.2?}, written after {told:.2?}; {} MiB, \
+         peak {} MiB",
+        name.name(),
+        match group_by {
+            [] => "default".to_owned(),
+            names => names.join(","),
+        },
+        table.rows.len(),
+        held.unwrap_or(0),
+        memory("VmHWM").unwrap_or(0),
+    );
+    Ok(())
+}
+
+/// Holds the sum of all rows against the bill of the year.
+fn check(table: &Table, billed: i128) -> anyhow::Result<()> {
+    let mut columns = table.columns.iter();
+    let place = columns.position(|column| column.name == "actual_cost_usd");
+    let place = place.context("no column of actual cost")?;
+    let mut cells = Vec::new();
+    let mut actual = 0;
+    for row in 0..table.rows.len() {
+        table.rows.row(row, &mut cells);
+        if let Cell::Money(amount) = &cells[place] {
+            actual += amount.0;
+        }
+    }
+    anyhow::ensure!(actual == billed, "{actual} is not {billed}");
+    Ok(())
+}
+
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    let asked = std::env::args().find_map(|argument| argument.parse().ok());
-    let users = asked.unwrap_or(USERS);
+    let arguments = || std::env::args().skip(1);
+    let users = arguments().find_map(|argument| argument.parse().ok());
+    let users = users.unwrap_or(USERS);
+    let asked = arguments().find_map(|argument| Name::parse(&argument));
     let folder = tempfile::tempdir()?;
     let settings = Settings {
         folder: folder.path().to_owned(),
@@ -212,55 +345,13 @@ async fn main() -> anyhow::Result<()> {
     reports.ledger.close();
     writer.join();
     let rows = fill(&settings, users)?;
-    println!("{users} users, {rows} rows of days and months");
+    let requests = fill_requests(&settings, users)?;
+    println!("{users} users, {rows} rows of days and months, {requests} requests");
     let (reports, writer) = open(&settings)?;
-    for group_by in [&[][..], &["period", "team"], &["cost_center"]] {
-        let request = Request {
-            from: start(FIRST)?,
-            to: start(END)?,
-            zone: TimeZone::UTC,
-            group_by: group_by.iter().map(|name| Arc::from(*name)).collect(),
-            basis: tallyd::model::bill::Basis::Unblended,
-            decimals: 2,
-            currency: "USD".into(),
-        };
-        let watch = Stopwatch::start();
-        let report = reports.run(Name::Chargeback, &request, start(END)?).await?;
-        let made = watch.elapsed();
-        let shown = show(&report).context("a total is too large")?;
-        write(
-            &report,
-            &shown,
-            Form::Csv,
-            ManifestPlace::Leading,
-            &mut io::sink(),
-        )?;
-        let table = &report.tables[0];
-        let mut cells = Vec::new();
-        let mut actual = 0;
-        for row in 0..table.rows.len() {
-            table.rows.row(row, &mut cells);
-            let place = table
-                .columns
-                .iter()
-                .position(|column| column.name == "actual_cost_usd");
-            if let Some(tallyd::report::Cell::Money(amount)) = place.map(|place| &cells[place]) {
-                actual += amount.0;
-            }
+    for case in CASES {
+        if asked.is_none_or(|asked| asked == case.0) {
+            measure(&reports, case, billed).await?;
         }
-        anyhow::ensure!(actual == billed, "{actual} is not {billed}");
-        println!(
-            "by {}: {} rows made in {made:?}, written after {:?}; memory {:?} MiB, peak {:?} MiB",
-            if group_by.is_empty() {
-                "default".to_owned()
-            } else {
-                group_by.join(",")
-            },
-            table.rows.len(),
-            watch.elapsed(),
-            memory("VmRSS"),
-            memory("VmHWM"),
-        );
     }
     reports.ledger.close();
     writer.join();

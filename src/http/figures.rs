@@ -100,12 +100,7 @@ pub(super) fn cost_of(row: &UsageRow) -> Option<String> {
 
 /// The exact amount in USD, with two decimal places or as many as it needs.
 pub(super) fn usd(amount: PicoUsd) -> String {
-    const PICO_PER_USD: u128 = 1_000_000_000_000;
-    let sign = if amount.0 < 0 { "-" } else { "" };
-    let pico = amount.0.unsigned_abs();
-    let digits = format!("{:012}", pico % PICO_PER_USD);
-    let places = digits.trim_end_matches('0').len().max(2);
-    format!("{sign}{}.{}", pico / PICO_PER_USD, &digits[..places])
+    amount.to_string()
 }
 
 /// A time with the offset of the zone, as in RFC 3339.

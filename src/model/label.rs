@@ -8,6 +8,8 @@ use std::fmt::Write as _;
 
 use sha2::{Digest, Sha256};
 
+use super::decimal;
+
 /// The longest name kept. A longer one is cut and suffixed, so that names stay distinct.
 pub const MAX_BYTES: usize = 256;
 
@@ -67,15 +69,7 @@ fn bounded(name: Cow<'_, str>) -> Cow<'_, str> {
 /// A count with thousands separators.
 #[must_use]
 pub fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
+    decimal::grouped(&number.to_string())
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ pub mod catalogue;
 pub mod closing;
 pub mod cost;
 pub mod cumulative;
+pub mod decimal;
 pub mod directory;
 pub mod excess;
 pub mod glob;

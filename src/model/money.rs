@@ -8,6 +8,8 @@ mod share;
 
 use std::fmt;
 
+use super::decimal;
+
 pub use share::share_out;
 
 /// Decimal places of one pico-USD.
@@ -90,11 +92,7 @@ impl PicoUsd {
         let digits = digits.clamp(2, PICO_DIGITS);
         let step = step(digits);
         let units = divide_half_even(self.0, step);
-        let per_dollar = 10_u128.pow(digits);
-        let sign = if units < 0 { "-" } else { "" };
-        let whole = units.unsigned_abs() / per_dollar;
-        let part = units.unsigned_abs() % per_dollar;
-        format!("{sign}{whole}.{part:0width$}", width = digits as usize)
+        decimal::fixed(units, digits)
     }
 }
 

@@ -72,6 +72,20 @@ pub struct UsageQuery {
     pub user: Option<String>,
 }
 
+impl UsageQuery {
+    /// Everyone's usage by UTC day.
+    #[must_use]
+    pub fn by_day(from: Timestamp, to: Timestamp) -> Self {
+        Self {
+            from,
+            to,
+            group_by: vec![Dimension::Day],
+            zone: TimeZone::UTC,
+            user: None,
+        }
+    }
+}
+
 /// One row of the answer. Rows come sorted by their keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UsageRow {

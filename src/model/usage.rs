@@ -190,6 +190,50 @@ pub struct UsageRecord {
     pub client_cost: Option<PicoUsd>,
 }
 
+#[cfg(test)]
+impl UsageRecord {
+    /// A request that worked, of nobody and without tokens, for tests to change what matters.
+    pub fn plain(source: &str, id: &str, at: Timestamp) -> Self {
+        Self {
+            source: source.into(),
+            id: id.into(),
+            request_id: None,
+            client_request_id: None,
+            session: None,
+            reservation: None,
+            at,
+            booked_at: at,
+            identity: Arc::default(),
+            sku: Arc::new(Sku::plain("claude-sonnet-4-6")),
+            tokens: Tokens::default(),
+            outcome: Outcome::Ok,
+            status_code: None,
+            duration_ms: None,
+            ttft_ms: None,
+            tools: None,
+            query_source: None,
+            entrypoint: None,
+            client_cost: None,
+        }
+    }
+}
+
+#[cfg(test)]
+impl Sku {
+    /// A model as Anthropic sells it, in a small context.
+    pub fn plain(model: &str) -> Self {
+        Self {
+            provider: "anthropic".into(),
+            model: model.into(),
+            raw_model: model.into(),
+            scope: "base".into(),
+            region: None,
+            tier: Tier::Standard,
+            band: Band::UpTo100k,
+        }
+    }
+}
+
 /// How a counter's points relate to each other (OTLP aggregation temporality).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Temporality {

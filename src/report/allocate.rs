@@ -106,10 +106,7 @@ pub enum Share {
 /// Shares out one day. The shares add up to the bill.
 #[must_use]
 pub fn allocate(uses: &[Use], bill: &[Billed]) -> Vec<Share> {
-    let mut by_sold: HashMap<Sold, Vec<usize>> = HashMap::new();
-    for (place, used) in uses.iter().enumerate() {
-        by_sold.entry(used.sold).or_default().push(place);
-    }
+    let by_sold = by_sold(uses);
     let mut shares = Vec::new();
     let mut own: BTreeMap<(Charge, Sold, Account, Option<PricedKind>), i128> = BTreeMap::new();
     let mut persons: BTreeMap<(Sold, u32, Option<PricedKind>), i128> = BTreeMap::new();
@@ -133,14 +130,14 @@ pub fn allocate(uses: &[Use], bill: &[Billed]) -> Vec<Share> {
         .keys()
         .map(|(sold, user, _)| (*sold, *user))
         .collect();
+    let by_person = by_person(uses, &told);
     let none = Vec::new();
     for ((sold, user, kind), amount) in persons {
-        let all = by_sold.get(&sold).unwrap_or(&none);
-        let all: Vec<usize> = of(all, |place| uses[place].user == user);
-        let mut fitting = fitting(uses, &all, kind);
+        let all = by_person.get(&(sold, user)).unwrap_or(&none);
+        let mut fitting = fitting(uses, all, kind);
         if fitting.is_empty() {
             // The kinds of the bill and of the telemetry differ; the person is the same.
-            fitting = all;
+            fitting.clone_from(all);
         }
         if share(uses, &fitting, amount, Some(Method::Direct), &mut shares).is_none() {
             shares.push(Share::Person {
@@ -152,9 +149,15 @@ pub fn allocate(uses: &[Use], bill: &[Billed]) -> Vec<Share> {
         }
     }
     for ((sold, kind), (amount, account)) in pools {
-        let all = by_sold.get(&sold).unwrap_or(&none);
-        let others = of(all, |place| !told.contains(&(sold, uses[place].user)));
-        let fitting = fitting(uses, &others, kind);
+        let all = by_sold.get(sold as usize).unwrap_or(&none);
+        let others;
+        let others = if told.is_empty() {
+            all
+        } else {
+            others = of(all, |place| !told.contains(&(sold, uses[place].user)));
+            &others
+        };
+        let fitting = fitting(uses, others, kind);
         if share(uses, &fitting, amount, None, &mut shares).is_none() {
             *own.entry((Charge::Tokens, sold, account, kind))
                 .or_default() += amount;
@@ -170,6 +173,34 @@ pub fn allocate(uses: &[Use], bill: &[Billed]) -> Vec<Share> {
         });
     }
     shares
+}
+
+/// Places of uses by what was sold, whose numbers are few and dense.
+fn by_sold(uses: &[Use]) -> Vec<Vec<usize>> {
+    let mut places: Vec<Vec<usize>> = Vec::new();
+    for (place, used) in uses.iter().enumerate() {
+        let sold = used.sold as usize;
+        if sold >= places.len() {
+            places.resize_with(sold + 1, Vec::new);
+        }
+        places[sold].push(place);
+    }
+    places
+}
+
+/// Places of the uses of those whom the bill tells.
+fn by_person(uses: &[Use], told: &BTreeSet<(Sold, u32)>) -> HashMap<(Sold, u32), Vec<usize>> {
+    let mut places: HashMap<(Sold, u32), Vec<usize>> = HashMap::new();
+    if told.is_empty() {
+        return places;
+    }
+    for (place, used) in uses.iter().enumerate() {
+        let person = (used.sold, used.user);
+        if told.contains(&person) {
+            places.entry(person).or_default().push(place);
+        }
+    }
+    places
 }
 
 fn of(places: &[usize], keep: impl Fn(usize) -> bool) -> Vec<usize> {

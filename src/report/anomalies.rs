@@ -172,11 +172,7 @@ pub async fn report(
     request: &Request,
     now: Timestamp,
 ) -> Result<Report, ReportError> {
-    if !request.group_by.is_empty() {
-        return Err(ReportError::Parameter(
-            "group_by: what is looked at is the setting cost.anomaly_by; leave it out".to_owned(),
-        ));
-    }
+    request.ungrouped("what is looked at is the setting cost.anomaly_by; leave it out")?;
     let zone = &request.zone;
     let start = request.from.to_zoned(zone.clone()).date();
     let last = request.to.checked_sub(1.nanosecond()).unwrap_or(request.to);

@@ -91,100 +91,84 @@ pub(super) fn dimensions(asked: &[Arc<str>]) -> Result<Vec<By>, ReportError> {
 
 /// A column of a dimension.
 pub(super) const fn dimension(by: By) -> Column {
-    Column {
-        name: match by {
-            By::Month => PERIOD,
-            by => by.name(),
-        },
-        kind: Kind::Text,
-        sums: false,
-        help: match by {
-            By::Month => "The month in the zone.",
-            By::Day => "The day in the zone.",
-            By::User => "Who used it, after the directory.",
-            By::Team => "The team; empty where none is known.",
-            By::Project => "The project; empty where none is known.",
-            By::CostCenter => "The cost center; empty where none is known.",
-            By::Provider => "Who sells it: anthropic, bedrock, vertex, ...",
-            By::Model => "The model under its canonical name.",
-            By::Scope => "Where a request may be served, as prices tell it apart.",
-            By::Context => "The size of the context, as prices tell it apart.",
-            _ => "Empty where nothing is known.",
-        },
-    }
+    let name = match by {
+        By::Month => PERIOD,
+        by => by.name(),
+    };
+    let help = match by {
+        By::Month => "The month in the zone.",
+        By::Day => "The day in the zone.",
+        By::User => "Who used it, after the directory.",
+        By::Team => "The team; empty where none is known.",
+        By::Project => "The project; empty where none is known.",
+        By::CostCenter => "The cost center; empty where none is known.",
+        By::Provider => "Who sells it: anthropic, bedrock, vertex, ...",
+        By::Model => "The model under its canonical name.",
+        By::Scope => "Where a request may be served, as prices tell it apart.",
+        By::Context => "The size of the context, as prices tell it apart.",
+        _ => "Empty where nothing is known.",
+    };
+    Column::of(name, Kind::Text, help)
 }
 
-pub(super) const CHARGE: Column = Column {
-    name: "charge",
-    kind: Kind::Text,
-    sums: false,
-    help: "Usage, Unallocated (billed, but nobody is known who used it), Other usage, Credit, \
+pub(super) const CHARGE: Column = Column::of(
+    "charge",
+    Kind::Text,
+    "Usage, Unallocated (billed, but nobody is known who used it), Other usage, Credit, \
            Refund, Tax, Fee, or Unclassified.",
-};
+);
 
-pub(super) const TOKEN_TYPE: Column = Column {
-    name: "token_type",
-    kind: Kind::Text,
-    sums: false,
-    help: "The kind of token; empty where a charge is not for one kind.",
-};
+pub(super) const TOKEN_TYPE: Column = Column::of(
+    "token_type",
+    Kind::Text,
+    "The kind of token; empty where a charge is not for one kind.",
+);
 
-pub(super) const TOKENS: Column = sum("tokens", Kind::Count, "Tokens that were counted.");
+pub(super) const TOKENS: Column =
+    Column::summed("tokens", Kind::Count, "Tokens that were counted.");
 
-pub(super) const REQUESTS: Column = sum(
+pub(super) const REQUESTS: Column = Column::summed(
     "requests",
     Kind::Count,
     "Requests; told on the first kind of token of a group, so that they add up.",
 );
 
-pub(super) const LIST: Column = sum(
+pub(super) const LIST: Column = Column::summed(
     "list_cost_usd",
     Kind::Money,
     "What the tokens cost at list prices.",
 );
 
-pub(super) const ESTIMATE: Column = sum(
+pub(super) const ESTIMATE: Column = Column::summed(
     "estimated_cost_usd",
     Kind::Money,
     "tallyd's estimate from its price table, contract included; empty where no price is known.",
 );
 
-pub(super) const ACTUAL: Column = sum(
+pub(super) const ACTUAL: Column = Column::summed(
     "actual_cost_usd",
     Kind::Money,
     "What was billed; empty where nothing has been billed yet.",
 );
 
-pub(super) const METHOD: Column = Column {
-    name: "allocation_method",
-    kind: Kind::Text,
-    sums: false,
-    help: "direct: the bill tells the person; by_estimate, by_tokens: the bill of a provider, \
+pub(super) const METHOD: Column = Column::of(
+    "allocation_method",
+    Kind::Text,
+    "direct: the bill tells the person; by_estimate, by_tokens: the bill of a provider, \
            model, UTC day and kind is shared in that proportion; unallocated; mixed.",
-};
+);
 
-pub(super) const STATUS: Column = Column {
-    name: "status",
-    kind: Kind::Text,
-    sums: false,
-    help: "How sure the actual cost is: provisional, final or closed.",
-};
+pub(super) const STATUS: Column = Column::of(
+    "status",
+    Kind::Text,
+    "How sure the actual cost is: provisional, final or closed.",
+);
 
-pub(super) const SHARE: Column = Column {
-    name: "allocation_share",
-    kind: Kind::Ratio,
-    sums: false,
-    help: "The part of all usage billed in the report.",
-};
-
-const fn sum(name: &'static str, kind: Kind, help: &'static str) -> Column {
-    Column {
-        name,
-        kind,
-        sums: true,
-        help,
-    }
-}
+pub(super) const SHARE: Column = Column::of(
+    "allocation_share",
+    Kind::Ratio,
+    "The part of all usage billed in the report.",
+);
 
 fn columns(by: &[By]) -> Vec<Column> {
     let mut columns: Vec<Column> = by.iter().copied().map(dimension).collect();
@@ -278,12 +262,7 @@ pub(super) fn method(sums: &Sums) -> Cell {
 
 /// What was billed in other currencies than USD. Amounts are not added up.
 pub(super) fn foreign_table(foreign: &[Foreign]) -> Table {
-    let text = |name, help| Column {
-        name,
-        kind: Kind::Text,
-        sums: false,
-        help,
-    };
+    let text = |name, help| Column::of(name, Kind::Text, help);
     let cells = |line: &Foreign| {
         let text = |text: &str| Cell::Text(text.into());
         vec![

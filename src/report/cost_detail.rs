@@ -32,12 +32,11 @@ const FINEST: [By; 13] = [
     By::Context,
 ];
 
-const UNPRICED: Column = Column {
-    name: "unpriced_tokens",
-    kind: Kind::Count,
-    sums: true,
-    help: "Those of the tokens that have no price.",
-};
+const UNPRICED: Column = Column::summed(
+    "unpriced_tokens",
+    Kind::Count,
+    "Those of the tokens that have no price.",
+);
 
 /// Makes the report.
 pub async fn report(
@@ -45,11 +44,7 @@ pub async fn report(
     request: &Request,
     now: Timestamp,
 ) -> Result<Report, ReportError> {
-    if !request.group_by.is_empty() {
-        return Err(ReportError::Parameter(
-            "group_by: cost_detail has the finest lines; ask chargeback for sums".to_owned(),
-        ));
-    }
+    request.ungrouped("cost_detail has the finest lines; ask chargeback for sums")?;
     let request = in_utc(request);
     let mut manifest = reports.manifest(NAME, &request, now);
     let costs = costs(reports, &request, &FINEST, &mut manifest).await?;

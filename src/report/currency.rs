@@ -10,12 +10,11 @@ use crate::model::rates::{Rate, Rates, USD};
 const SUFFIX: &str = "_usd";
 
 /// The column that tells the currency.
-const CURRENCY: Column = Column {
-    name: "currency",
-    kind: Kind::Text,
-    sums: false,
-    help: "ISO 4217 code of the amounts; the manifest has the rate.",
-};
+const CURRENCY: Column = Column::of(
+    "currency",
+    Kind::Text,
+    "ISO 4217 code of the amounts; the manifest has the rate.",
+);
 
 /// The rate that a request asks for; `None` for USD.
 ///

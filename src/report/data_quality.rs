@@ -67,11 +67,7 @@ pub async fn report(
     request: &Request,
     now: Timestamp,
 ) -> Result<Report, ReportError> {
-    if !request.group_by.is_empty() {
-        return Err(ReportError::Parameter(
-            "group_by: data-quality has lines of its own; leave it out".to_owned(),
-        ));
-    }
+    request.ungrouped("data-quality has lines of its own; leave it out")?;
     let usage = usage(reports, request).await?;
     let mut findings = attribution(&usage);
     findings.extend(unpriced(&usage));

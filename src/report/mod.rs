@@ -147,6 +147,16 @@ pub struct Request {
     pub currency: Arc<str>,
 }
 
+impl Request {
+    /// Errors: `group_by` is given, and this says why the report has none.
+    fn ungrouped(&self, why: &str) -> Result<(), ReportError> {
+        if self.group_by.is_empty() {
+            return Ok(());
+        }
+        Err(ReportError::Parameter(format!("group_by: {why}")))
+    }
+}
+
 /// A report that was worked out.
 #[derive(Debug)]
 pub struct Report {

@@ -88,11 +88,7 @@ pub async fn report(
     request: &Request,
     now: Timestamp,
 ) -> Result<Report, ReportError> {
-    if !request.group_by.is_empty() {
-        return Err(ReportError::Parameter(
-            "group_by: month-close has lines of its own; leave it out".to_owned(),
-        ));
-    }
+    request.ungrouped("month-close has lines of its own; leave it out")?;
     let closed = reports.ledger.closed_months().await?;
     let asked = months_of(request)?;
     let mut manifest = reports.manifest("month-close", request, now);

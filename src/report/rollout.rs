@@ -62,11 +62,7 @@ pub async fn report(
     request: &Request,
     now: Timestamp,
 ) -> Result<Report, ReportError> {
-    if !request.group_by.is_empty() {
-        return Err(ReportError::Parameter(
-            "group_by: the phases of a rollout are not told apart by anything".to_owned(),
-        ));
-    }
+    request.ungrouped("the phases of a rollout are not told apart by anything")?;
     let config = reports.config.load_full();
     let business = &config.business;
     if business.phases.is_empty() {
@@ -104,41 +100,35 @@ pub async fn report(
 }
 
 fn columns() -> Vec<Column> {
-    let column = |name, kind, help| Column {
-        name,
-        kind,
-        sums: false,
-        help,
-    };
     vec![
-        column("phase", Kind::Text, "Its name."),
-        column("from", Kind::Date, "Its first day."),
-        column("to", Kind::Date, "The day after its last."),
-        column("state", Kind::Text, "planned, running or ended."),
-        column(
+        Column::of("phase", Kind::Text, "Its name."),
+        Column::of("from", Kind::Date, "Its first day."),
+        Column::of("to", Kind::Date, "The day after its last."),
+        Column::of("state", Kind::Text, "planned, running or ended."),
+        Column::of(
             "participants",
             Kind::Text,
             "Teams and the number of users, or everyone.",
         ),
-        column("criterion", Kind::Text, "As it is configured."),
-        column(
+        Column::of("criterion", Kind::Text, "As it is configured."),
+        Column::of(
             "measured_low",
             Kind::Decimal,
             "Low end, where the value is a range.",
         ),
-        column(
+        Column::of(
             "measured",
             Kind::Decimal,
             "The value; of a range its middle, if one is stated.",
         ),
-        column(
+        Column::of(
             "measured_high",
             Kind::Decimal,
             "High end, where the value is a range.",
         ),
-        column("threshold", Kind::Decimal, "What it is held against."),
-        column("outcome", Kind::Text, "met, not met or not measurable."),
-        column(
+        Column::of("threshold", Kind::Decimal, "What it is held against."),
+        Column::of("outcome", Kind::Text, "met, not met or not measurable."),
+        Column::of(
             "source",
             Kind::Text,
             "What the value is made of, or why there is none.",

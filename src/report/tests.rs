@@ -21,7 +21,7 @@ use crate::model::money::PicoUsd;
 use crate::model::price::{EMBEDDED, PriceTable};
 use crate::model::query::UsageQuery;
 use crate::model::tokens::Tokens;
-use crate::model::usage::{Band, Intake, Outcome, Sku, Tier, UsageRecord};
+use crate::model::usage::{Band, Intake, Sku, UsageRecord};
 use crate::store::{Settings, WriterThread};
 
 const NOW: &str = "2026-11-22T12:00:00Z";
@@ -128,36 +128,18 @@ impl Used {
             "base"
         };
         UsageRecord {
-            source: "gateway".into(),
-            id: number.to_string().into(),
-            request_id: None,
-            client_request_id: None,
-            session: None,
-            reservation: None,
-            at: used.at,
-            booked_at: used.at,
             identity: Arc::new(Identity {
                 user: Some(used.user.into()),
                 ..Identity::default()
             }),
             sku: Arc::new(Sku {
                 provider: used.provider.into(),
-                model: used.model.into(),
-                raw_model: used.model.into(),
                 scope: scope.into(),
-                region: None,
-                tier: Tier::Standard,
                 band: Band::of(&used.tokens),
+                ..Sku::plain(used.model)
             }),
             tokens: used.tokens,
-            outcome: Outcome::Ok,
-            status_code: None,
-            duration_ms: None,
-            ttft_ms: None,
-            tools: None,
-            query_source: None,
-            entrypoint: None,
-            client_cost: None,
+            ..UsageRecord::plain("gateway", &number.to_string(), used.at)
         }
     }
 }

@@ -8,10 +8,9 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::clock::Clock;
-use crate::model::identity::Identity;
 use crate::model::minute::Minute;
 use crate::model::tokens::Tokens;
-use crate::model::usage::{Band, Intake, Outcome, Sku, Tier, UsageRecord};
+use crate::model::usage::{Intake, Outcome, UsageRecord};
 use crate::store::{self, Dimensions, MinuteQuery, OutboxState, Terms};
 
 /// A minute's begin.
@@ -127,36 +126,12 @@ impl House {
 
 fn record(number: u32, seconds: i64, outcome: Outcome) -> UsageRecord {
     UsageRecord {
-        source: "gateway".into(),
-        id: format!("{seconds}-{number}").into(),
-        request_id: None,
-        client_request_id: None,
-        session: None,
-        reservation: None,
-        at: at(seconds),
-        booked_at: at(seconds),
-        identity: Arc::new(Identity::default()),
-        sku: Arc::new(Sku {
-            provider: "anthropic".into(),
-            model: "claude-sonnet-4-6".into(),
-            raw_model: "claude-sonnet-4-6".into(),
-            scope: "base".into(),
-            region: None,
-            tier: Tier::Standard,
-            band: Band::UpTo100k,
-        }),
         tokens: Tokens {
             input: 10,
             ..Tokens::default()
         },
         outcome,
-        status_code: None,
-        duration_ms: None,
-        ttft_ms: None,
-        tools: None,
-        query_source: None,
-        entrypoint: None,
-        client_cost: None,
+        ..UsageRecord::plain("gateway", &format!("{seconds}-{number}"), at(seconds))
     }
 }
 

@@ -111,40 +111,18 @@ mod tests {
 
     use super::*;
     use crate::clock::Clock;
-    use crate::model::identity::Identity;
     use crate::model::price::{EMBEDDED, PriceTable};
-    use crate::model::usage::{Band, Intake, Outcome, Sku, Tier, UsageRecord};
+    use crate::model::usage::{Band, Intake, Sku, UsageRecord};
     use crate::store::Settings;
 
     fn record(id: &str, model: &str, at: Timestamp, tokens: Tokens) -> UsageRecord {
         UsageRecord {
-            source: "gateway".into(),
-            id: id.into(),
-            request_id: None,
-            client_request_id: None,
-            session: None,
-            reservation: None,
-            at,
-            booked_at: at,
-            identity: Arc::new(Identity::default()),
             sku: Arc::new(Sku {
-                provider: "anthropic".into(),
-                model: model.into(),
-                raw_model: model.into(),
-                scope: "base".into(),
-                region: None,
-                tier: Tier::Standard,
                 band: Band::of(&tokens),
+                ..Sku::plain(model)
             }),
             tokens,
-            outcome: Outcome::Ok,
-            status_code: None,
-            duration_ms: None,
-            ttft_ms: None,
-            tools: None,
-            query_source: None,
-            entrypoint: None,
-            client_cost: None,
+            ..UsageRecord::plain("gateway", id, at)
         }
     }
 

@@ -12,7 +12,7 @@ use super::terms::Terms;
 use super::{Ledger, QueryError, StoreError};
 use crate::model::directory::Kind;
 use crate::model::identity::Identity;
-use crate::model::query::{Dimension, UsageQuery};
+use crate::model::query::UsageQuery;
 
 /// What is not known of an identity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -82,13 +82,7 @@ impl Reader {
     ) -> Result<Vec<UnknownIdentity>, QueryError> {
         self.refresh()?;
         let spans = spans.reload(&self.connection)?;
-        let query = UsageQuery {
-            from,
-            to,
-            group_by: vec![Dimension::Day],
-            zone: TimeZone::UTC,
-            user: None,
-        };
+        let query = UsageQuery::by_day(from, to);
         let edges = terms.directory.edges();
         let mut found: BTreeMap<i64, Used> = BTreeMap::new();
         each_sum(&self.connection, &query, &spans, &edges, |place, sums| {

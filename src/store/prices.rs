@@ -16,7 +16,7 @@ use super::{Ledger, QueryError, StoreError};
 use crate::model::bill::PricedKind;
 use crate::model::identity::Identity;
 use crate::model::money::PicoUsd;
-use crate::model::query::{Dimension, UsageQuery};
+use crate::model::query::UsageQuery;
 use crate::model::usage::{Band, Sku, Tier};
 
 /// Reported names told of one missing price.
@@ -211,13 +211,7 @@ impl Reader {
     ) -> Result<Vec<MissingPrice>, QueryError> {
         self.refresh()?;
         let spans = spans.reload(&self.connection)?;
-        let query = UsageQuery {
-            from,
-            to,
-            group_by: vec![Dimension::Day],
-            zone: TimeZone::UTC,
-            user: None,
-        };
+        let query = UsageQuery::by_day(from, to);
         let mut gaps: BTreeMap<Missing, Gap> = BTreeMap::new();
         each_sum(&self.connection, &query, &spans, &[], |place, sums| {
             if sums.unpriced <= 0 {

@@ -10,7 +10,7 @@ use crate::model::money::PicoUsd;
 use crate::model::price::{EMBEDDED, PriceTable, PriceText};
 use crate::model::query::Dimension;
 use crate::model::tokens::{TokenKind, Tokens};
-use crate::model::usage::{Band, Counted, Outcome, Point, Sku, Temporality, Tier, UsageRecord};
+use crate::model::usage::{Band, Counted, Point, Sku, Temporality, UsageRecord};
 
 const NOON: &str = "2026-11-22T12:00:00Z";
 
@@ -79,30 +79,16 @@ impl Place {
             .checked_sub(jiff::SignedDuration::from_hours(24 * days_ago))
             .unwrap();
         let record = UsageRecord {
-            source: source.into(),
-            id: id.into(),
-            at,
             identity: Arc::new(Identity {
                 user: Some("ada@example.com".into()),
                 device: Some("0a1b2c3d".into()),
                 team: Some("payments".into()),
                 ..Identity::default()
             }),
-            sku: Arc::new(sku(model)),
+            sku: Arc::new(Sku::plain(model)),
             tokens,
             request_id: Some(format!("req_{id}").into()),
-            client_request_id: None,
-            session: None,
-            reservation: None,
-            booked_at: at,
-            outcome: Outcome::Ok,
-            status_code: None,
-            duration_ms: None,
-            ttft_ms: None,
-            tools: None,
-            query_source: None,
-            entrypoint: None,
-            client_cost: None,
+            ..UsageRecord::plain(source, id, at)
         };
         let intake = Intake {
             records: vec![record],
@@ -139,18 +125,6 @@ impl Place {
             user: None,
         };
         self.ledger.usage(query).await.unwrap()
-    }
-}
-
-fn sku(model: &str) -> Sku {
-    Sku {
-        provider: "anthropic".into(),
-        model: model.into(),
-        raw_model: model.into(),
-        scope: "base".into(),
-        region: None,
-        tier: Tier::Standard,
-        band: Band::UpTo100k,
     }
 }
 
@@ -315,7 +289,7 @@ async fn counters_without_requests_are_priced_anew_too() {
         .unwrap();
     let sku = Sku {
         band: Band::Mixed,
-        ..sku("claude-next")
+        ..Sku::plain("claude-next")
     };
     let point = Point {
         source: "metrics".into(),

@@ -263,45 +263,21 @@ mod tests {
 
     use super::*;
     use crate::clock::Clock;
-    use crate::model::usage::{Band, Intake, Tier, UsageRecord};
+    use crate::model::usage::{Intake, UsageRecord};
     use crate::store::{Settings, Terms};
 
     const NOON: &str = "2026-11-22T12:00:00Z";
 
     fn record(source: &str, id: &str, at: &str) -> UsageRecord {
-        let at = at.parse().unwrap();
         UsageRecord {
-            source: source.into(),
-            id: id.into(),
             request_id: Some("req_1".into()),
-            client_request_id: None,
-            session: None,
-            reservation: None,
-            at,
-            booked_at: at,
-            identity: Arc::new(Identity::default()),
-            sku: Arc::new(Sku {
-                provider: "anthropic".into(),
-                model: "claude-opus-4-8".into(),
-                raw_model: "claude-opus-4-8".into(),
-                scope: "base".into(),
-                region: None,
-                tier: Tier::Standard,
-                band: Band::UpTo100k,
-            }),
+            sku: Arc::new(Sku::plain("claude-opus-4-8")),
             tokens: Tokens {
                 input: 7,
                 output: 3,
                 ..Tokens::default()
             },
-            outcome: Outcome::Ok,
-            status_code: None,
-            duration_ms: None,
-            ttft_ms: None,
-            tools: None,
-            query_source: None,
-            entrypoint: None,
-            client_cost: None,
+            ..UsageRecord::plain(source, id, at.parse().unwrap())
         }
     }
 

@@ -1,6 +1,6 @@
 //! Sums of what counts: by quarter hour, and by day and month once those are over.
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, params_from_iter};
 
 use super::StoreError;
 use super::fact::signed;
@@ -32,6 +32,12 @@ impl Sums {
         }
         self.cost = self.cost.saturating_add(sign * other.cost);
         self.unpriced += sign * other.unpriced;
+    }
+
+    /// In the order in which the tables of roll-ups have them.
+    pub(super) fn columns(&self) -> impl Iterator<Item = i64> {
+        let counts = [self.requests, self.errors].into_iter();
+        counts.chain(self.tokens).chain([self.cost, self.unpriced])
     }
 }
 
@@ -89,21 +95,9 @@ pub(super) fn apply(
             continue;
         }
         upsert
-            .execute(params![
-                quarter,
-                identity,
-                sku,
-                sums.requests,
-                sums.errors,
-                sums.tokens[0],
-                sums.tokens[1],
-                sums.tokens[2],
-                sums.tokens[3],
-                sums.tokens[4],
-                sums.tokens[5],
-                sums.cost,
-                sums.unpriced
-            ])
+            .execute(params_from_iter(
+                [quarter, identity, sku].into_iter().chain(sums.columns()),
+            ))
             .map_err(StoreError::sql("store a roll-up"))?;
         if last_quarter != Some(quarter) {
             last_quarter = Some(quarter);

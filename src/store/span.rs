@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan, Zoned};
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, params, params_from_iter};
 
 use super::StoreError;
 use super::rollup::Sums;
@@ -237,22 +237,11 @@ impl Spans {
                 continue;
             }
             upsert
-                .execute(params![
-                    kind.number(),
-                    span.start,
-                    identity,
-                    sku,
-                    sums.requests,
-                    sums.errors,
-                    sums.tokens[0],
-                    sums.tokens[1],
-                    sums.tokens[2],
-                    sums.tokens[3],
-                    sums.tokens[4],
-                    sums.tokens[5],
-                    sums.cost,
-                    sums.unpriced
-                ])
+                .execute(params_from_iter(
+                    [kind.number(), span.start, identity, sku]
+                        .into_iter()
+                        .chain(sums.columns()),
+                ))
                 .map_err(StoreError::sql("store a day"))?;
         }
         Ok(())
@@ -344,9 +333,7 @@ impl Spans {
         let run = |sql: &str, values: &[i64]| {
             connection
                 .prepare_cached(sql)
-                .and_then(|mut statement| {
-                    statement.execute(rusqlite::params_from_iter(values.iter()))
-                })
+                .and_then(|mut statement| statement.execute(params_from_iter(values.iter())))
                 .map(drop)
                 .map_err(StoreError::sql("roll up a day"))
         };

@@ -13,8 +13,7 @@ use super::*;
 use crate::model::query::Dimension;
 use crate::model::tokens::{TokenKind, Tokens};
 use crate::model::usage::{
-    Activity, ActivityMetric, Band, Counted, Outcome, Point, Sku, Temporality, Tier, UsageRecord,
-    Verdict, source,
+    Activity, ActivityMetric, Band, Counted, Point, Sku, Temporality, UsageRecord, Verdict, source,
 };
 
 /// Noon of a Sunday, a month before its end.
@@ -116,13 +115,8 @@ fn at(hour: u8) -> Timestamp {
 
 fn sku(band: Band) -> Arc<Sku> {
     Arc::new(Sku {
-        provider: "anthropic".into(),
-        model: "claude-sonnet-4-6".into(),
-        raw_model: "claude-sonnet-4-6".into(),
-        scope: "base".into(),
-        region: None,
-        tier: Tier::Standard,
         band,
+        ..Sku::plain("claude-sonnet-4-6")
     })
 }
 
@@ -152,14 +146,8 @@ fn intake(fact: &Any) -> Intake {
                 ..Tokens::default()
             };
             intake.records.push(UsageRecord {
-                source: (*source).into(),
-                id: id.to_string().into(),
                 request_id: request_id.map(|id| format!("req_{id}").into()),
-                client_request_id: None,
                 session: session.map(|session| session.to_string().into()),
-                reservation: None,
-                at: at(*hour),
-                booked_at: at(*hour),
                 identity: if client {
                     identity(None, Some("device"))
                 } else {
@@ -167,14 +155,8 @@ fn intake(fact: &Any) -> Intake {
                 },
                 sku: sku(Band::of(&tokens)),
                 tokens,
-                outcome: Outcome::Ok,
-                status_code: None,
                 duration_ms: Some(100),
-                ttft_ms: None,
-                tools: None,
-                query_source: None,
-                entrypoint: None,
-                client_cost: None,
+                ..UsageRecord::plain(source, &id.to_string(), at(*hour))
             });
         }
         Any::Counter {

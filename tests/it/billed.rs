@@ -11,8 +11,8 @@ use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 use tallyd::clock::Clock;
 
+use crate::cloudwatch::CloudWatch;
 use crate::harness::Daemon;
-use crate::peer_cloudwatch::CloudWatch;
 
 pub(crate) const USD: i128 = 1_000_000_000_000;
 

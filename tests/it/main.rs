@@ -18,6 +18,7 @@ mod billed;
 mod bills;
 mod budget;
 mod business;
+mod cloudwatch;
 mod cost_alarms;
 mod dashboards;
 mod deploy;

@@ -10,8 +10,8 @@ use aws_sdk_cloudwatch::types::{ComparisonOperator, Statistic};
 use serde_json::json;
 use tallyd::clock::Stopwatch;
 
+use crate::cloudwatch::CloudWatch;
 use crate::harness::Place;
-use crate::peer_cloudwatch::CloudWatch;
 
 const SHIPPED: usize = 21;
 

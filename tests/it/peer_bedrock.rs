@@ -14,8 +14,8 @@ use serde_json::json;
 use tallyd::clock::Clock;
 use tempfile::TempDir;
 
+use crate::cloudwatch::CloudWatch;
 use crate::harness::{Daemon, Place, Scrape, until};
-use crate::peer_cloudwatch::CloudWatch;
 
 const ACCOUNTS: [&str; 2] = ["111111111111", "222222222222"];
 const SONNET: &str = "us.anthropic.claude-sonnet-4-6-v1:0";

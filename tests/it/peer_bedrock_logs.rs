@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 use tallyd::clock::Clock;
 use tempfile::TempDir;
 
+use crate::cloudwatch::CloudWatch;
 use crate::harness::{Daemon, Place, until};
 use crate::import::{ACCOUNT, MARKER, hour_of, import, numbers, packed, record};
-use crate::peer_cloudwatch::CloudWatch;
 use crate::peer_proxy::{HOST, Proxy};
 
 const BUCKET: &str = "claude-code-bedrock-logs";

@@ -15,8 +15,8 @@ use crate::billed::{
     BASES, Billed, SONNET, USD, bill, billed_days, cell, cents, days, exact, month_before, pico,
     queue, read, report, sum, sums, usage, with_credentials,
 };
+use crate::cloudwatch::CloudWatch;
 use crate::harness::{Daemon, Place, until};
-use crate::peer_cloudwatch::CloudWatch;
 
 /// The demo with a bill of the last month, once its history is in.
 async fn demo(place: &Arc<Place>, aws: &CloudWatch) -> Daemon {

@@ -5,8 +5,8 @@ use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 use tallyd::clock::Clock;
 
+use crate::cloudwatch::CloudWatch;
 use crate::harness::{Place, until};
-use crate::peer_cloudwatch::CloudWatch;
 
 const SONNET: &str = "Claude Sonnet 4.6 (Amazon Bedrock Edition)";
 

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use crate::cloudwatch::CloudWatch;
 use crate::dashboards::dashboards;
 use crate::harness::{Owned, Place, until};
-use crate::peer_cloudwatch::CloudWatch;
 use crate::peer_prometheus::Prometheus;
 
 /// Long enough for what is rare in the demo and seldom within a minute.

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
+use crate::cloudwatch::CloudWatch;
 use crate::harness::{Place, until};
-use crate::peer_cloudwatch::CloudWatch;
 use crate::peer_proxy::{HOST, Proxy};
 
 /// A server that answers `ok` to every request and keeps their bodies.

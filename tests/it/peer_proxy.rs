@@ -9,8 +9,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 
+use crate::cloudwatch::CloudWatch;
 use crate::harness::{Daemon, Place, until};
-use crate::peer_cloudwatch::CloudWatch;
 
 /// A host that exists in no name system: only through the proxy something answers for it.
 pub(crate) const HOST: &str = "aws.company.test";
@@ -142,9 +142,9 @@ async fn aws_is_reached_through_the_proxy_and_trusted_by_the_companys_authority(
     let bundle = bundle.to_str().unwrap();
     let url = format!("https://{HOST}");
     let through = ("HTTPS_PROXY", proxy.url.as_str());
-    let now = crate::peer_cloudwatch::this_minute();
+    let now = crate::cloudwatch::this_minute();
     for (variable, minute) in [("AWS_CA_BUNDLE", now - 20), ("SSL_CERT_FILE", now - 10)] {
-        crate::peer_cloudwatch::seed(&place, minute..minute + 1).await;
+        crate::cloudwatch::seed(&place, minute..minute + 1).await;
         let daemon = daemon(&place, &url, &[through, (variable, bundle)]).await;
         told(&daemon, "ready in eu-central-1").await;
         delivered(&daemon).await;
@@ -165,8 +165,8 @@ async fn an_authority_that_nobody_trusts_is_told_with_the_way_out() {
     let front = CloudWatch::start(folder.path()).await;
     let proxy = Proxy::start(&front.url).await;
     let place = Place::new();
-    let now = crate::peer_cloudwatch::this_minute();
-    crate::peer_cloudwatch::seed(&place, now - 20..now - 19).await;
+    let now = crate::cloudwatch::this_minute();
+    crate::cloudwatch::seed(&place, now - 20..now - 19).await;
     let url = format!("https://{HOST}");
     let daemon = daemon(&place, &url, &[("HTTPS_PROXY", &proxy.url)]).await;
     told(&daemon, "HTTPS_PROXY, NO_PROXY and AWS_CA_BUNDLE").await;
@@ -183,8 +183,8 @@ async fn what_no_proxy_names_is_reached_directly() {
     let front = CloudWatch::start(folder.path()).await;
     let proxy = Proxy::start(&front.url).await;
     let place = Place::new();
-    let now = crate::peer_cloudwatch::this_minute();
-    crate::peer_cloudwatch::seed(&place, now - 20..now - 19).await;
+    let now = crate::cloudwatch::this_minute();
+    crate::cloudwatch::seed(&place, now - 20..now - 19).await;
     let variables = [
         ("HTTPS_PROXY", proxy.url.as_str()),
         ("HTTP_PROXY", proxy.url.as_str()),

@@ -16,9 +16,9 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 use crate::billed::with_credentials;
+use crate::cloudwatch::CloudWatch;
 use crate::facts::Request;
 use crate::harness::{Daemon, Place, until};
-use crate::peer_cloudwatch::CloudWatch;
 use crate::report_schedule::{hash, hex, zone};
 
 const KEY: &str = "a key of the receiver";

@@ -1,5 +1,7 @@
 use super::*;
 use crate::config::{Config, Environment};
+use crate::model::business::{Range, ValueFrom};
+use crate::model::money::PicoUsd;
 
 fn read(text: &str) -> Business {
     let config = Config::parse(text, &Environment::default());

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::{MICRO_DIGITS, Span};
+use crate::model::decimal;
 use crate::model::money::parse_decimal;
 
 /// What tallyd can measure for a phase.
@@ -218,13 +219,7 @@ impl fmt::Display for Criterion {
 
 /// Millionths as a decimal number without trailing zeros.
 fn shown(micro: i128) -> String {
-    let sign = if micro < 0 { "-" } else { "" };
-    let (whole, part) = (
-        micro.unsigned_abs() / 1_000_000,
-        micro.unsigned_abs() % 1_000_000,
-    );
-    let text = format!("{sign}{whole}.{part:06}");
-    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+    decimal::short(micro, MICRO_DIGITS)
 }
 
 fn measure(name: &str, declared: &[String]) -> Option<Measure> {

@@ -8,6 +8,7 @@ use std::fmt;
 
 use super::read::{self, FileRow, PRICE_FIELDS};
 use super::{ONE, PriceFault, Rates, UnitPrices};
+use crate::model::decimal;
 
 /// Something worth a look.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -190,8 +191,7 @@ fn ratio(price: u64, base: u64) -> u64 {
 /// Millionths as decimal text: also pico-USD per token as USD per million tokens.
 #[must_use]
 pub fn millionths(number: u64) -> String {
-    let text = format!("{}.{:06}", number / ONE, number % ONE);
-    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+    decimal::short(number.into(), 6)
 }
 
 #[cfg(test)]

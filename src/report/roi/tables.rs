@@ -2,7 +2,8 @@
 
 use super::{Category, Found, Group, Worth};
 use crate::config::Business;
-use crate::model::business::{Range, Span};
+use crate::model::business::{MICRO_DIGITS, Range, Span};
+use crate::model::decimal;
 use crate::model::money::{PicoUsd, divide_half_even};
 use crate::report::business::Measured;
 use crate::report::table::{Cell, Column, Kind, Table};
@@ -22,50 +23,41 @@ pub(super) fn all(found: &Found, business: &Business, by_team: bool) -> Vec<Tabl
     tables
 }
 
-const fn column(name: &'static str, kind: Kind, help: &'static str) -> Column {
-    Column {
-        name,
-        kind,
-        sums: false,
-        help,
-    }
-}
-
 const WORTH: [Column; 9] = [
-    column(
+    Column::of(
         "time_saved_minutes_low",
         Kind::Decimal,
         "Working minutes saved, by the low end of the assumption.",
     ),
-    column(
+    Column::of(
         "time_saved_minutes_mid",
         Kind::Decimal,
         "By its middle; empty where none is stated.",
     ),
-    column("time_saved_minutes_high", Kind::Decimal, "By its high end."),
-    column(
+    Column::of("time_saved_minutes_high", Kind::Decimal, "By its high end."),
+    Column::of(
         "value_usd_low",
         Kind::Money,
         "What the time is worth at the hourly rate, after realisation.",
     ),
-    column("value_usd_mid", Kind::Money, "By the middle."),
-    column("value_usd_high", Kind::Money, "By the high end."),
-    column(
+    Column::of("value_usd_mid", Kind::Money, "By the middle."),
+    Column::of("value_usd_high", Kind::Money, "By the high end."),
+    Column::of(
         "roi_percent_low",
         Kind::Decimal,
         "(value - cost) / cost; negative where the cost is not earned.",
     ),
-    column("roi_percent_mid", Kind::Decimal, "By the middle."),
-    column("roi_percent_high", Kind::Decimal, "By the high end."),
+    Column::of("roi_percent_mid", Kind::Decimal, "By the middle."),
+    Column::of("roi_percent_high", Kind::Decimal, "By the high end."),
 ];
 
 fn worth_cells(worth: &Worth) -> Vec<Cell> {
-    let minutes = |micro: i128| decimal(micro, 1_000);
+    let minutes = |micro: i128| thousandths(micro, 1_000);
     let money = |pico: i128| Cell::Money(PicoUsd(pico));
     let mut cells = triple(worth.time, minutes);
     cells.extend(triple(worth.value, money));
     // Thousandths of a percent, of millionths of the whole.
-    cells.extend(triple(worth.roi, |roi| decimal(roi, 10)));
+    cells.extend(triple(worth.roi, |roi| thousandths(roi, 10)));
     cells
 }
 
@@ -85,9 +77,8 @@ fn triple(span: Option<Span>, cell: impl Fn(i128) -> Cell) -> Vec<Cell> {
 }
 
 /// Thousandths of what is counted in `parts` of a thousandth.
-fn decimal(amount: i128, parts: i128) -> Cell {
-    let thousandths = divide_half_even(amount, parts);
-    i64::try_from(thousandths).map_or(Cell::Empty, Cell::Decimal)
+fn thousandths(amount: i128, parts: i128) -> Cell {
+    i64::try_from(divide_half_even(amount, parts)).map_or(Cell::Empty, Cell::Decimal)
 }
 
 fn text(text: &str) -> Cell {
@@ -101,24 +92,24 @@ fn text(text: &str) -> Cell {
 /// The four categories, and the total with the return.
 fn categories(found: &Found, id: &str) -> Table {
     let mut columns = vec![
-        column("category", Kind::Text, "Kind of work, or the total."),
-        column("input", Kind::Text, "What is measured."),
-        column("quantity", Kind::Decimal, "How much of it was measured."),
-        column("source", Kind::Text, "Who tells it."),
-        column("assumption", Kind::Text, "The setting of what is assumed."),
-        column(
+        Column::of("category", Kind::Text, "Kind of work, or the total."),
+        Column::of("input", Kind::Text, "What is measured."),
+        Column::of("quantity", Kind::Decimal, "How much of it was measured."),
+        Column::of("source", Kind::Text, "Who tells it."),
+        Column::of("assumption", Kind::Text, "The setting of what is assumed."),
+        Column::of(
             "assumed_minutes",
             Kind::Text,
             "Minutes saved by each: low, mid and high.",
         ),
-        column("assumptions", Kind::Text, "Id of the set of assumptions."),
-        column(
+        Column::of("assumptions", Kind::Text, "Id of the set of assumptions."),
+        Column::of(
             "in_total",
             Kind::Text,
             "yes or no; what is in another category already is not.",
         ),
-        column("remark", Kind::Text, "Why a figure is missing or left out."),
-        column(
+        Column::of("remark", Kind::Text, "Why a figure is missing or left out."),
+        Column::of(
             "cost_usd",
             Kind::Money,
             "All costs of the range, of the total only.",
@@ -189,12 +180,7 @@ fn total_row(whole: &Group, id: &str) -> Vec<Cell> {
 
 /// A range as text, in whole units.
 fn shown(range: Range) -> String {
-    let number = |micro: i64| {
-        let sign = if micro < 0 { "-" } else { "" };
-        let micro = micro.unsigned_abs();
-        let text = format!("{sign}{}.{:06}", micro / 1_000_000, micro % 1_000_000);
-        text.trim_end_matches('0').trim_end_matches('.').to_owned()
-    };
+    let number = |micro: i64| decimal::short(micro.into(), MICRO_DIGITS);
     let mid = range.mid.map_or_else(|| "not stated".to_owned(), number);
     format!("{} / {mid} / {}", number(range.low), number(range.high))
 }
@@ -202,26 +188,26 @@ fn shown(range: Range) -> String {
 /// Groups of five people or more.
 fn teams(found: &Found, id: &str) -> Table {
     let mut columns = vec![
-        column("team", Kind::Text, "Of five people or more."),
-        column("people", Kind::Count, "Distinct people who were active."),
-        column(
+        Column::of("team", Kind::Text, "Of five people or more."),
+        Column::of("people", Kind::Count, "Distinct people who were active."),
+        Column::of(
             "user_active_minutes",
             Kind::Decimal,
             "At the keyboard, from telemetry.",
         ),
-        column("pull_requests", Kind::Count, "Made by Claude Code."),
-        column("commits", Kind::Count, "Made by Claude Code."),
-        column(
+        Column::of("pull_requests", Kind::Count, "Made by Claude Code."),
+        Column::of("commits", Kind::Count, "Made by Claude Code."),
+        Column::of(
             "bugs_fixed_with_claude",
             Kind::Count,
             "Merged fixes in which Claude Code took part.",
         ),
-        column(
+        Column::of(
             "cost_usd",
             Kind::Money,
             "Usage as billed or estimated, and the shared costs by people.",
         ),
-        column("assumptions", Kind::Text, "Id of the set of assumptions."),
+        Column::of("assumptions", Kind::Text, "Id of the set of assumptions."),
     ];
     columns.extend(WORTH);
     let rows = found.teams.iter().map(|(name, team)| {
@@ -230,7 +216,7 @@ fn teams(found: &Found, id: &str) -> Table {
         let mut row = vec![
             text(name),
             count(measured.headcount()),
-            decimal(i128::from(measured.user_ms), 60),
+            thousandths(i128::from(measured.user_ms), 60),
             count(measured.pull_requests),
             count(measured.commits),
             count(measured.fixes_with_claude),
@@ -253,14 +239,9 @@ fn count(number: u64) -> Cell {
 
 fn costs(found: &Found) -> Table {
     let columns = vec![
-        column("item", Kind::Text, "What was paid for."),
-        Column {
-            name: "cost_usd",
-            kind: Kind::Money,
-            sums: true,
-            help: "In the range.",
-        },
-        column("source", Kind::Text, "Where the number comes from."),
+        Column::of("item", Kind::Text, "What was paid for."),
+        Column::summed("cost_usd", Kind::Money, "In the range."),
+        Column::of("source", Kind::Text, "Where the number comes from."),
     ];
     let rows = found.costs.iter().map(|item| {
         vec![
@@ -279,39 +260,39 @@ fn costs(found: &Found) -> Table {
 /// What needs no assumption.
 fn economics(found: &Found) -> Table {
     let columns = vec![
-        column("active_people", Kind::Count, "Distinct people."),
-        column("cost_per_active_person_usd", Kind::Money, "All costs."),
-        column("cost_per_pull_request_usd", Kind::Money, "All costs."),
-        column("cost_per_commit_usd", Kind::Money, "All costs."),
-        column("sessions", Kind::Count, "Sessions started."),
-        column(
+        Column::of("active_people", Kind::Count, "Distinct people."),
+        Column::of("cost_per_active_person_usd", Kind::Money, "All costs."),
+        Column::of("cost_per_pull_request_usd", Kind::Money, "All costs."),
+        Column::of("cost_per_commit_usd", Kind::Money, "All costs."),
+        Column::of("sessions", Kind::Count, "Sessions started."),
+        Column::of(
             "code_lines_generated",
             Kind::Count,
             "Lines added; activity, not value.",
         ),
-        column("pull_requests", Kind::Count, "Made by Claude Code."),
-        column("commits", Kind::Count, "Made by Claude Code."),
-        column("user_active_minutes", Kind::Decimal, "At the keyboard."),
-        column("cli_active_minutes", Kind::Decimal, "Of tools and models."),
-        column(
+        Column::of("pull_requests", Kind::Count, "Made by Claude Code."),
+        Column::of("commits", Kind::Count, "Made by Claude Code."),
+        Column::of("user_active_minutes", Kind::Decimal, "At the keyboard."),
+        Column::of("cli_active_minutes", Kind::Decimal, "Of tools and models."),
+        Column::of(
             "acceptance_rate",
             Kind::Ratio,
             "Accepted edits of those that a person decided over.",
         ),
-        column(
+        Column::of(
             "unasked_share",
             Kind::Ratio,
             "Edits that a setting or a hook decided over; they are not in the rate.",
         ),
-        column("merged_changes", Kind::Count, "From webhooks."),
-        column("merged_changes_with_claude", Kind::Count, "From webhooks."),
-        column(
+        Column::of("merged_changes", Kind::Count, "From webhooks."),
+        Column::of("merged_changes_with_claude", Kind::Count, "From webhooks."),
+        Column::of(
             "bugs_fixed_with_claude",
             Kind::Count,
             "Claude Code took part.",
         ),
-        column("bugs_fixed_without_claude", Kind::Count, "It did not."),
-        column(
+        Column::of("bugs_fixed_without_claude", Kind::Count, "It did not."),
+        Column::of(
             "bugs_fixed_unknown",
             Kind::Count,
             "The tracker does not say.",
@@ -348,8 +329,8 @@ fn economics_row(measured: &Measured, cost: PicoUsd) -> Vec<Cell> {
         count(measured.lines_added),
         count(measured.pull_requests),
         count(measured.commits),
-        decimal(i128::from(measured.user_ms), 60),
-        decimal(i128::from(measured.machine_ms), 60),
+        thousandths(i128::from(measured.user_ms), 60),
+        thousandths(i128::from(measured.machine_ms), 60),
         share(measured.edits_accepted, asked),
         share(measured.edits_unasked, asked + measured.edits_unasked),
         count(measured.changes),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use super::tally::{Reason, sum};
+use super::outcome::{Reason, sum};
 use crate::model::glob::Glob;
 use crate::model::money::PicoUsd;
 use crate::model::price::UnitPrices;

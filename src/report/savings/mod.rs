@@ -5,6 +5,8 @@
 //! opportunities may be of the same requests, so only `any_one` adds over them.
 
 pub mod advice;
+mod offer;
+mod outcome;
 mod session;
 mod tables;
 mod tally;
@@ -13,7 +15,8 @@ mod tests;
 
 use jiff::Timestamp;
 
-use self::tally::{GroupBy, Outcomes, Tally};
+use self::outcome::{GroupBy, Outcomes};
+use self::tally::Tally;
 use super::{Manifest, Report, ReportError, Reports, Request};
 use crate::config::Config;
 use crate::model::money::PicoUsd;

@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 
-use super::tally::{Sum, sum};
+use super::outcome::{Sum, sum};
 use crate::config;
 use crate::model::money::PicoUsd;
 use crate::model::tokens::Tokens;

@@ -3,19 +3,10 @@
 
 use std::sync::Arc;
 
-use super::tally::{ACHIEVED_BATCH, GroupBy, Key, Line, Opportunity, Outcomes, Sum};
+use super::outcome::{ACHIEVED_BATCH, GroupBy, Key, Line, Opportunity, Outcomes, Sum};
 use crate::model::money::PicoUsd;
 use crate::model::saving::batch_limits;
 use crate::report::table::{Cell, Column, Kind, Rows, Table};
-
-const fn column(name: &'static str, kind: Kind, sums: bool, help: &'static str) -> Column {
-    Column {
-        name,
-        kind,
-        sums,
-        help,
-    }
-}
 
 /// All tables: the savings themselves first.
 pub(super) fn of(found: &Outcomes, group_by: &[GroupBy]) -> Vec<Table> {
@@ -63,80 +54,68 @@ fn ratio(part: i128, whole: i128) -> Cell {
 }
 
 const SAVINGS: [Column; 13] = [
-    column(
+    Column::of(
         "opportunity",
         Kind::Text,
-        false,
         "model, batch, endpoint, cache, unread_writes",
     ),
-    column(
+    Column::of(
         "rule",
         Kind::Text,
-        false,
         "The rule that chose the requests; see docs/cost.md",
     ),
-    column("provider", Kind::Text, false, "Who was asked"),
-    column(
+    Column::of("provider", Kind::Text, "Who was asked"),
+    Column::of(
         "scope",
         Kind::Text,
-        false,
         "Endpoint or region by which the price is found",
     ),
-    column("model", Kind::Text, false, "The model that was used"),
-    column(
+    Column::of("model", Kind::Text, "The model that was used"),
+    Column::of(
         "instead",
         Kind::Text,
-        false,
         "The model, endpoint or tier that would cost less",
     ),
-    column(
+    Column::of(
         "requests",
         Kind::Count,
-        false,
         "Requests; one may be in several rows",
     ),
-    column(
+    Column::of(
         "sessions",
         Kind::Count,
-        false,
         "Sessions, where the rule is about sessions",
     ),
-    column(
+    Column::of(
         "tokens",
         Kind::Count,
-        false,
         "Tokens of all kinds; of unread writes the written ones",
     ),
-    column(
+    Column::of(
         "cost_usd",
         Kind::Money,
-        false,
         "What these requests cost by the price table, in USD",
     ),
-    column(
+    Column::of(
         "instead_usd",
         Kind::Money,
-        false,
         "What they would have cost otherwise, in USD",
     ),
-    column(
+    Column::summed(
         "achieved_usd",
         Kind::Money,
-        true,
         "Saved already, in USD; negative if it cost more",
     ),
-    column(
+    Column::of(
         "potential_usd",
         Kind::Money,
-        false,
         "At most this could be saved, in USD; not to be added over opportunities",
     ),
 ];
 
-const HIT_RATE: Column = column(
+const HIT_RATE: Column = Column::of(
     "hit_rate",
     Kind::Ratio,
-    false,
     "Share of the tokens read that came from the cache",
 );
 
@@ -187,10 +166,9 @@ impl Rows for SavingRows {
 
 fn savings(found: &Outcomes, group_by: &[GroupBy]) -> Table {
     let split = group_by.iter().map(|by| {
-        column(
+        Column::of(
             by.name(),
             Kind::Text,
-            false,
             "As the directory says for the time of the request",
         )
     });
@@ -262,30 +240,26 @@ fn summary(found: &Outcomes) -> Table {
     Table {
         name: "summary",
         columns: vec![
-            column(
+            Column::of(
                 "opportunity",
                 Kind::Text,
-                false,
                 "any_one: each request once, with its best measure of model, endpoint and batch",
             ),
-            column("requests", Kind::Count, false, "Requests it is about"),
-            column(
+            Column::of("requests", Kind::Count, "Requests it is about"),
+            Column::of(
                 "cost_usd",
                 Kind::Money,
-                false,
                 "What they cost by the price table, in USD",
             ),
-            column("achieved_usd", Kind::Money, true, "Saved already, in USD"),
-            column(
+            Column::summed("achieved_usd", Kind::Money, "Saved already, in USD"),
+            Column::of(
                 "potential_usd",
                 Kind::Money,
-                false,
                 "At most this could be saved, in USD",
             ),
-            column(
+            Column::of(
                 "share",
                 Kind::Ratio,
-                false,
                 "Of the cost of all requests looked at",
             ),
         ],
@@ -315,51 +289,32 @@ fn batches(found: &Outcomes) -> Table {
     Table {
         name: "batches",
         columns: vec![
-            column("provider", Kind::Text, false, "Who would be asked"),
-            column(
+            Column::of("provider", Kind::Text, "Who would be asked"),
+            Column::of(
                 "scope",
                 Kind::Text,
-                false,
                 "Endpoint or region by which the price is found",
             ),
-            column("model", Kind::Text, false, "One batch is of one model"),
-            column(
-                "requests",
-                Kind::Count,
-                true,
-                "Requests that could have waited",
-            ),
-            column(
+            Column::of("model", Kind::Text, "One batch is of one model"),
+            Column::summed("requests", Kind::Count, "Requests that could have waited"),
+            Column::summed(
                 "batches",
                 Kind::Count,
-                true,
                 "Batches they fill, if the provider has limits",
             ),
-            column(
-                "least_requests",
-                Kind::Count,
-                false,
-                "A smaller batch is refused",
-            ),
-            column(
-                "most_requests",
-                Kind::Count,
-                false,
-                "A larger batch is refused",
-            ),
-            column(
+            Column::of("least_requests", Kind::Count, "A smaller batch is refused"),
+            Column::of("most_requests", Kind::Count, "A larger batch is refused"),
+            Column::summed(
                 "cost_usd",
                 Kind::Money,
-                true,
                 "What they cost by the price table, in USD",
             ),
-            column(
+            Column::summed(
                 "batch_usd",
                 Kind::Money,
-                true,
                 "What they would have cost in batches, in USD",
             ),
-            column("potential_usd", Kind::Money, true, "The difference, in USD"),
+            Column::summed("potential_usd", Kind::Money, "The difference, in USD"),
         ],
         rows: Box::new(rows.collect::<Vec<_>>()),
     }
@@ -379,21 +334,15 @@ fn left_out(found: &Outcomes) -> Table {
     Table {
         name: "left_out",
         columns: vec![
-            column("opportunity", Kind::Text, false, "As in the table savings"),
-            column(
-                "reason",
-                Kind::Text,
-                false,
-                "Why these requests are not in it",
-            ),
-            column("requests", Kind::Count, false, "Requests"),
-            column(
+            Column::of("opportunity", Kind::Text, "As in the table savings"),
+            Column::of("reason", Kind::Text, "Why these requests are not in it"),
+            Column::of("requests", Kind::Count, "Requests"),
+            Column::of(
                 "cost_usd",
                 Kind::Money,
-                false,
                 "What they cost by the price table, in USD",
             ),
-            column("text", Kind::Text, false, "The reason in words"),
+            Column::of("text", Kind::Text, "The reason in words"),
         ],
         rows: Box::new(rows.collect::<Vec<_>>()),
     }

@@ -8,6 +8,10 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::offer::Offer;
+use super::outcome::{
+    ACHIEVED_BATCH, GroupBy, Key, Line, Opportunity, Outcomes, Reason, Sum, difference, sum,
+};
 use super::session::{Candidate, Evidence, Session, Sessions};
 use crate::config;
 use crate::model::glob::Glob;
@@ -17,208 +21,11 @@ use crate::model::saving::{
     Complexity, Task, at_global_endpoint, batch_limits, caching, in_batch, on_model, rule_name,
     tokens_on,
 };
-use crate::model::tokens::Tokens;
 use crate::model::usage::{Outcome, Sku, Tier};
 use crate::store::{Counted, Terms};
 
-/// What could be done otherwise, or was.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) enum Opportunity {
-    /// A cheaper model.
-    Model,
-    /// A batch.
-    Batch,
-    /// The provider's global endpoint.
-    Endpoint,
-    /// What the cache saved.
-    Cache,
-    /// Cache writes that their session never read.
-    UnreadWrites,
-}
-
-impl Opportunity {
-    pub(super) const ALL: [Self; 5] = [
-        Self::Model,
-        Self::Batch,
-        Self::Endpoint,
-        Self::Cache,
-        Self::UnreadWrites,
-    ];
-
-    pub(super) const fn name(self) -> &'static str {
-        match self {
-            Self::Model => "model",
-            Self::Batch => "batch",
-            Self::Endpoint => "endpoint",
-            Self::Cache => "cache",
-            Self::UnreadWrites => "unread_writes",
-        }
-    }
-}
-
-/// Why a request is in no potential.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) enum Reason {
-    Unpriced,
-    NotOk,
-    NoModelNamed,
-    NotAllowed,
-    NoPrice,
-    NotCheaper,
-    NotPlain,
-    Interactive,
-    SourceNotTold,
-    NoBatchPrice,
-    FewerThanABatch,
-}
-
-impl Reason {
-    pub(super) const fn name(self) -> &'static str {
-        match self {
-            Self::Unpriced => "unpriced",
-            Self::NotOk => "not_ok",
-            Self::NoModelNamed => "no_model_named",
-            Self::NotAllowed => "not_allowed",
-            Self::NoPrice => "no_price",
-            Self::NotCheaper => "not_cheaper",
-            Self::NotPlain => "not_plain",
-            Self::Interactive => "interactive",
-            Self::SourceNotTold => "source_not_told",
-            Self::NoBatchPrice => "no_batch_price",
-            Self::FewerThanABatch => "fewer_than_a_batch",
-        }
-    }
-
-    pub(super) const fn text(self) -> &'static str {
-        match self {
-            Self::Unpriced => "the price table has no price for the request itself",
-            Self::NotOk => "it failed, was cancelled or was refused",
-            Self::NoModelNamed => "[savings] models names none for its complexity",
-            Self::NotAllowed => "the user's role allows none of the models",
-            Self::NoPrice => "the price table has no price for the alternative",
-            Self::NotCheaper => "the alternative costs no less",
-            Self::NotPlain => "fast, flex or priority",
-            Self::Interactive => "a person was at work in its session",
-            Self::SourceNotTold => "neither entrypoint nor query source says who waited",
-            Self::NoBatchPrice => "the price table has no batch price for the tokens it used",
-            Self::FewerThanABatch => "all of the period together are fewer than one batch takes",
-        }
-    }
-}
-
-/// What requests are split by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum GroupBy {
-    Team,
-    CostCenter,
-    Project,
-    User,
-}
-
-impl GroupBy {
-    pub(super) const ALL: [Self; 4] = [Self::Team, Self::CostCenter, Self::Project, Self::User];
-
-    pub(super) const fn name(self) -> &'static str {
-        match self {
-            Self::Team => "team",
-            Self::CostCenter => "cost_center",
-            Self::Project => "project",
-            Self::User => "user",
-        }
-    }
-}
-
-/// Which requests a sum is of. The numbers are places in [`Outcomes`].
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) struct Key {
-    pub(super) group: usize,
-    pub(super) opportunity: Opportunity,
-    pub(super) line: usize,
-    pub(super) rule: &'static str,
-    /// The other model, endpoint or tier; empty if the request itself stays.
-    pub(super) instead: Box<str>,
-}
-
-/// Requests, what they cost, and what they would have cost.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Sum {
-    pub(super) requests: u64,
-    pub(super) sessions: u64,
-    pub(super) tokens: u64,
-    /// All that was read, and what of it came from the cache.
-    pub(super) context: u64,
-    pub(super) cache_reads: u64,
-    pub(super) cost: PicoUsd,
-    pub(super) instead: PicoUsd,
-}
-
-impl Sum {
-    /// One request.
-    fn one(tokens: &Tokens, cost: PicoUsd, instead: PicoUsd) -> Self {
-        Self {
-            requests: 1,
-            sessions: 0,
-            tokens: tokens.total(),
-            context: tokens.context(),
-            cache_reads: tokens.cache_read,
-            cost,
-            instead,
-        }
-    }
-
-    pub(super) fn add(&mut self, other: &Self) {
-        self.requests += other.requests;
-        self.sessions += other.sessions;
-        self.tokens = self.tokens.saturating_add(other.tokens);
-        self.context = self.context.saturating_add(other.context);
-        self.cache_reads = self.cache_reads.saturating_add(other.cache_reads);
-        self.cost = sum(self.cost, other.cost);
-        self.instead = sum(self.instead, other.instead);
-    }
-
-    /// What the cost is above the other one.
-    pub(super) fn saving(&self) -> PicoUsd {
-        difference(self.cost, self.instead)
-    }
-}
-
-/// A sum that stops at the bounds of `i128`, some 10^26 USD.
-pub(super) const fn sum(one: PicoUsd, two: PicoUsd) -> PicoUsd {
-    PicoUsd(one.0.saturating_add(two.0))
-}
-
-const fn difference(one: PicoUsd, two: PicoUsd) -> PicoUsd {
-    PicoUsd(one.0.saturating_sub(two.0))
-}
-
-/// What a price depends on, as reports show it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Line {
-    pub(super) provider: Box<str>,
-    pub(super) scope: Box<str>,
-    pub(super) model: Box<str>,
-}
-
-/// Everything that was found.
-#[derive(Debug, Default)]
-pub(super) struct Outcomes {
-    pub(super) groups: Vec<Vec<Arc<str>>>,
-    pub(super) lines: Vec<Line>,
-    pub(super) sums: BTreeMap<Key, Sum>,
-    pub(super) left_out: BTreeMap<(Opportunity, Reason), Sum>,
-    /// Of requests that could go into a batch, by line.
-    pub(super) batches: BTreeMap<usize, Sum>,
-    /// All requests that have a price.
-    pub(super) all: Sum,
-    pub(super) unpriced_requests: u64,
-    /// The largest single potential of each request, cache writes left out.
-    pub(super) any_one: PicoUsd,
-    /// Sessions that were judged before the end, for want of room.
-    pub(super) judged_early: u64,
-}
-
 /// What is known of a person at a time.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct Person {
     group: usize,
     /// `None` allows all models.
@@ -229,10 +36,14 @@ struct Person {
 #[derive(Debug)]
 struct Variants {
     line: usize,
-    global: Option<Sku>,
-    batch: Option<Sku>,
+    /// The request as it was.
+    own: Offer,
+    /// Not in a batch.
+    plain: Offer,
+    global: Option<Offer>,
+    batch: Option<Offer>,
     /// By complexity, in the order of preference.
-    models: [Vec<Sku>; 3],
+    models: [Vec<Offer>; 3],
 }
 
 /// Adds up requests as they come.
@@ -244,10 +55,13 @@ pub(super) struct Tally {
     group_by: Vec<GroupBy>,
     /// The times at which the directory changes.
     edges: Vec<Timestamp>,
-    people: HashMap<(i64, usize), Person>,
+    /// The times at which a price changes.
+    price_edges: Vec<Timestamp>,
+    people: HashMap<(i64, usize), Arc<Person>>,
     group_of: HashMap<Vec<Arc<str>>, usize>,
     line_of: HashMap<Line, usize>,
-    variants: HashMap<i64, Arc<Variants>>,
+    /// By SKU and the changes of prices passed.
+    variants: HashMap<(i64, usize), Arc<Variants>>,
     sessions: Sessions,
     found: Outcomes,
     pending: BTreeMap<Key, Candidate>,
@@ -262,6 +76,7 @@ impl Tally {
     ) -> Self {
         Self {
             edges: terms.directory.edges(),
+            price_edges: terms.prices.edges(),
             terms,
             settings,
             policy,
@@ -279,7 +94,7 @@ impl Tally {
     /// Looks at one request.
     pub(super) fn visit(&mut self, request: &Counted) {
         let variants = self.variants(request);
-        let Some(cost) = self.cost(&request.tokens, &request.sku, request.at) else {
+        let Some(cost) = variants.own.cost(&request.tokens) else {
             self.found.unpriced_requests += 1;
             let sum = Sum::one(&request.tokens, PicoUsd::ZERO, PicoUsd::ZERO);
             for opportunity in Opportunity::ALL {
@@ -298,7 +113,7 @@ impl Tally {
         if batch.is_none() {
             self.found.any_one = sum(self.found.any_one, other);
         }
-        self.in_session(request, variants.line, person.group, cost, batch);
+        self.in_session(request, &variants, person.group, cost, batch);
     }
 
     /// Judges what is still open and tells everything.
@@ -325,12 +140,6 @@ impl Tally {
             self.found.sums.entry(key).or_default().add(&candidate.sum);
         }
         self.found
-    }
-
-    fn cost(&self, tokens: &Tokens, sku: &Sku, at: Timestamp) -> Option<PicoUsd> {
-        let terms = &self.terms;
-        let write = terms.write_lifetime(&sku.provider);
-        terms.prices.cost(tokens, sku, at, write).cost
     }
 
     /// Adds a request to a potential if it would have cost less. Returns what it would have saved.
@@ -369,7 +178,7 @@ impl Tally {
         let task = Task::of(&request.tokens, request.tools);
         let complexity = self.settings.rules.complexity(&task);
         let choice = match request.outcome {
-            Outcome::Ok => self.cheapest(request, &variants.models[complexity as usize], person),
+            Outcome::Ok => cheapest(request, &variants.models[complexity as usize], person),
             _ => Err(Reason::NotOk),
         };
         match choice {
@@ -400,35 +209,6 @@ impl Tally {
         PicoUsd::ZERO
     }
 
-    /// The cheapest of the models that the person's role allows; of equal ones the first.
-    fn cheapest<'s>(
-        &self,
-        request: &Counted,
-        models: &'s [Sku],
-        person: &Person,
-    ) -> Result<(&'s str, PicoUsd), Reason> {
-        if models.is_empty() {
-            return Err(Reason::NoModelNamed);
-        }
-        let mut reason = Reason::NotAllowed;
-        let mut best: Option<(&str, PicoUsd)> = None;
-        for sku in models {
-            let allows = |allowed: &Vec<Glob>| allowed.iter().any(|glob| glob.matches(&sku.model));
-            if !person.allowed.as_ref().is_none_or(allows) {
-                continue;
-            }
-            let Some(cost) = self.cost(&tokens_on(&sku.model, &request.tokens), sku, request.at)
-            else {
-                reason = Reason::NoPrice;
-                continue;
-            };
-            if best.is_none_or(|(_, least)| cost < least) {
-                best = Some((&sku.model, cost));
-            }
-        }
-        best.ok_or(reason)
-    }
-
     fn other_endpoint(
         &mut self,
         request: &Counted,
@@ -440,7 +220,7 @@ impl Tally {
             return PicoUsd::ZERO;
         };
         let place = (group, variants.line);
-        match self.cost(&request.tokens, global, request.at) {
+        match global.cost(&request.tokens) {
             Some(other) if other < cost => self.note(
                 request,
                 Opportunity::Endpoint,
@@ -463,7 +243,7 @@ impl Tally {
         other: PicoUsd,
     ) -> Option<Candidate> {
         if request.sku.tier == Tier::Batch {
-            self.note_batch_tier(request, (group, variants.line), cost);
+            self.note_batch_tier(request, variants, group, cost);
             return None;
         }
         let Some(batch) = &variants.batch else {
@@ -474,7 +254,7 @@ impl Tally {
             self.not_saved(request, Opportunity::Batch, Reason::NotOk, cost);
             return None;
         }
-        let price = self.cost(&request.tokens, batch, request.at);
+        let price = batch.cost(&request.tokens);
         let sum = Sum::one(&request.tokens, cost, price.unwrap_or_default());
         Some(Candidate {
             group,
@@ -487,12 +267,15 @@ impl Tally {
     }
 
     /// What requests saved that were in a batch.
-    fn note_batch_tier(&mut self, request: &Counted, place: (usize, usize), cost: PicoUsd) {
-        let plain = Sku {
-            tier: Tier::Standard,
-            ..(*request.sku).clone()
-        };
-        let Some(alone) = self.cost(&request.tokens, &plain, request.at) else {
+    fn note_batch_tier(
+        &mut self,
+        request: &Counted,
+        variants: &Variants,
+        group: usize,
+        cost: PicoUsd,
+    ) {
+        let place = (group, variants.line);
+        let Some(alone) = variants.plain.cost(&request.tokens) else {
             self.not_saved(request, Opportunity::Batch, Reason::NoPrice, cost);
             return;
         };
@@ -503,7 +286,7 @@ impl Tally {
     fn in_session(
         &mut self,
         request: &Counted,
-        line: usize,
+        variants: &Variants,
         group: usize,
         cost: PicoUsd,
         batch: Option<Candidate>,
@@ -513,13 +296,8 @@ impl Tally {
             names.into_iter().flatten().map(|name| &**name),
             &self.settings,
         );
-        let prices = self
-            .terms
-            .prices
-            .unit(&request.sku, request.at)
-            .unwrap_or_default();
-        let write = self.terms.write_lifetime(&request.sku.provider);
-        let cached = caching(&request.tokens, &prices, write);
+        let (line, own) = (variants.line, &variants.own);
+        let cached = caching(&request.tokens, &own.prices, own.write);
         let mut written = None;
         match cached {
             Some(cached) => {
@@ -604,7 +382,9 @@ impl Tally {
     }
 
     fn variants(&mut self, request: &Counted) -> Arc<Variants> {
-        if let Some(variants) = self.variants.get(&request.sku_id) {
+        let epoch = self.price_edges.partition_point(|edge| *edge <= request.at);
+        let key = (request.sku_id, epoch);
+        if let Some(variants) = self.variants.get(&key) {
             return variants.clone();
         }
         let sku = &*request.sku;
@@ -616,20 +396,27 @@ impl Tally {
         };
         let line = number(&mut self.line_of, &mut self.found.lines, line);
         let rules = &self.settings.rules;
+        let offer = |sku: Sku| Offer::new(sku, request.at, &self.terms);
+        let plain = Sku {
+            tier: Tier::Standard,
+            ..sku.clone()
+        };
         let variants = Arc::new(Variants {
             line,
-            global: at_global_endpoint(sku),
-            batch: in_batch(sku),
+            own: offer(sku.clone()),
+            plain: offer(plain),
+            global: at_global_endpoint(sku).map(offer),
+            batch: in_batch(sku).map(offer),
             models: Complexity::ALL.map(|complexity| {
                 let models = rules.models(complexity).iter();
-                models.map(|model| on_model(sku, model)).collect()
+                models.map(|model| offer(on_model(sku, model))).collect()
             }),
         });
-        self.variants.insert(request.sku_id, variants.clone());
+        self.variants.insert(key, variants.clone());
         variants
     }
 
-    fn person(&mut self, request: &Counted) -> Person {
+    fn person(&mut self, request: &Counted) -> Arc<Person> {
         let epoch = self.edges.partition_point(|edge| *edge <= request.at);
         let key = (request.identity_id, epoch);
         if let Some(person) = self.people.get(&key) {
@@ -651,14 +438,39 @@ impl Tally {
             policy.roles.get(role)?.allowed_models.clone()
         });
         let group = number(&mut self.group_of, &mut self.found.groups, names);
-        let person = Person { group, allowed };
+        let person = Arc::new(Person { group, allowed });
         self.people.insert(key, person.clone());
         person
     }
 }
 
-/// The rule of requests that were in a batch.
-pub(super) const ACHIEVED_BATCH: &str = "batch_tier";
+/// The cheapest of the models that the person's role allows; of equal ones the first.
+fn cheapest<'s>(
+    request: &Counted,
+    models: &'s [Offer],
+    person: &Person,
+) -> Result<(&'s str, PicoUsd), Reason> {
+    if models.is_empty() {
+        return Err(Reason::NoModelNamed);
+    }
+    let mut reason = Reason::NotAllowed;
+    let mut best: Option<(&str, PicoUsd)> = None;
+    for offer in models {
+        let model = &*offer.sku.model;
+        let allows = |allowed: &Vec<Glob>| allowed.iter().any(|glob| glob.matches(model));
+        if !person.allowed.as_ref().is_none_or(allows) {
+            continue;
+        }
+        let Some(cost) = offer.cost(&tokens_on(model, &request.tokens)) else {
+            reason = Reason::NoPrice;
+            continue;
+        };
+        if best.is_none_or(|(_, least)| cost < least) {
+            best = Some((model, cost));
+        }
+    }
+    best.ok_or(reason)
+}
 
 /// The place of a value in a list, where it is put if it is new.
 fn number<T: Clone + Eq + std::hash::Hash>(

@@ -3,8 +3,9 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::outcome::{GroupBy, Opportunity, Outcomes, Reason};
 use super::tables;
-use super::tally::{GroupBy, Opportunity, Outcomes, Reason, Tally};
+use super::tally::Tally;
 use crate::config::{Config, Environment};
 use crate::model::identity::Identity;
 use crate::model::money::PicoUsd;

@@ -17,6 +17,7 @@ use super::manifest::{Stamp, period_text};
 use super::rounding::Rounding;
 use super::shown::Shown;
 use crate::model::bill::Standing;
+use crate::model::decimal;
 use crate::model::money::PicoUsd;
 
 const STYLE: &str = include_str!("html/page.css");
@@ -417,7 +418,7 @@ fn number(cell: &Cell, decimals: u32) -> String {
         Cell::Count(count) => group(&count.to_string()),
         // A pico-USD for one token is a micro-USD for a million.
         Cell::UnitPrice(price) => {
-            let text = decimal_text(price.0, 6);
+            let text = decimal::short(price.0, 6);
             let places = text.split_once('.').map_or(0, |(_, places)| places.len());
             match places {
                 0 => group(&format!("{text}.00")),
@@ -425,45 +426,20 @@ fn number(cell: &Cell, decimals: u32) -> String {
                 _ => group(&text),
             }
         }
-        Cell::Decimal(thousandths) => group(&decimal_text(i128::from(*thousandths), 3)),
+        Cell::Decimal(thousandths) => group(&decimal::short((*thousandths).into(), 3)),
         Cell::Ratio(millionths) => {
             // One place of a percent: 1,000 millionths.
             let tenths =
                 (i128::from(*millionths) + if *millionths < 0 { -500 } else { 500 }) / 1_000;
-            format!("{} %", group(&decimal_text(tenths, 1)))
+            format!("{} %", group(&decimal::short(tenths, 1)))
         }
         Cell::Empty | Cell::Text(_) | Cell::Date(_) | Cell::Time(_) => String::new(),
     }
 }
 
-/// A whole number of `10^-places` as a decimal number, without zeros at its end.
-fn decimal_text(value: i128, places: u32) -> String {
-    let unit = 10_u128.pow(places);
-    let sign = if value < 0 { "-" } else { "" };
-    let (whole, part) = (value.unsigned_abs() / unit, value.unsigned_abs() % unit);
-    if part == 0 {
-        return format!("{sign}{whole}");
-    }
-    let part = format!("{part:0width$}", width = places as usize);
-    format!("{sign}{whole}.{}", part.trim_end_matches('0'))
-}
-
-/// Puts commas between thousands of a decimal number.
+/// A decimal number with its thousands apart and a sign of minus.
 fn group(number: &str) -> String {
-    let (sign, digits) = match number.strip_prefix('-') {
-        Some(digits) => ("\u{2212}", digits),
-        None => ("", number),
-    };
-    let (whole, part) = digits.split_at(digits.find('.').unwrap_or(digits.len()));
-    let mut text = String::from(sign);
-    for (at, digit) in whole.chars().enumerate() {
-        if at > 0 && (whole.len() - at).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text.push_str(part);
-    text
+    decimal::grouped(number).replacen('-', "\u{2212}", 1)
 }
 
 fn foot(stamp: &Stamp, out: &mut dyn Write) -> io::Result<()> {

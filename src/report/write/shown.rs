@@ -5,6 +5,7 @@ use super::super::{Report, Request};
 use super::csv;
 use super::manifest::{HashWriter, Stamp};
 use super::rounding::Rounding;
+use crate::model::decimal;
 use crate::model::money::PicoUsd;
 
 /// A report as shown.
@@ -44,20 +45,11 @@ pub fn cell_text(cell: &Cell, request: &Request) -> String {
         Cell::Money(amount) => amount.to_decimal(request.decimals),
         // For a million tokens: a millionth of a dollar a token is a dollar.
         Cell::UnitPrice(amount) => PicoUsd(amount.0.saturating_mul(1_000_000)).to_string(),
-        Cell::Ratio(value) => decimal(*value, 6),
-        Cell::Decimal(value) => decimal(*value, 3),
+        Cell::Ratio(value) => decimal::fixed((*value).into(), 6),
+        Cell::Decimal(value) => decimal::fixed((*value).into(), 3),
         Cell::Date(date) => date.to_string(),
         Cell::Time(time) => time
             .display_with_offset(request.zone.to_offset(*time))
             .to_string(),
     }
-}
-
-/// A whole number of `10^-places` as decimal text.
-pub(super) fn decimal(value: i64, places: u32) -> String {
-    let unit = 10_u64.pow(places);
-    let sign = if value < 0 { "-" } else { "" };
-    let value = value.unsigned_abs();
-    let width = places as usize;
-    format!("{sign}{}.{:0width$}", value / unit, value % unit)
 }

@@ -5,8 +5,8 @@ use std::io::{self, Write};
 use super::super::table::{Cell, Kind, Table};
 use super::super::{Report, Request};
 use super::rounding::Rounding;
-use super::shown::{Shown, cell_text, decimal};
-use crate::model::label::grouped;
+use super::shown::{Shown, cell_text};
+use crate::model::decimal;
 use crate::model::money::divide_half_even;
 
 pub(super) fn write(report: &Report, shown: &Shown, out: &mut dyn Write) -> io::Result<()> {
@@ -125,20 +125,7 @@ fn readable(cell: &Cell, request: &Request) -> String {
         Cell::Text(text) if text.is_empty() => "-".to_owned(),
         // A control character could move the cursor.
         Cell::Text(text) => text.replace(char::is_control, "\u{fffd}"),
-        Cell::Count(_) | Cell::Money(_) => {
-            let (sign, digits) = match text.strip_prefix('-') {
-                Some(digits) => ("-", digits),
-                None => ("", text.as_str()),
-            };
-            let (whole, part) = match digits.split_once('.') {
-                Some((whole, part)) => (whole, format!(".{part}")),
-                None => (digits, String::new()),
-            };
-            let whole = whole
-                .parse::<u64>()
-                .map_or_else(|_| whole.to_owned(), grouped);
-            format!("{sign}{whole}{part}")
-        }
+        Cell::Count(_) | Cell::Money(_) => decimal::grouped(&text),
         Cell::Ratio(millionths) => percent(*millionths),
         _ => text,
     }
@@ -147,8 +134,7 @@ fn readable(cell: &Cell, request: &Request) -> String {
 /// With two places of a percent, rounded half-even.
 fn percent(millionths: i64) -> String {
     let hundredths = divide_half_even(millionths.into(), 100);
-    let hundredths = i64::try_from(hundredths).unwrap_or(i64::MAX);
-    format!("{} %", decimal(hundredths, 2))
+    format!("{} %", decimal::fixed(hundredths, 2))
 }
 
 #[cfg(test)]

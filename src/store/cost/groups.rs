@@ -44,6 +44,37 @@ impl Names {
     }
 }
 
+/// An identity, the edges passed, and a SKU.
+type Row = (i64, usize, i64);
+
+/// The groups of rows that were met before. Days list the same people in the same order, so the
+/// row that came next the last time is looked at first.
+#[derive(Debug, Default)]
+struct Known {
+    /// In the order in which they were met first.
+    rows: Vec<(Row, u32)>,
+    places: NumberMap<Row, usize>,
+    next: usize,
+}
+
+impl Known {
+    fn group(&mut self, row: Row) -> Option<u32> {
+        let next = self.rows.get(self.next);
+        if next.is_none_or(|(known, _)| *known != row) {
+            self.next = *self.places.get(&row)?;
+        }
+        let (_, group) = self.rows[self.next];
+        self.next += 1;
+        Some(group)
+    }
+
+    fn add(&mut self, row: Row, group: u32) {
+        self.places.insert(row, self.rows.len());
+        self.rows.push((row, group));
+        self.next = self.rows.len();
+    }
+}
+
 /// Finds the group of a row, with a memory of what was looked up.
 #[derive(Debug)]
 pub(super) struct Keys<'q> {
@@ -57,8 +88,10 @@ pub(super) struct Keys<'q> {
     /// By identity and the number of edges passed.
     people: NumberMap<(i64, usize), Parts>,
     models: NumberMap<i64, Parts>,
-    /// Where time is no part of the key: the group of an identity, edges passed, and SKU.
-    known: NumberMap<(i64, usize, i64), u32>,
+    /// The begin of the row before, and the number of edges passed by then.
+    last: (i64, usize),
+    /// Where time is no part of the key.
+    known: Known,
     has_time: bool,
     key: Vec<u32>,
     groups: HashMap<Box<[u32]>, u32>,
@@ -82,7 +115,8 @@ impl<'q> Keys<'q> {
             times: NumberMap::default(),
             people: NumberMap::default(),
             models: NumberMap::default(),
-            known: NumberMap::default(),
+            last: (i64::MIN, 0),
+            known: Known::default(),
             has_time: by
                 .iter()
                 .any(|by| matches!(by, By::Month | By::Day | By::Hour)),
@@ -99,13 +133,18 @@ impl<'q> Keys<'q> {
             identity,
             sku,
         } = place;
-        let at = start_of(start);
-        let epoch = self.edges.partition_point(|edge| *edge <= at);
-        if !self.has_time
-            && let Some(group) = self.known.get(&(identity, epoch, sku))
-        {
-            return Ok(*group);
+        if self.last.0 != start {
+            let at = start_of(start);
+            self.last = (start, self.edges.partition_point(|edge| *edge <= at));
         }
+        let epoch = self.last.1;
+        let row = (identity, epoch, sku);
+        if !self.has_time
+            && let Some(group) = self.known.group(row)
+        {
+            return Ok(group);
+        }
+        let at = start_of(start);
         let dangling = |id| StoreError::Dangling { id };
         let who = reader
             .identities
@@ -130,7 +169,7 @@ impl<'q> Keys<'q> {
         }
         let group = self.number()?;
         if !self.has_time {
-            self.known.insert((identity, epoch, sku), group);
+            self.known.add(row, group);
         }
         Ok(group)
     }

@@ -136,10 +136,7 @@ impl Reader {
         let mut keys = Keys::new(&query.by, &query.zone, terms, &edges);
         let mut prices = Prices::default();
         let mut day = Day::new(&query.by);
-        let usage = UsageQuery {
-            group_by: vec![Dimension::Day],
-            ..usage_query(query)
-        };
+        let usage = UsageQuery::by_day(query.from, query.to);
         each_sum(&self.connection, &usage, &spans, &edges, |place, sums| {
             let number = place.start.div_euclid(QUARTERS_A_DAY);
             if day.number != number {

@@ -1,4 +1,4 @@
-//! Charts as SVG: which one suits a table, and how it is drawn.
+//! Charts as SVG: how each is drawn.
 //!
 //! Only what is drawn is a float; every number a reader can copy is in the tables. Colours are
 //! classes, so that the page's style decides about light and dark.
@@ -11,6 +11,13 @@ use super::super::super::Report;
 use super::super::super::table::{Cell, Kind, Table};
 use super::super::heading;
 use super::escape;
+
+mod pick;
+mod scale;
+
+pub(super) use pick::measure;
+use pick::{amount, compared, dimension, mark, position, time};
+use scale::Scale;
 
 /// Series of a stacked chart; the rest is one more.
 const SERIES: usize = 6;
@@ -27,43 +34,6 @@ const LEFT: f64 = 64.0;
 const RIGHT: f64 = 8.0;
 const TOP: f64 = 10.0;
 const BOTTOM: f64 = 30.0;
-
-/// Columns of text by which lines are told apart, the most telling first.
-const DIMENSIONS: [&str; 12] = [
-    "team",
-    "budget",
-    "cost_center",
-    "project",
-    "model",
-    "user",
-    "category",
-    "name",
-    "criterion",
-    "cause",
-    "provider",
-    "kind",
-];
-
-/// Columns that are time, though some are text (`2026-10`).
-const TIMES: [&str; 5] = ["day", "date", "month", "period", "week"];
-
-/// Amounts that a reader asks for first. In another currency than USD names lose their end, so it
-/// is not looked at.
-const MEASURES: [&str; 7] = [
-    "actual_cost",
-    "actual",
-    "potential",
-    "estimated_cost",
-    "estimated",
-    "est_cost",
-    "cost",
-];
-
-/// What an amount is held against.
-const MARKS: [(&str, &[&str]); 2] = [
-    ("budget", &["budget", "limit"]),
-    ("", &["estimated_cost", "estimated", "est_cost"]),
-];
 
 /// Draws what suits the first table of a report: as HTML figures, or nothing.
 pub(super) fn figures(report: &Report) -> String {
@@ -101,118 +71,6 @@ pub(super) fn figures(report: &Report) -> String {
         text.extend(largest(table, dimension, measure, mark, currency));
     }
     text
-}
-
-/// Of reports that hold amounts against each other over time: those amounts.
-fn compared(report: &str, table: &Table, measure: usize) -> Vec<usize> {
-    if !["reconciliation", "trend"].contains(&report) {
-        return vec![measure];
-    }
-    let difference = |name: &str| {
-        ["delta", "variance", "adjust"]
-            .iter()
-            .any(|w| name.contains(w))
-    };
-    let columns = table.columns.iter().enumerate();
-    let columns = columns.filter(|(_, column)| {
-        column.kind == Kind::Money && column.sums && !difference(column.name)
-    });
-    columns.map(|(at, _)| at).take(2).collect()
-}
-
-fn position(table: &Table, name: &str, kind: impl Fn(Kind) -> bool) -> Option<usize> {
-    let mut columns = table.columns.iter();
-    let plain = |known: &str| known.strip_suffix("_usd").unwrap_or(known) == name;
-    columns.position(|column| plain(column.name) && kind(column.kind))
-}
-
-/// The amount to draw: one that sums and is not nothing everywhere.
-pub(super) fn measure(table: &Table) -> Option<usize> {
-    let wished = MEASURES
-        .iter()
-        .filter_map(|name| position(table, name, |kind| kind == Kind::Money));
-    let others = table.columns.iter().enumerate();
-    let others = others
-        .filter(|(_, column)| column.kind == Kind::Money && column.sums)
-        .map(|(at, _)| at);
-    let mut candidates: Vec<usize> = wished.chain(others).collect();
-    candidates.retain(|at| table.columns[*at].sums);
-    let mut cells = Vec::new();
-    let mut found = None;
-    for index in 0..table.rows.len() {
-        table.rows.row(index, &mut cells);
-        let rank = candidates.iter().position(|at| amount(&cells[*at]) != 0);
-        let Some(rank) = rank else { continue };
-        found = Some(candidates[rank]);
-        candidates.truncate(rank);
-        if candidates.is_empty() {
-            break;
-        }
-    }
-    found
-}
-
-fn mark(report: &str, table: &Table, measure: usize) -> Option<usize> {
-    let fit = MARKS
-        .iter()
-        .filter(|(of, _)| of.is_empty() || *of == report);
-    let mut names = fit.flat_map(|(_, names)| names.iter());
-    names
-        .find_map(|name| position(table, name, |kind| kind == Kind::Money))
-        .filter(|at| *at != measure)
-}
-
-fn time(table: &Table) -> Option<usize> {
-    let named = TIMES
-        .iter()
-        .find_map(|name| position(table, name, |kind| matches!(kind, Kind::Date | Kind::Text)));
-    named.or_else(|| {
-        table
-            .columns
-            .iter()
-            .position(|column| column.kind == Kind::Date)
-    })
-}
-
-/// The first column asked for, else the most telling one, that tells at least two things apart.
-fn dimension(table: &Table, asked: &[&str]) -> Option<usize> {
-    let mut columns: Vec<usize> = asked
-        .iter()
-        .chain(&DIMENSIONS)
-        .filter(|name| !TIMES.contains(name))
-        .filter_map(|name| position(table, name, |kind| kind == Kind::Text))
-        .collect();
-    let rest = table
-        .columns
-        .iter()
-        .enumerate()
-        .filter(|(_, column)| column.kind == Kind::Text && !TIMES.contains(&column.name));
-    columns.extend(rest.map(|(at, _)| at));
-    let mut first: Option<Vec<Cell>> = None;
-    let mut cells = Vec::new();
-    let mut best = columns.len();
-    for index in 0..table.rows.len() {
-        table.rows.row(index, &mut cells);
-        let Some(first) = &first else {
-            first = Some(cells.clone());
-            continue;
-        };
-        let differs = columns[..best]
-            .iter()
-            .position(|at| cells[*at] != first[*at]);
-        best = differs.unwrap_or(best);
-        if best == 0 {
-            break;
-        }
-    }
-    columns.get(best).copied()
-}
-
-const fn amount(cell: &Cell) -> i128 {
-    match cell {
-        Cell::Money(amount) => amount.0,
-        _ => 0,
-    }
 }
 
 /// What a row of a bill is for, where it is not the usage of somebody.
@@ -320,7 +178,7 @@ fn stacked(
                 y1.min(y2),
                 width * 0.8,
                 (y1 - y2).abs().max(0.2),
-                escape(&format!("{step} {name}: {} {currency}", grouped(value))),
+                escape(&format!("{step} {name}: {} {currency}", shown(value))),
             );
         }
     }
@@ -367,7 +225,7 @@ fn lines(table: &Table, time: usize, measures: &[usize], currency: &str) -> Opti
             let value = usd(values[at]);
             let (x, y) = (LEFT + width * (column as f64 + 0.5), scale.y(value));
             let _ = write!(points, "{x:.1},{y:.1} ");
-            let tip = format!("{step} {name}: {} {currency}", grouped(value));
+            let tip = format!("{step} {name}: {} {currency}", shown(value));
             let tip = escape(&tip);
             let _ = write!(
                 dots,
@@ -430,7 +288,7 @@ fn largest(
     for (row, (name, sum, mark)) in rows.iter().enumerate() {
         let (y, value) = (4.0 + ROW * row as f64, usd(*sum));
         let (start, end) = (place(value.min(0.0)), place(value.max(0.0)));
-        let tip = format!("{name}: {} {currency}", grouped(value));
+        let tip = format!("{name}: {} {currency}", shown(value));
         let tip = escape(&tip);
         let _ = write!(
             svg,
@@ -443,7 +301,7 @@ fn largest(
             ROW - 8.0,
             WIDTH - 4.0,
             y + 16.0,
-            grouped(value),
+            shown(value),
         );
         if !marks.is_empty() {
             let x = place(usd(*mark));
@@ -520,76 +378,8 @@ fn times(svg: &mut String, steps: &BTreeMap<Arc<str>, Vec<i128>>) {
     }
 }
 
-/// From amounts to heights.
-struct Scale {
-    low: f64,
-    high: f64,
-    step: f64,
-}
-
-impl Scale {
-    /// A range of round numbers around two amounts.
-    fn new(low: f64, high: f64) -> Self {
-        const LINES: f64 = 5.0;
-        let span = (high - low).max(1e-9);
-        let magnitude = 10_f64.powf((span / LINES).log10().floor());
-        let wanted = span / LINES / magnitude;
-        let round = [1.0, 2.0, 2.5, 5.0].into_iter().find(|one| *one >= wanted);
-        let step = magnitude * round.unwrap_or(10.0);
-        Self {
-            low: (low / step).floor() * step,
-            high: (high / step).ceil() * step,
-            step,
-        }
-    }
-
-    fn y(&self, value: f64) -> f64 {
-        let share = (value - self.low) / (self.high - self.low);
-        HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM)
-    }
-
-    fn grid(&self, svg: &mut String, currency: &str) {
-        let lines = ((self.high - self.low) / self.step).round();
-        let mut line = 0.0;
-        while line <= lines {
-            let value = self.low + self.step * line;
-            let y = self.y(value);
-            let class = if value.abs() < self.step / 2.0 {
-                "zero"
-            } else {
-                "grid"
-            };
-            let _ = write!(
-                svg,
-                r#"<line class="{class}" x1="{LEFT}" x2="{:.1}" y1="{y:.1}" y2="{y:.1}"/><text class="scale" x="{:.1}" y="{:.1}">{}</text>"#,
-                WIDTH - RIGHT,
-                LEFT - 8.0,
-                y + 4.0,
-                compact(value),
-            );
-            line += 1.0;
-        }
-        let _ = write!(
-            svg,
-            r#"<text class="unit" x="0" y="{TOP}">{}</text>"#,
-            escape(currency)
-        );
-    }
-}
-
-/// A number beside a line of the grid.
-fn compact(value: f64) -> String {
-    let units = [(1e9, "G"), (1e6, "M"), (1e3, "k")];
-    let unit = units.into_iter().find(|(size, _)| value.abs() >= *size);
-    let (number, unit) = unit.map_or((value, ""), |(size, unit)| (value / size, unit));
-    let text = format!("{number:.6}");
-    let text = text.trim_end_matches('0').trim_end_matches('.');
-    let text = if text == "-0" { "0" } else { text };
-    format!("{text}{unit}")
-}
-
 /// An amount with two decimal places and thousands apart.
-fn grouped(value: f64) -> String {
+fn shown(value: f64) -> String {
     super::group(&format!("{value:.2}"))
 }
 
@@ -600,32 +390,4 @@ fn shortened(name: &str) -> String {
     }
     let start: String = name.chars().take(CHARS - 1).collect();
     format!("{start}…")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_grid_has_round_numbers() {
-        let steps = [(0.0, 7.3), (-120.0, 930.0), (0.0, 0.004), (0.0, 0.0)].map(|(low, high)| {
-            let scale = Scale::new(low, high);
-            format!("{:.4} {:.4} {:.4}", scale.low, scale.high, scale.step)
-        });
-        assert_eq!(
-            steps,
-            [
-                "0.0000 8.0000 2.0000",
-                "-250.0000 1000.0000 250.0000",
-                "0.0000 0.0040 0.0010",
-                "0.0000 0.0000 0.0000"
-            ]
-        );
-    }
-
-    #[test]
-    fn numbers_at_the_grid_are_short() {
-        let shown = [0.0, -0.0, 0.25, 1500.0, 2_000_000.0, -40.0].map(compact);
-        assert_eq!(shown, ["0", "0", "0.25", "1.5k", "2M", "-40"]);
-    }
 }
