@@ -258,7 +258,7 @@ impl Quota {
         let book = book.as_mut().ok_or(Refused::NoPolicy)?;
         book.release(id, now)?;
         // If the line is lost, the lease ends the hold.
-        let _ = journal.append(|out| Entry::End(id.into()).write(out));
+        let _ = entry::end(journal, &[id]);
         Ok(())
     }
 
@@ -313,6 +313,7 @@ impl Quota {
         let Some(book) = book else {
             return;
         };
+        let mut ended = Vec::new();
         for booking in booked {
             let id = booking.reservation.and_then(|key| by_key.get(&key));
             let known = id.and_then(|id| Some((id, book.reservation(id)?.subject.clone())));
@@ -323,8 +324,10 @@ impl Quota {
             // A better report of the same request later corrects the charge.
             self.note_settled(book.settle(id, &booking.usage, now));
             book.post(&subject, &booking.usage, booking.at, now);
-            let _ = journal.append(|out| Entry::End((&**id).into()).write(out));
+            ended.push(id.clone());
         }
+        // If the lines are lost, the ledger tells at the next start what was settled.
+        let _ = entry::end(journal, &ended);
     }
 
     fn post(&self, book: &mut Book, booking: &Booked, now: Timestamp) {

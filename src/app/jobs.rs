@@ -43,21 +43,13 @@ pub(super) const QUOTA_PERIOD: Duration = Duration::from_secs(1);
 /// Ends leases that are over and flushes the journal of reservations.
 pub(super) async fn quota(mut ticks: Ticks, parts: Parts) {
     while let Some(now) = ticks.next().await {
+        let charges = parts.quota.round(now);
         let quota = parts.quota.clone();
-        // It waits for the disk.
-        let round = tokio::task::spawn_blocking(move || quota.round(now)).await;
-        let charges = match round {
-            Ok(Ok(charges)) => charges,
-            Ok(Err(error)) => {
-                let error = format!("{:#}", anyhow::Error::from(error));
-                error!(error, "the journal of reservations cannot be written");
-                continue;
-            }
-            Err(panicked) => {
-                error!(%panicked, "a round of reservations panicked");
-                continue;
-            }
-        };
+        let flushed = tokio::task::spawn_blocking(move || quota.flush()).await;
+        if let Ok(Err(error)) = flushed {
+            let error = format!("{:#}", anyhow::Error::from(error));
+            error!(error, "the journal of reservations cannot be written");
+        }
         let count = charges.len() as u128;
         parts.registry.add(catalogue::QUOTA_EXPIRED, &[], count);
         let due = charges.into_iter();

@@ -10,12 +10,14 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 
 use super::policy::{Bound, Field, Limit, Mode, OnExpiry, Policy, Span, Subject, Usage};
-use counter::Counter;
+pub use bounds::Bounds;
+use counter::{Counter, Counters};
 use index::Index;
 use reservation::Hold;
 pub use reservation::{Asked, Phase, Request, Reservation};
 pub use standing::Standing;
 
+mod bounds;
 mod counter;
 mod index;
 #[cfg(test)]
@@ -82,9 +84,6 @@ pub struct Settlement {
 /// Ended reservations are answered from memory this long; after that the ledger knows them.
 const REMEMBER: SignedDuration = SignedDuration::from_mins(10);
 
-/// The counters of one limit, by scope.
-type Counters = HashMap<Arc<str>, Counter>;
-
 /// Room that is used again, so that a decision allocates little.
 #[derive(Debug, Default)]
 struct Scratch {
@@ -108,7 +107,8 @@ pub struct Book {
     index: Index,
     /// By limit, then by scope.
     counters: Vec<Counters>,
-    reservations: HashMap<Arc<str>, Reservation>,
+    /// Boxed, so that the table moves little when it grows.
+    reservations: HashMap<Arc<str>, Box<Reservation>>,
     /// Live ones by the end of their lease, ended ones by when they are forgotten.
     due: BTreeSet<(Timestamp, Arc<str>)>,
     /// Live ones of each user.
@@ -123,7 +123,7 @@ impl Book {
     pub fn new(policy: Arc<Policy>, max_open: usize) -> Self {
         Self {
             index: Index::new(&policy.limits),
-            counters: policy.limits.iter().map(|_| HashMap::new()).collect(),
+            counters: policy.limits.iter().map(|_| Counters::default()).collect(),
             policy,
             reservations: HashMap::new(),
             due: BTreeSet::new(),
@@ -185,7 +185,7 @@ impl Book {
         for standing in &mut standings {
             let unit = self.policy.limits[standing.limit].unit;
             let amount = request.estimate.amount(unit, &self.policy.weights);
-            if let Some(counter) = self.counters[standing.limit].get_mut(&standing.scope) {
+            if let Some(counter) = self.counters[standing.limit].known(&standing.scope) {
                 counter.held += amount;
             }
             standing.held += amount;
@@ -216,7 +216,7 @@ impl Book {
             }
         }
         self.due.insert((reservation.expires_at, id.clone()));
-        self.reservations.insert(id, reservation);
+        self.reservations.insert(id, Box::new(reservation));
     }
 
     /// Puts a live reservation back that was made before a restart, in the windows it was made in.
@@ -234,7 +234,7 @@ impl Book {
                 continue;
             }
             let amount = request.estimate.amount(rule.unit, &self.policy.weights);
-            if let Some(counter) = self.counters[standing.limit].get_mut(&standing.scope) {
+            if let Some(counter) = self.counters[standing.limit].known(&standing.scope) {
                 counter.held += amount;
             }
             holds.push(Hold {
@@ -262,12 +262,13 @@ impl Book {
         self.reservations
             .iter()
             .filter(|(_, known)| known.phase == Phase::Live)
+            .map(|(id, known)| (id, &**known))
     }
 
     /// A reservation, live or ended a short while ago.
     #[must_use]
     pub fn reservation(&self, id: &str) -> Option<&Reservation> {
-        self.reservations.get(id)
+        self.reservations.get(id).map(|known| &**known)
     }
 
     /// Frees a hold and remembers what it was settled with. The charge itself is posted by the
@@ -399,8 +400,8 @@ impl Book {
             let forget = now.saturating_add(REMEMBER).unwrap_or(Timestamp::MAX);
             self.due.remove(&(reservation.expires_at, id.clone()));
             self.due.insert((forget, id));
-            for hold in &reservation.holds {
-                if let Some(counter) = self.counters[hold.limit].get_mut(&hold.scope) {
+            for hold in std::mem::take(&mut reservation.holds) {
+                if let Some(counter) = self.counters[hold.limit].known(&hold.scope) {
                     counter.free(hold.window, hold.amount);
                 }
             }
@@ -438,7 +439,7 @@ impl Book {
             }
             rule.scope_into(subject, scope);
             let zone = &self.policy.zone;
-            let counter = counter_of(&mut self.counters[*limit], scope, rule, zone, now);
+            let counter = self.counters[*limit].of(scope, rule.span, zone, now);
             visit(*limit, rule, counter);
         }
     }
@@ -454,14 +455,16 @@ impl Book {
     ) {
         let rule = &self.policy.limits[limit];
         let zone = &self.policy.zone;
-        counter_of(&mut self.counters[limit], scope, rule, zone, now).post(amount, at);
+        self.counters[limit]
+            .of(scope, rule.span, zone, now)
+            .post(amount, at);
     }
 
     /// How one counter stands.
     pub fn standing(&mut self, limit: usize, scope: &str, now: Timestamp) -> Standing {
         let rule = &self.policy.limits[limit];
         let zone = &self.policy.zone;
-        let counter = counter_of(&mut self.counters[limit], scope, rule, zone, now);
+        let counter = self.counters[limit].of(scope, rule.span, zone, now);
         standing::of(limit, counter, &self.policy, now)
     }
 
@@ -470,8 +473,7 @@ impl Book {
         let mut standings = Vec::new();
         for (limit, counters) in self.counters.iter_mut().enumerate() {
             let rule = &self.policy.limits[limit];
-            for counter in counters.values_mut() {
-                counter.roll(rule.span, &self.policy.zone, now);
+            for counter in counters.all(rule.span, &self.policy.zone, now) {
                 standings.push(standing::of(limit, counter, &self.policy, now));
             }
         }
@@ -482,10 +484,7 @@ impl Book {
     pub fn prune(&mut self, now: Timestamp) {
         for (limit, counters) in self.counters.iter_mut().enumerate() {
             let span = self.policy.limits[limit].span;
-            counters.retain(|_, counter| {
-                counter.roll(span, &self.policy.zone, now);
-                !counter.is_empty()
-            });
+            counters.prune(span, &self.policy.zone, now);
         }
     }
 
@@ -541,22 +540,4 @@ impl Verdict {
             shadow_denials: self.shadow_denials,
         }
     }
-}
-
-fn counter_of<'c>(
-    counters: &'c mut Counters,
-    scope: &str,
-    rule: &Limit,
-    zone: &jiff::tz::TimeZone,
-    now: Timestamp,
-) -> &'c mut Counter {
-    if !counters.contains_key(scope) {
-        let scope: Arc<str> = scope.into();
-        counters.insert(scope.clone(), Counter::new(scope, rule.span, zone, now));
-    }
-    let counter = counters
-        .get_mut(scope)
-        .expect("it was put in where it was missing");
-    counter.roll(rule.span, zone, now);
-    counter
 }

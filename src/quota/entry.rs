@@ -11,6 +11,7 @@ use crate::model::identity::{Identity, Origin};
 use crate::model::policy::{Field, Subject, Usage};
 use crate::model::quota::{Asked, Request, Reservation};
 use crate::model::usage::Sku;
+use crate::store::{Journal, StoreError};
 
 /// One line.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -136,6 +137,21 @@ impl<'a> Reserved<'a> {
             ..Identity::default()
         }
     }
+}
+
+/// Writes that reservations ended, in one piece.
+pub(super) fn end<S: AsRef<str>>(journal: &mut Journal, ids: &[S]) -> Result<(), StoreError> {
+    if ids.is_empty() {
+        return Ok(());
+    }
+    journal.append(|out| {
+        for (place, id) in ids.iter().enumerate() {
+            if place > 0 {
+                out.push(b'\n');
+            }
+            Entry::End(id.as_ref().into()).write(out);
+        }
+    })
 }
 
 /// The reservations that are live after all lines, by id. A line that cannot be read is passed

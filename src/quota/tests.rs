@@ -369,7 +369,7 @@ async fn an_expired_reservation_is_charged_as_the_limit_says_until_it_is_settled
         all.map(|standing| (standing.used, standing.held))
     };
     let later = now() + SignedDuration::from_mins(2);
-    let ended = bench.quota.round(later).unwrap();
+    let ended = bench.quota.round(later);
     assert_eq!(ended.len(), 1);
     let charged = bench.quota.charge_expired(bench.recorder(), ended, now());
     charged.await.unwrap();

@@ -114,10 +114,9 @@ impl Quota {
         Ok(count)
     }
 
-    /// One round: ends leases that are over, forgets what is empty, flushes the journal and keeps
-    /// it short. Returns what is to be charged for reservations that nobody settled. It waits for
-    /// the disk, without the book.
-    pub fn round(&self, now: Timestamp) -> Result<Vec<(Arc<str>, Usage)>, StoreError> {
+    /// Ends leases that are over and forgets what is empty. Returns what is to be charged for
+    /// reservations that nobody settled.
+    pub fn round(&self, now: Timestamp) -> Vec<(Arc<str>, Usage)> {
         let mut state = self.state();
         let State {
             book,
@@ -126,38 +125,44 @@ impl Quota {
             pruned,
             ..
         } = &mut *state;
-        let mut expired = Expired::default();
-        let mut compaction = None;
-        if let Some(book) = book {
-            expired = book.expire(now);
-            if now.duration_since(*pruned) >= PRUNE_PERIOD {
-                book.prune(now);
-                *pruned = now;
-            }
-            for id in &expired.forgotten {
-                by_key.remove(&reservation_key(id));
-            }
-            for (id, _) in &expired.charges {
-                // If the line is lost, the end of the lease in the journal says the same.
-                let _ = journal.append(|out| Entry::End((&**id).into()).write(out));
-            }
-            if journal.is_large() {
-                let live = book.live().map(|(id, held)| (id.clone(), held.clone()));
-                compaction = Some((journal.compact(), live.collect::<Vec<_>>()));
-            }
+        let Some(book) = book else {
+            return Vec::new();
+        };
+        let Expired { charges, forgotten } = book.expire(now);
+        if now.duration_since(*pruned) >= PRUNE_PERIOD {
+            book.prune(now);
+            *pruned = now;
         }
+        for id in &forgotten {
+            by_key.remove(&reservation_key(id));
+        }
+        let ended: Vec<_> = charges.iter().map(|(id, _)| id.as_ref()).collect();
+        // If the lines are lost, the ends of the leases in the journal say the same.
+        let _ = entry::end(journal, &ended);
+        charges
+    }
+
+    /// Flushes the journal and keeps it short. Waits for the disk; decisions do not.
+    pub fn flush(&self) -> Result<(), StoreError> {
+        let mut state = self.state();
+        let State { book, journal, .. } = &mut *state;
         let unflushed = journal.unflushed();
+        let compaction = journal.is_large().then(|| {
+            let live = book.iter().flat_map(Book::live);
+            let live = live.map(|(id, held)| (id.clone(), held.clone()));
+            (journal.compact(), live.collect::<Vec<_>>())
+        });
         drop(state);
-        if let Some((compaction, live)) = compaction {
-            let new = compaction.write(live.iter(), |(id, held), out| {
-                Entry::Reserve(Box::new(Reserved::of(id, held))).write(out);
-            })?;
-            self.state().journal.replace(new)?;
-        }
         if let Some(unflushed) = unflushed {
             unflushed.flush()?;
         }
-        Ok(expired.charges)
+        let Some((compaction, live)) = compaction else {
+            return Ok(());
+        };
+        let new = compaction.write(live.iter(), |(id, held), out| {
+            Entry::Reserve(Box::new(Reserved::of(id, held))).write(out);
+        })?;
+        self.state().journal.replace(new)
     }
 }
 

@@ -90,7 +90,7 @@ impl Journal {
         Ok((journal, lines))
     }
 
-    /// Appends the line that `write` writes without its end.
+    /// Appends the line, or lines, that `write` writes without the last one's end.
     pub fn append(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> Result<(), StoreError> {
         self.line.clear();
         write(&mut self.line);

@@ -1,21 +1,107 @@
 //! What was posted and is held in one window of one scope.
 
-use std::collections::VecDeque;
-use std::ops::Range;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
+use super::bounds::Bounds;
 use crate::model::policy::Span;
 use crate::model::window::QUARTER_SECONDS;
+
+/// The counters of one limit, by scope.
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    by_scope: HashMap<Arc<str>, Counter>,
+    calendar: Calendar,
+}
+
+/// The window that began last; counters that begin in it share it.
+#[derive(Debug, Default)]
+struct Calendar {
+    latest: Option<Arc<Bounds>>,
+}
+
+impl Counters {
+    /// The counter of a scope in its window of now; made where it is missing.
+    pub(super) fn of(
+        &mut self,
+        scope: &str,
+        span: Span,
+        zone: &TimeZone,
+        now: Timestamp,
+    ) -> &mut Counter {
+        if !self.by_scope.contains_key(scope) {
+            let scope: Arc<str> = scope.into();
+            let window = self.calendar.window(span, zone, now);
+            let counter = Counter::new(scope.clone(), span, window);
+            self.by_scope.insert(scope, counter);
+        }
+        let counter = self
+            .by_scope
+            .get_mut(scope)
+            .expect("it was put in where it was missing");
+        counter.roll(&mut self.calendar, span, zone, now);
+        counter
+    }
+
+    /// The counter of a scope as it was left.
+    pub(super) fn known(&mut self, scope: &str) -> Option<&mut Counter> {
+        self.by_scope.get_mut(scope)
+    }
+
+    /// All in their windows of now.
+    pub(super) fn all(
+        &mut self,
+        span: Span,
+        zone: &TimeZone,
+        now: Timestamp,
+    ) -> impl Iterator<Item = &Counter> {
+        let calendar = &mut self.calendar;
+        self.by_scope.values_mut().map(move |counter| {
+            counter.roll(calendar, span, zone, now);
+            &*counter
+        })
+    }
+
+    /// Forgets those that hold and count nothing.
+    pub(super) fn prune(&mut self, span: Span, zone: &TimeZone, now: Timestamp) {
+        let calendar = &mut self.calendar;
+        self.by_scope.retain(|_, counter| {
+            counter.roll(calendar, span, zone, now);
+            !counter.is_empty()
+        });
+    }
+}
+
+impl Calendar {
+    fn window(&mut self, span: Span, zone: &TimeZone, now: Timestamp) -> Arc<Bounds> {
+        match span {
+            Span::Calendar(window) => match &self.latest {
+                Some(latest) if latest.contains(&now) => latest.clone(),
+                _ => {
+                    let window = Arc::new(Bounds::new(window.containing(now, zone)));
+                    self.latest = Some(window.clone());
+                    window
+                }
+            },
+            Span::Rolling { seconds } => {
+                let start = now
+                    .saturating_sub(SignedDuration::from_secs(seconds))
+                    .unwrap_or(Timestamp::MIN);
+                Arc::new(Bounds::new(start..now))
+            }
+        }
+    }
+}
 
 /// Amounts are in grains of the limit's unit.
 #[derive(Debug)]
 pub(super) struct Counter {
     /// The values by which the limit counts, joined.
     pub(super) scope: Arc<str>,
-    window: Range<Timestamp>,
+    window: Arc<Bounds>,
     posted: i128,
     pub(super) held: i128,
     /// Posted for the time after the window, by clocks that are ahead.
@@ -26,10 +112,10 @@ pub(super) struct Counter {
 }
 
 impl Counter {
-    pub(super) fn new(scope: Arc<str>, span: Span, zone: &TimeZone, now: Timestamp) -> Self {
+    fn new(scope: Arc<str>, span: Span, window: Arc<Bounds>) -> Self {
         Self {
             scope,
-            window: window(span, zone, now),
+            window,
             posted: 0,
             held: 0,
             ahead: 0,
@@ -40,7 +126,7 @@ impl Counter {
 
     /// Goes on to the window of `now`. A clock that is set back changes nothing: a window that has
     /// begun stays until its end.
-    pub(super) fn roll(&mut self, span: Span, zone: &TimeZone, now: Timestamp) {
+    fn roll(&mut self, calendar: &mut Calendar, span: Span, zone: &TimeZone, now: Timestamp) {
         if let Span::Rolling { seconds } = span {
             let from = (now.as_second() - seconds).div_euclid(QUARTER_SECONDS);
             while let Some((quarter, amount)) = self.quarters.front().copied() {
@@ -50,13 +136,13 @@ impl Counter {
                 self.quarters.pop_front();
                 self.posted -= amount;
             }
-            self.window = window(span, zone, now);
+            self.window = calendar.window(span, zone, now);
             return;
         }
         if now < self.window.end {
             return;
         }
-        let next = window(span, zone, now);
+        let next = calendar.window(span, zone, now);
         // What was held stays held for the window it was held in, and that is over.
         self.held = 0;
         self.posted = if next.start == self.window.end {
@@ -99,23 +185,11 @@ impl Counter {
         self.posted
     }
 
-    pub(super) fn window(&self) -> Range<Timestamp> {
+    pub(super) fn window(&self) -> Arc<Bounds> {
         self.window.clone()
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    fn is_empty(&self) -> bool {
         self.posted == 0 && self.held == 0 && self.ahead == 0
-    }
-}
-
-fn window(span: Span, zone: &TimeZone, now: Timestamp) -> Range<Timestamp> {
-    match span {
-        Span::Calendar(window) => window.containing(now, zone),
-        Span::Rolling { seconds } => {
-            let start = now
-                .saturating_sub(SignedDuration::from_secs(seconds))
-                .unwrap_or(Timestamp::MIN);
-            start..now
-        }
     }
 }

@@ -1,11 +1,11 @@
 //! How a limit stands: its bound with the raises that hold, what is used, and what is held.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::bounds::Bounds;
 use super::counter::Counter;
 use crate::model::glob::Glob;
 use crate::model::policy::{Bound, Field, Limit, Policy, SCOPE_SEPARATOR};
@@ -23,7 +23,7 @@ pub struct Standing {
     pub used: i128,
     /// Held by live reservations, in grains.
     pub held: i128,
-    pub window: Range<Timestamp>,
+    pub window: Arc<Bounds>,
 }
 
 impl Standing {

@@ -1,6 +1,7 @@
 //! Headers of answers: rate limits for whoever asks, and warnings for the client behind it.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use jiff::Timestamp;
 
@@ -18,8 +19,7 @@ pub type Headers = Vec<(&'static str, String)>;
 /// programs for other providers' APIs read, which tell the token limit with the least left.
 #[must_use]
 pub fn headers(policy: &Policy, standings: &[Standing], now: Timestamp) -> Headers {
-    let mut policies = Vec::new();
-    let mut states = Vec::new();
+    let (mut policies, mut states) = (String::new(), String::new());
     let mut least: Option<(u64, u64, u64)> = None;
     for standing in standings {
         let rule = &policy.limits[standing.limit];
@@ -39,20 +39,24 @@ pub fn headers(policy: &Policy, standings: &[Standing], now: Timestamp) -> Heade
             Unit::Usd => "usd-cents",
             _ => "tokens",
         };
-        let name = quoted(&rule.name);
-        policies.push(format!(
-            "{name};q={bound};w={};qu=\"{unit}\"",
-            window.as_secs()
-        ));
-        states.push(format!("{name};r={remaining};t={reset}"));
+        if !policies.is_empty() {
+            policies.push_str(", ");
+            states.push_str(", ");
+        }
+        push_quoted(&mut policies, &rule.name);
+        push_quoted(&mut states, &rule.name);
+        let seconds = window.as_secs();
+        // A string's `write!` cannot fail.
+        let _ = write!(policies, ";q={bound};w={seconds};qu=\"{unit}\"");
+        let _ = write!(states, ";r={remaining};t={reset}");
         if unit == "tokens" && least.is_none_or(|(_, left, _)| remaining < left) {
             least = Some((bound, remaining, reset));
         }
     }
     let mut headers = Headers::new();
     if !policies.is_empty() {
-        headers.push(("ratelimit-policy", policies.join(", ")));
-        headers.push(("ratelimit", states.join(", ")));
+        headers.push(("ratelimit-policy", policies));
+        headers.push(("ratelimit", states));
     }
     if let Some((bound, remaining, reset)) = least {
         headers.push(("x-ratelimit-limit-tokens", bound.to_string()));
@@ -101,12 +105,13 @@ fn whole(number: i128) -> u64 {
     u64::try_from(number.clamp(0, MOST)).unwrap_or(0)
 }
 
-/// A string of structured fields: ASCII without control characters.
-fn quoted(name: &str) -> String {
-    let fit = |c: char| match c {
+/// Appends a string of structured fields: ASCII without control characters.
+fn push_quoted(out: &mut String, name: &str) {
+    out.push('"');
+    out.extend(name.chars().map(|c| match c {
         '"' | '\\' => '_',
         c if c.is_ascii_graphic() || c == ' ' => c,
         _ => '_',
-    };
-    format!("\"{}\"", name.chars().map(fit).collect::<String>())
+    }));
+    out.push('"');
 }

@@ -10,7 +10,7 @@ use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
 
 use crate::model::policy::{Bound, Field, Policy, SCOPE_SEPARATOR, Span, Unit, Weights};
-use crate::model::quota::Standing;
+use crate::model::quota::{Bounds, Standing};
 use crate::model::window::QUARTER_SECONDS;
 
 /// An amount in a unit: a whole number, or USD as exact decimal text. Parts of a weighted token
@@ -107,16 +107,23 @@ impl Serialize for Usd {
     }
 }
 
-/// A time of a zone, to the second.
+/// An end of a window in a zone, to the second.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LocalTime(Timestamp, TimeZone);
+pub struct LocalTime {
+    window: Arc<Bounds>,
+    zone: TimeZone,
+    is_end: bool,
+}
 
 impl Serialize for LocalTime {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Self(at, zone) = self;
-        // Whole seconds: the ends of rolling windows have parts that nobody needs.
-        let at = Timestamp::from_second(at.as_second()).unwrap_or(*at);
-        serializer.collect_str(&at.display_with_offset(zone.to_offset(at)))
+        let texts = self.window.texts(&self.zone);
+        let text = if self.is_end {
+            &texts.end
+        } else {
+            &texts.start
+        };
+        serializer.serialize_str(text)
     }
 }
 
@@ -149,6 +156,11 @@ fn limit_of(policy: &Policy, standing: &Standing, now: Timestamp) -> LimitStandi
         Bound::Unlimited => None,
         Bound::At(bound) => Some(left(bound)),
     };
+    let end = |is_end| LocalTime {
+        window: standing.window.clone(),
+        zone: policy.zone.clone(),
+        is_end,
+    };
     LimitStanding {
         name: rule.name.clone(),
         scope: Scope {
@@ -163,8 +175,8 @@ fn limit_of(policy: &Policy, standing: &Standing, now: Timestamp) -> LimitStandi
         over_by: used_up(standing.over_by()),
         mode: rule.mode.name(),
         window: WindowBounds {
-            start: LocalTime(standing.window.start, policy.zone.clone()),
-            end: LocalTime(standing.window.end, policy.zone.clone()),
+            start: end(false),
+            end: end(true),
             tz: ZoneName(policy.zone.clone()),
         },
         reset_after_s: reset_after(rule.span, standing, now),
