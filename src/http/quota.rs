@@ -56,28 +56,27 @@ pub(super) struct WireClaims<'a> {
 impl WireClaims<'_> {
     pub(super) fn claims(self) -> Result<Claims, Refusal> {
         let name = |text: Text<'_>, field: &str| {
-            let text = text.optional(&format!("subject.{field}"))?;
+            let text = text.optional(field)?;
             Ok::<_, Refusal>(text.map(|text| Box::from(&*text)))
         };
         let names = |list: Vec<Text<'_>>, field: &str| {
-            let field = format!("subject.{field}");
             if list.len() > MAX_NAMES {
                 let message = format_args!("must be at most {MAX_NAMES} names");
-                return Err(invalid(&field, message));
+                return Err(invalid(field, message));
             }
-            let folded = |text: Text<'_>| Ok(label::fold(&text.required(&field)?).map(boxed));
+            let folded = |text: Text<'_>| Ok(label::fold(&text.required(field)?).map(boxed));
             let names: Result<Vec<_>, Refusal> = list.into_iter().map(folded).collect();
             Ok(names?.into_iter().flatten().collect())
         };
         let user = self.user.optional("subject.user")?;
         let claims = Claims {
             user: user.and_then(|user| label::fold(&user).map(boxed)),
-            team: name(self.team, "team")?,
-            project: name(self.project, "project")?,
-            organization: name(self.organization, "organization")?,
-            cost_center: name(self.cost_center, "cost_center")?,
-            roles: names(self.roles, "roles")?,
-            groups: names(self.groups, "groups")?,
+            team: name(self.team, "subject.team")?,
+            project: name(self.project, "subject.project")?,
+            organization: name(self.organization, "subject.organization")?,
+            cost_center: name(self.cost_center, "subject.cost_center")?,
+            roles: names(self.roles, "subject.roles")?,
+            groups: names(self.groups, "subject.groups")?,
         };
         let known = [
             &claims.user,
@@ -272,7 +271,7 @@ impl IntoResponse for Failed {
 /// Adds headers to an answer.
 pub(super) fn put(all: &mut HeaderMap, headers: Headers) {
     for (name, value) in headers {
-        if let Ok(value) = HeaderValue::from_str(&value) {
+        if let Ok(value) = HeaderValue::try_from(value) {
             all.insert(HeaderName::from_static(name), value);
         }
     }

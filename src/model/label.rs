@@ -27,7 +27,8 @@ pub fn clean(raw: &str) -> Option<Cow<'_, str>> {
     if trimmed.is_empty() {
         return None;
     }
-    if !trimmed.chars().any(is_unfit) {
+    let is_plain = trimmed.bytes().all(|b| matches!(b, b' '..=b'~'));
+    if is_plain || !trimmed.chars().any(is_unfit) {
         return Some(bounded(Cow::Borrowed(trimmed)));
     }
     let replaced: String = trimmed

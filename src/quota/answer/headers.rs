@@ -1,7 +1,6 @@
 //! Headers of answers: rate limits for whoever asks, and warnings for the client behind it.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 
 use jiff::Timestamp;
 
@@ -34,6 +33,7 @@ pub fn headers(policy: &Policy, standings: &[Standing], now: Timestamp) -> Heade
         let (bound, remaining) = (whole(bound / per), whole(remaining / per));
         let reset = reset_after(rule.span, standing, now);
         let window = standing.window.end.duration_since(standing.window.start);
+        let seconds = u64::try_from(window.as_secs()).unwrap_or(0);
         let unit = match rule.unit {
             Unit::Requests => "requests",
             Unit::Usd => "usd-cents",
@@ -45,10 +45,11 @@ pub fn headers(policy: &Policy, standings: &[Standing], now: Timestamp) -> Heade
         }
         push_quoted(&mut policies, &rule.name);
         push_quoted(&mut states, &rule.name);
-        let seconds = window.as_secs();
-        // A string's `write!` cannot fail.
-        let _ = write!(policies, ";q={bound};w={seconds};qu=\"{unit}\"");
-        let _ = write!(states, ";r={remaining};t={reset}");
+        push_number(&mut policies, ";q=", bound);
+        push_number(&mut policies, ";w=", seconds);
+        policies.extend([";qu=\"", unit, "\""]);
+        push_number(&mut states, ";r=", remaining);
+        push_number(&mut states, ";t=", reset);
         if unit == "tokens" && least.is_none_or(|(_, left, _)| remaining < left) {
             least = Some((bound, remaining, reset));
         }
@@ -107,11 +108,17 @@ fn whole(number: i128) -> u64 {
 
 /// Appends a string of structured fields: ASCII without control characters.
 fn push_quoted(out: &mut String, name: &str) {
+    let is_fit = |c: char| matches!(c, ' '..='~') && c != '"' && c != '\\';
     out.push('"');
-    out.extend(name.chars().map(|c| match c {
-        '"' | '\\' => '_',
-        c if c.is_ascii_graphic() || c == ' ' => c,
-        _ => '_',
-    }));
+    if name.chars().all(is_fit) {
+        out.push_str(name);
+    } else {
+        out.extend(name.chars().map(|c| if is_fit(c) { c } else { '_' }));
+    }
     out.push('"');
+}
+
+fn push_number(out: &mut String, key: &str, number: u64) {
+    out.push_str(key);
+    out.push_str(itoa::Buffer::new().format(number));
 }
