@@ -9,6 +9,7 @@ use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap};
 use std::io::{self, Write};
+use std::sync::Arc;
 
 use super::super::table::{Cell, Kind, Table};
 use super::super::{Report, Request};
@@ -149,8 +150,11 @@ fn section(
         );
     }
     let shown = shown_rows(table);
-    let columns = filled_columns(table, rounding, &shown);
-    explain(table, &shown, &columns, out)?;
+    let filled = filled_columns(table, rounding, &shown);
+    let common = common(table, &filled, &shown);
+    explain(table, &shown, &filled, &common, out)?;
+    let is_told = |at: &usize| common.iter().any(|(told, _)| told == at);
+    let columns: Vec<usize> = filled.into_iter().filter(|at| !is_told(at)).collect();
     write!(out, "<div class=\"scroll\">\n<table>\n<thead><tr>")?;
     for at in &columns {
         let column = &table.columns[*at];
@@ -197,7 +201,8 @@ fn section(
 fn explain(
     table: &Table,
     shown: &ShownRows,
-    columns: &[usize],
+    filled: &[usize],
+    common: &[(usize, Arc<str>)],
     out: &mut dyn Write,
 ) -> io::Result<()> {
     let mut sentences = Vec::new();
@@ -218,11 +223,18 @@ fn explain(
         ));
     }
     let left_out: Vec<String> = (0..table.columns.len())
-        .filter(|at| !columns.contains(at))
+        .filter(|at| !filled.contains(at))
         .map(|at| heading(table.columns[at].name).to_lowercase())
         .collect();
     if !left_out.is_empty() {
         sentences.push(format!("No value in this period: {}.", left_out.join(", ")));
+    }
+    let told = common
+        .iter()
+        .map(|(at, text)| format!("{} {text}", heading(table.columns[*at].name).to_lowercase()));
+    let told: Vec<String> = told.collect();
+    if !told.is_empty() {
+        sentences.push(format!("In all rows: {}.", told.join(", ")));
     }
     if sentences.is_empty() {
         return Ok(());
@@ -301,6 +313,30 @@ fn filled_columns(table: &Table, rounding: &Rounding, shown: &ShownRows) -> Vec<
         .filter(|(_, filled)| **filled)
         .map(|(at, _)| at)
         .collect()
+}
+
+/// Columns in which all rows say the same: told once, so that there is room for those that tell
+/// rows apart. One column of texts stays.
+fn common(table: &Table, filled: &[usize], shown: &ShownRows) -> Vec<(usize, Arc<str>)> {
+    if table.rows.len() < 2 || !matches!(shown, ShownRows::All) {
+        return Vec::new();
+    }
+    let mut cells = Vec::new();
+    table.rows.row(0, &mut cells);
+    let texts = filled.iter().filter_map(|at| match &cells[*at] {
+        Cell::Text(text) => Some((*at, text.clone())),
+        _ => None,
+    });
+    let texts: Vec<(usize, Arc<str>)> = texts.collect();
+    let mut common = texts.clone();
+    for index in 1..table.rows.len() {
+        table.rows.row(index, &mut cells);
+        common.retain(|(at, text)| matches!(&cells[*at], Cell::Text(other) if other == text));
+    }
+    if common.len() == texts.len() {
+        common.pop();
+    }
+    common
 }
 
 /// What is left of the totals when the shown rows are taken from them.

@@ -242,6 +242,28 @@ fn a_long_table_is_shortened_to_the_largest_and_still_adds_up() {
 }
 
 #[test]
+fn what_all_rows_say_is_told_above_them() {
+    let cell = |text: &str| Cell::Text(text.into());
+    let rows = vec![
+        vec![cell("2026-10"), cell("data"), cell("bedrock")],
+        vec![cell("2026-10"), cell("data"), cell("vertex")],
+    ];
+    let texts = ["period", "team", "provider"];
+    let report = Report {
+        tables: vec![Table {
+            name: "chargeback",
+            columns: texts.map(|name| column(name, Kind::Text, false, "")).into(),
+            rows: Box::new(rows),
+        }],
+        ..sample()
+    };
+    let page = text(&report, Form::Html);
+    assert!(page.contains("In all rows: period 2026-10, team data."));
+    assert_eq!(page.matches("2026-10<").count(), 0);
+    assert_eq!(page.matches("<th scope=\"col\"").count(), 1);
+}
+
+#[test]
 fn an_empty_report_is_told_in_every_form() {
     let mut report = sample();
     for table in &mut report.tables {
