@@ -6,7 +6,7 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan as _};
 
-use super::closing;
+use super::closed;
 use super::table::{Cell, Column, Kind, Table};
 use super::{Report, ReportError, Reports, Request};
 use crate::config::Budget;
@@ -46,7 +46,7 @@ async fn spent(
         decimals: 2,
         currency: USD.into(),
     };
-    let report = closing::chargeback(reports, &wanted, now).await?;
+    let report = closed::report(reports, &wanted, now).await?;
     let table = &report.tables[0];
     let place = |name: &str| table.columns.iter().position(|column| column.name == name);
     let keys = by.map(place);

@@ -10,7 +10,7 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp, ToSpan as _};
 
 use super::grid::Grid;
-use super::{ReportError, Reports, Request, anomalies, budget, closing};
+use super::{ReportError, Reports, Request, anomalies, budget, closed};
 use crate::config::{Budget, Config, Scope};
 use crate::model::bill::Basis;
 use crate::model::catalogue;
@@ -81,7 +81,7 @@ async fn month_to_date(reports: &Reports, now: Timestamp) -> Result<Vec<Sample>,
             basis,
             ..this_month(now, &zone, &["team"])
         };
-        let report = closing::chargeback(reports, &request, now).await?;
+        let report = closed::report(reports, &request, now).await?;
         let grid = Grid::read(&report.tables[0]);
         if basis == Basis::default() {
             samples.extend(by_team(&grid, "estimate", ESTIMATE));

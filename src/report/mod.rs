@@ -9,6 +9,7 @@ pub mod baseline;
 pub mod budget;
 pub mod business;
 pub mod chargeback;
+mod closed;
 pub mod closing;
 pub mod cost_detail;
 pub mod costs;
@@ -77,11 +78,11 @@ impl Reports {
         // Before the work: a currency without a rate costs no more than this.
         let rate = currency::rate(self, request, now)?;
         let mut report = match name {
-            Name::Chargeback => closing::chargeback(self, request, now).await,
+            Name::Chargeback => closed::report(self, request, now).await,
             Name::CostDetail => {
                 let report = cost_detail::report(self, request, now).await?;
                 let report = fixed_lines::with_fixed(self, report, now).await?;
-                closing::with_notes(self, report).await
+                closed::with_notes(self, report).await
             }
             Name::Reconciliation => reconciliation::report(self, request, now).await,
             Name::Budget => budget::report(self, request, now).await,

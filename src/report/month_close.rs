@@ -7,7 +7,8 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan as _};
 
-use super::closing::{self, Frozen, MAX_CORRECTED, on_basis};
+use super::closed;
+use super::closing::{Frozen, MAX_CORRECTED, on_basis};
 use super::grid::Grid;
 use super::table::{Cell, Column, Kind, Table};
 use super::{Report, ReportError, Reports, Request};
@@ -173,7 +174,7 @@ async fn open_row(
         group_by: vec!["month".into()],
         ..request.clone()
     };
-    let report = closing::chargeback(reports, &wanted, now).await?;
+    let report = closed::report(reports, &wanted, now).await?;
     let grid = Grid::read(&report.tables[0]);
     let standing = report.manifest.standing;
     let status = if to > now { "open" } else { standing.name() };

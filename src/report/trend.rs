@@ -8,7 +8,7 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan as _};
 
-use super::closing;
+use super::closed;
 use super::grid::{Grid, Keys};
 use super::table::{Cell, Column, Kind, Table};
 use super::{Report, ReportError, Reports, Request};
@@ -89,11 +89,11 @@ pub async fn report(
         ..request.clone()
     };
     let wanted = part(request.from, request.to);
-    let chargeback = closing::chargeback(reports, &wanted, now).await?;
+    let chargeback = closed::report(reports, &wanted, now).await?;
     let mut earlier_grid = Grid::default();
     if day_start(earlier, zone) < request.from {
         let before = part(day_start(earlier, zone), request.from);
-        let before = closing::chargeback(reports, &before, now).await?;
+        let before = closed::report(reports, &before, now).await?;
         earlier_grid = Grid::read(&before.tables[0]);
     }
     let steps = Steps {
