@@ -14,7 +14,7 @@ use tallyd::config::PerUser;
 use tallyd::model::identity::{Identity, Origin};
 use tallyd::model::query::{Dimension, UsageQuery};
 use tallyd::model::tokens::Tokens;
-use tallyd::model::usage::{Band, Intake, Outcome, Sku, Tier, UsageRecord};
+use tallyd::model::usage::{Band, Intake, Sku, Tier, UsageRecord};
 use tallyd::record::{Naming, Recorder};
 use tallyd::registry::Registry;
 use tallyd::store::{Ledger, Settings, Terms, WriterThread};
@@ -127,31 +127,18 @@ async fn fill(recorder: &Recorder, records: usize) -> anyhow::Result<()> {
         let record = |i: usize| -> anyhow::Result<UsageRecord> {
             let spread = i64::try_from(i)? * year_ms / i64::try_from(records)?;
             let at = Timestamp::from_millisecond(end - year_ms + spread)?;
+            let identity = people[i % USERS].clone();
+            let sku = skus[i / USERS % MODELS.len()].clone();
+            let tokens = Tokens {
+                input: 1_200,
+                output: 40,
+                cache_read: 5_600,
+                ..Tokens::default()
+            };
             Ok(UsageRecord {
-                source: source.clone(),
-                id: i.to_string().into(),
-                request_id: None,
-                client_request_id: None,
-                session: None,
-                reservation: None,
-                at,
-                booked_at: at,
-                identity: people[i % USERS].clone(),
-                sku: skus[i / USERS % MODELS.len()].clone(),
-                tokens: Tokens {
-                    input: 1_200,
-                    output: 40,
-                    cache_read: 5_600,
-                    ..Tokens::default()
-                },
-                outcome: Outcome::Ok,
                 status_code: Some(200),
                 duration_ms: Some(1_800),
-                ttft_ms: None,
-                tools: None,
-                query_source: None,
-                entrypoint: None,
-                client_cost: None,
+                ..UsageRecord::new(source.clone(), i.to_string(), at, identity, sku, tokens)
             })
         };
         let batch = (first..records.min(first + BATCH)).map(record);

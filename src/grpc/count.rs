@@ -15,7 +15,7 @@ use crate::model::identity::Identity;
 use crate::model::policy::{Mode, Usage};
 use crate::model::quota::{Decision, Denial, Standing};
 use crate::model::tokens::Tokens;
-use crate::model::usage::{self, Intake, UsageRecord, Verdict};
+use crate::model::usage::{Intake, UsageRecord, Verdict};
 use crate::quota::answer::Explanation;
 use crate::quota::{Answer, Refused};
 
@@ -195,26 +195,18 @@ impl EnvoyDoor {
         let get = |key| group.said.get(&key).cloned();
         let model = group.model(&self.settings);
         let provider = group.get(Key::Provider);
+        let (source, sku) = (
+            &*self.settings.source,
+            self.quota.sku(model, provider, &tokens),
+        );
+        let (identity, sku) = (Arc::new(identity), Arc::new(sku));
         UsageRecord {
-            source: Arc::from(&*self.settings.source),
-            id: id.into(),
             request_id: get(Key::RequestId),
             client_request_id: get(Key::ClientRequestId),
             session: group.get(Key::Session).map(Arc::from),
             reservation: Some(id.into()),
-            at: now,
             booked_at: reservation.map_or(now, |known| known.reserved_at),
-            identity: Arc::new(identity),
-            sku: Arc::new(self.quota.sku(model, provider, &tokens)),
-            tokens,
-            outcome: usage::Outcome::Ok,
-            status_code: None,
-            duration_ms: None,
-            ttft_ms: None,
-            tools: None,
-            query_source: None,
-            entrypoint: None,
-            client_cost: None,
+            ..UsageRecord::new(source, id, now, identity, sku, tokens)
         }
     }
 

@@ -157,26 +157,16 @@ impl<'a> Wire<'a> for WireCall<'a> {
         let (who, client_session) = metadata.who(self.end_user);
         // The payload's `trace_id` is no session: LiteLLM makes a new one for each call.
         let session = self.session_id.usable().or(client_session);
+        let id = id.ok_or_else(|| missing("id"))?;
+        let (identity, sku) = (shop.identity(who)?, shop.sku(what, &tokens));
         Ok(Some(UsageRecord {
-            source,
-            id: id.ok_or_else(|| missing("id"))?.as_ref().into(),
-            request_id: None,
-            client_request_id: None,
             session: session.map(|session| shop.shared(session)),
             reservation: reservation.map(|id| id.as_ref().into()),
-            at,
-            booked_at: at,
-            identity: shop.identity(who)?,
-            sku: shop.sku(what, &tokens),
-            tokens,
             outcome: outcome_of(self.status.usable().as_deref()),
             status_code: part(self.error_information).status_code(),
             duration_ms: times.since_start(Some(times.end)),
             ttft_ms: times.since_start(times.first),
-            tools: None,
-            query_source: None,
-            entrypoint: None,
-            client_cost: None,
+            ..UsageRecord::new(source, id.as_ref(), at, identity, sku, tokens)
         }))
     }
 }

@@ -264,18 +264,12 @@ impl<'a> WireRecord<'a> {
         let session = shared(self.session, "session")?;
         let query_source = shared(self.query_source, "query_source")?;
         let entrypoint = shared(self.entrypoint, "entrypoint")?;
+        let (identity, sku) = (shop.identity(who)?, shop.sku(what, &tokens));
         Ok(UsageRecord {
-            source,
-            id: id.as_ref().into(),
             request_id: boxed(self.request_id.optional("request_id")?),
             client_request_id: boxed(self.client_request_id.optional("client_request_id")?),
             session,
             reservation: boxed(self.reservation.optional("reservation")?),
-            at,
-            booked_at: at,
-            identity: shop.identity(who)?,
-            sku: shop.sku(what, &tokens),
-            tokens,
             outcome: outcome_of(self.outcome, status_code)?,
             status_code,
             duration_ms: self.duration_ms.small("duration_ms")?,
@@ -283,7 +277,7 @@ impl<'a> WireRecord<'a> {
             tools: self.tools.small("tools")?,
             query_source,
             entrypoint,
-            client_cost: None,
+            ..UsageRecord::new(source, id.as_ref(), at, identity, sku, tokens)
         })
     }
 }

@@ -190,10 +190,16 @@ pub struct UsageRecord {
     pub client_cost: Option<PicoUsd>,
 }
 
-#[cfg(test)]
 impl UsageRecord {
-    /// A request that worked, of nobody and without tokens, for tests to change what matters.
-    pub fn plain(source: &str, id: &str, at: Timestamp) -> Self {
+    /// A request that worked and of which nothing more is known; callers set what they know.
+    pub fn new(
+        source: impl Into<Arc<str>>,
+        id: impl Into<Box<str>>,
+        at: Timestamp,
+        identity: Arc<Identity>,
+        sku: Arc<Sku>,
+        tokens: Tokens,
+    ) -> Self {
         Self {
             source: source.into(),
             id: id.into(),
@@ -203,9 +209,9 @@ impl UsageRecord {
             reservation: None,
             at,
             booked_at: at,
-            identity: Arc::default(),
-            sku: Arc::new(Sku::plain("claude-sonnet-4-6")),
-            tokens: Tokens::default(),
+            identity,
+            sku,
+            tokens,
             outcome: Outcome::Ok,
             status_code: None,
             duration_ms: None,
@@ -215,6 +221,13 @@ impl UsageRecord {
             entrypoint: None,
             client_cost: None,
         }
+    }
+
+    /// One of nobody and without tokens, for tests to change what matters.
+    #[cfg(test)]
+    pub fn plain(source: &str, id: &str, at: Timestamp) -> Self {
+        let sku = Arc::new(Sku::plain("claude-sonnet-4-6"));
+        Self::new(source, id, at, Arc::default(), sku, Tokens::default())
     }
 }
 

@@ -157,26 +157,19 @@ fn request_of(
     };
     let sku = mapper.sku(&model, None, tier_of(own), Band::of(&tokens));
     let boxed = |key| Ok(own.text(key)?.map(Box::<str>::from));
+    let id = ids::hex(&event.id);
+    let identity = Arc::clone(&event.identity);
     Ok(Some(UsageRecord {
-        source,
-        id: ids::hex(&event.id),
         request_id: boxed(Key::RequestId)?,
         client_request_id: boxed(Key::ClientRequestId)?,
         session: event.session.clone(),
-        reservation: None,
-        at: event.at,
-        booked_at: event.at,
-        identity: Arc::clone(&event.identity),
-        sku,
-        tokens,
         outcome,
         status_code: status_code(own),
         duration_ms: duration_of(own)?,
-        ttft_ms: None,
-        tools: None,
         query_source: mapper.shared_text(own, Key::QuerySource)?,
         entrypoint: mapper.shared_text(own, Key::Entrypoint)?,
         client_cost: cost_of(own)?,
+        ..UsageRecord::new(source, id, event.at, identity, sku, tokens)
     }))
 }
 

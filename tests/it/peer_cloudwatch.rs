@@ -10,7 +10,7 @@ use tallyd::model::catalogue;
 use tallyd::model::identity::Identity;
 use tallyd::model::minute::Datapoint;
 use tallyd::model::tokens::Tokens;
-use tallyd::model::usage::{Band, Intake, Outcome, Sku, Tier, UsageRecord};
+use tallyd::model::usage::{Band, Intake, Sku, Tier, UsageRecord};
 
 use crate::cloudwatch::{CloudWatch, Export, minute_of, seed, some_values, this_minute};
 use crate::harness::{Place, until};
@@ -360,41 +360,28 @@ async fn without_credentials_the_daemon_works_and_says_so() {
 }
 
 fn request_of(team: &str, id: usize, at: Timestamp) -> UsageRecord {
+    let identity = Identity {
+        user: Some(format!("user of {team}").into()),
+        team: Some(team.into()),
+        ..Identity::default()
+    };
+    let sku = Sku {
+        provider: "anthropic".into(),
+        model: "claude-sonnet-4-6".into(),
+        raw_model: "claude-sonnet-4-6".into(),
+        scope: "base".into(),
+        region: None,
+        tier: Tier::Standard,
+        band: Band::Mixed,
+    };
+    let tokens = Tokens {
+        input: 10,
+        ..Tokens::default()
+    };
+    let (id, identity, sku) = (format!("{team}-{id}"), Arc::new(identity), Arc::new(sku));
     UsageRecord {
-        source: "gateway".into(),
-        id: format!("{team}-{id}").into(),
-        request_id: None,
-        client_request_id: None,
-        session: None,
-        reservation: None,
-        at,
-        booked_at: at,
-        identity: Arc::new(Identity {
-            user: Some(format!("user of {team}").into()),
-            team: Some(team.into()),
-            ..Identity::default()
-        }),
-        sku: Arc::new(Sku {
-            provider: "anthropic".into(),
-            model: "claude-sonnet-4-6".into(),
-            raw_model: "claude-sonnet-4-6".into(),
-            scope: "base".into(),
-            region: None,
-            tier: Tier::Standard,
-            band: Band::Mixed,
-        }),
-        tokens: Tokens {
-            input: 10,
-            ..Tokens::default()
-        },
-        outcome: Outcome::Ok,
-        status_code: None,
         duration_ms: Some(100),
-        ttft_ms: None,
-        tools: None,
-        query_source: None,
-        entrypoint: None,
-        client_cost: None,
+        ..UsageRecord::new("gateway", id, at, identity, sku, tokens)
     }
 }
 

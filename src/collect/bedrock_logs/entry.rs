@@ -201,42 +201,33 @@ impl Entry {
             (None, Some(_)) => Origin::Device,
             (None, None) => Origin::Unknown,
         };
+        let identity = Arc::new(Identity {
+            user: self.user,
+            origin,
+            device: self.device,
+            account: self.account.map(Box::from),
+            team: self.team,
+            project: self.project,
+            ..Identity::default()
+        });
+        let sku = Arc::new(Sku {
+            provider: model.provider,
+            model: model.model,
+            raw_model: self.model_id.into(),
+            scope: model.scope,
+            region: self.region.map(Box::from),
+            tier: self.tier,
+            band: Band::of(&self.tokens),
+        });
+        let (source, id) = (source::BEDROCK_LOGS, self.id);
         UsageRecord {
-            source: Arc::from(source::BEDROCK_LOGS),
-            request_id: Some(self.id.as_str().into()),
-            id: self.id.into(),
-            client_request_id: None,
+            request_id: Some(id.as_str().into()),
             session: self.session.map(Arc::from),
-            reservation: None,
-            at: self.at,
-            booked_at: self.at,
-            identity: Arc::new(Identity {
-                user: self.user,
-                origin,
-                device: self.device,
-                account: self.account.map(Box::from),
-                team: self.team,
-                project: self.project,
-                ..Identity::default()
-            }),
-            sku: Arc::new(Sku {
-                provider: model.provider,
-                model: model.model,
-                raw_model: self.model_id.into(),
-                scope: model.scope,
-                region: self.region.map(Box::from),
-                tier: self.tier,
-                band: Band::of(&self.tokens),
-            }),
-            tokens: self.tokens,
             outcome: self.outcome,
             status_code: self.status_code,
             duration_ms: self.duration_ms,
             ttft_ms: self.ttft_ms,
-            tools: None,
-            query_source: None,
-            entrypoint: None,
-            client_cost: None,
+            ..UsageRecord::new(source, id, self.at, identity, sku, self.tokens)
         }
     }
 }
