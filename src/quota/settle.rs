@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use futures_util::future::join_all;
 use jiff::Timestamp;
 
 use super::{Claims, Quota, identity, subject};
@@ -13,7 +14,7 @@ use crate::model::usage::{Band, Intake, Outcome, Sku, Tier, UsageRecord, Verdict
 use crate::record::{RecordError, Recorder};
 use crate::store::{QueryError, reservation_key};
 
-/// Records of expired reservations in one commit at most.
+/// Expired reservations that are charged at once at most.
 const CHARGED_AT_ONCE: usize = 1_000;
 
 /// What a call used.
@@ -108,26 +109,16 @@ impl Quota {
                 .map(|(policy, _)| subject(&policy, &terms, &identity, &sku, booked_at)),
             (None, None) => None,
         };
+        let (identity, sku) = (Arc::new(identity), Arc::new(sku));
         let record = UsageRecord {
-            source: Arc::from(source::GATEWAY),
-            id: id.into(),
             request_id: settle.request_id.clone(),
-            client_request_id: None,
             session: settle.session.as_deref().map(Arc::from),
             reservation: Some(id.into()),
-            at: settle.at,
             booked_at,
-            identity: Arc::new(identity),
-            sku: Arc::new(sku),
-            tokens: settle.tokens,
             outcome: settle.outcome,
-            status_code: None,
             duration_ms: settle.duration_ms,
             ttft_ms: settle.ttft_ms,
-            tools: None,
-            query_source: None,
-            entrypoint: None,
-            client_cost: None,
+            ..UsageRecord::new(source::GATEWAY, id, settle.at, identity, sku, *tokens)
         };
         let receipt = recorder
             .record(Intake {
@@ -153,24 +144,30 @@ impl Quota {
     }
 
     /// Charges what the policy says for reservations that nobody settled. A settlement that comes
-    /// late is the better report of the same call and takes the charge's place.
+    /// late is the better report of the same call and takes the charge's place. All are tried;
+    /// the first error is told.
     pub async fn charge_expired(
         &self,
         recorder: &Recorder,
         charges: Vec<(Arc<str>, Usage)>,
         now: Timestamp,
     ) -> Result<(), RecordError> {
+        let mut outcome = Ok(());
         for some in charges.chunks(CHARGED_AT_ONCE) {
-            let records = some
-                .iter()
-                .filter_map(|(id, usage)| self.charge(id, usage, now));
-            let intake = Intake {
-                records: records.collect(),
-                ..Intake::default()
-            };
-            recorder.record(intake).await?;
+            // Each by itself: the ledger commits together what it can, and one that it cannot
+            // take holds back no other.
+            let charged = some.iter().filter_map(|(id, usage)| {
+                let intake = Intake {
+                    records: vec![self.charge(id, usage, now)?],
+                    ..Intake::default()
+                };
+                Some(recorder.record(intake))
+            });
+            for done in join_all(charged).await {
+                outcome = outcome.and(done.map(drop));
+            }
         }
-        Ok(())
+        outcome
     }
 
     fn charge(&self, id: &str, usage: &Usage, now: Timestamp) -> Option<UsageRecord> {
@@ -183,26 +180,13 @@ impl Quota {
             cache_write_unknown: count(usage.cache_write),
             ..Tokens::default()
         };
+        let Asked { identity, sku, .. } = &*known.asked;
+        let (identity, sku) = (Arc::new(identity.clone()), Arc::new(banded(sku, &tokens)));
         Some(UsageRecord {
-            source: Arc::from(source::EXPIRED),
-            id: id.into(),
-            request_id: None,
-            client_request_id: None,
-            session: None,
             reservation: Some(id.into()),
-            at: now,
             booked_at: known.reserved_at,
-            identity: Arc::new(known.asked.identity.clone()),
-            sku: Arc::new(banded(&known.asked.sku, &tokens)),
-            tokens,
             outcome: Outcome::Unknown,
-            status_code: None,
-            duration_ms: None,
-            ttft_ms: None,
-            tools: None,
-            query_source: None,
-            entrypoint: None,
-            client_cost: None,
+            ..UsageRecord::new(source::EXPIRED, id, now, identity, sku, tokens)
         })
     }
 

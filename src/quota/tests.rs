@@ -382,3 +382,24 @@ async fn an_expired_reservation_is_charged_as_the_limit_says_until_it_is_settled
     assert!(!settled.unwrap().replayed);
     assert_eq!(used_of_all(), Some((250, 0)));
 }
+
+#[tokio::test]
+async fn one_expired_reservation_that_cannot_be_charged_holds_back_no_other() {
+    let policy = "[[limits]]\nname = \"each\"\nper = [\"user\"]\nunit = \"tokens\"\n\
+                  limit = 100000\nwindow = \"day\"\non_expiry = \"charge_estimate\"\n";
+    let bench = Bench::new(policy).await;
+    let users: Vec<_> = (0..40).map(|number| format!("u{number}")).collect();
+    for user in &users {
+        reserve(&bench.quota, user, &ask(user, 0, 1_000)).unwrap();
+    }
+    let ended = bench.quota.round(now() + SignedDuration::from_mins(2));
+    assert_eq!(ended.len(), users.len());
+    bench.recorder().ledger().choke_on("u7").await.unwrap();
+    let charged = bench.quota.charge_expired(bench.recorder(), ended, now());
+    let error = charged.await.unwrap_err().to_string();
+    assert!(error.contains("choked"), "{error}");
+    for user in &users {
+        let used = if user == "u7" { 0 } else { 100 };
+        assert_eq!(standing(&bench.quota, user), (used, 0), "{user}");
+    }
+}

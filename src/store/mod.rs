@@ -503,6 +503,20 @@ impl Ledger {
     async fn change<T: Send + 'static>(
         &self,
         change: impl FnOnce(&Transaction<'_>) -> Result<T, StoreError> + Send + 'static,
+    /// Makes each commit fail that brings a new identity of this user, for tests of those above.
+    #[cfg(test)]
+    pub(crate) async fn choke_on(&self, user: &str) -> Result<(), QueryError> {
+        let trigger = format!(
+            "CREATE TRIGGER choke BEFORE INSERT ON identity WHEN new.user = '{user}' \
+             BEGIN SELECT raise(ABORT, 'choked'); END"
+        );
+        self.change(move |transaction| {
+            let made = transaction.execute_batch(&trigger);
+            made.map_err(StoreError::sql("make a trigger"))
+        })
+        .await
+    }
+
     ) -> Result<T, QueryError> {
         let (answer, answered) = oneshot::channel();
         let work = move |connection: &mut Connection| {
