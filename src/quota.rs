@@ -23,7 +23,7 @@ use entry::{Entry, Reserved};
 pub use replay::{Difference, Simulated, Stopped, Verified};
 pub use settle::{Settle, SettleError, Settled};
 pub use survey::Survey;
-pub use watch::Watch;
+pub use watch::{Kind, Watch};
 pub use who::{Ask, Claims, Resolved};
 use who::{identity, subject};
 

@@ -17,7 +17,7 @@ use crate::model::quota::{Decision, Denial, Standing};
 use crate::model::tokens::Tokens;
 use crate::model::usage::{Intake, UsageRecord, Verdict};
 use crate::quota::answer::Explanation;
-use crate::quota::{Answer, Refused};
+use crate::quota::{Answer, Kind, Refused};
 
 /// How long an admitted request may wait for its place in the ledger.
 const LEASE: SignedDuration = SignedDuration::from_mins(1);
@@ -63,8 +63,13 @@ impl EnvoyDoor {
         is_over: impl Fn(&Standing) -> bool,
     ) -> Outcome {
         let ask = group.ask(&self.settings, 0);
-        match self.quota.check(&ask, sender, now) {
-            Ok(answer) => outcome(denied_where(answer, is_over), now),
+        let kind = match group.hits.requests() {
+            0 => Kind::Check,
+            _ => Kind::Reserve,
+        };
+        let rule = |answer| denied_where(answer, is_over);
+        match self.quota.judge(kind, &ask, sender, now, rule) {
+            Ok(answer) => outcome(answer, now),
             Err(refused) => self.refused(&refused),
         }
     }

@@ -26,7 +26,7 @@ impl EnvoyDoor {
     ) -> Result<(), Status> {
         let ask = group.ask(&self.settings, 0);
         // Nothing was counted for what no policy or role allows, so there is nothing to refund.
-        let Ok(answer) = self.quota.check(&ask, sender, now) else {
+        let Ok(answer) = self.quota.look(&ask, sender, now) else {
             return Ok(());
         };
         let id = match group.get(Key::EventId) {

@@ -7,12 +7,15 @@ use super::proto::{Code, Descriptor, Entry, Kind, Struct, UInt64Value, Unit, Val
 use super::*;
 use crate::config::{Config, Environment};
 use crate::model::access::{Binding, hash_token};
+use crate::model::catalogue;
 use crate::model::names::ModelNames;
 use crate::model::policy::Policy;
 use crate::model::tokens::Tokens;
 use crate::model::usage::{self, Intake, UsageRecord};
-use crate::quota::Claims;
+use crate::quota::audit::{AuditLog, AuditSettings};
+use crate::quota::{Claims, Watch};
 use crate::record::testing::Scratch;
+use crate::registry::Registry;
 use crate::store::Terms;
 
 const POLICY: &str = r#"
@@ -536,4 +539,58 @@ async fn the_token_needs_the_scope_quota_and_may_bind_users() {
         Rpc::Ok,
     ];
     assert_eq!(codes, wanted);
+}
+
+#[tokio::test]
+async fn decisions_are_told_as_envoy_hears_them_and_once_each() {
+    let bench = Bench::new(POLICY).await;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("audit.jsonl");
+    let registry = Arc::new(Registry::default());
+    bench.door.quota.watch(Watch {
+        registry: registry.clone(),
+        audit: Some(
+            AuditLog::open(AuditSettings {
+                path: path.clone(),
+                max_bytes: 1 << 20,
+                max_age: std::time::Duration::from_hours(24),
+                keep: 1,
+            })
+            .unwrap(),
+        ),
+    });
+    let carol = || vec![descriptor(&[("user", "carol")], None)];
+    // Two are admitted, one is not; only asking is no admission.
+    for _ in 0..3 {
+        bench.ask(carol()).await;
+    }
+    bench.ask(vec![tokens("carol", "tokens", 0)]).await;
+    bench.ask(vec![tokens("bob", "tokens", 7)]).await;
+    let count = |labels: [&str; 3]| registry.counter(catalogue::QUOTA_DECISIONS, &labels);
+    assert_eq!(count(["allow", "room", ""]), Some(2));
+    assert_eq!(count(["deny", "quota_exceeded", "user-requests"]), Some(1));
+    assert_eq!(
+        count(["would_deny", "quota_exceeded", "user-requests"]),
+        Some(1)
+    );
+    assert_eq!(count(["would_allow", "room", ""]), Some(1));
+    let timed = registry.histogram(catalogue::QUOTA_DECISION_SECONDS, &[]);
+    assert_eq!(timed.unwrap().counts.iter().sum::<u64>(), 5);
+    let lines = std::fs::read_to_string(&path).unwrap();
+    let decisions: Vec<String> = lines
+        .lines()
+        .map(|line| {
+            let line: serde_json::Value = serde_json::from_str(line).unwrap();
+            let text = |name: &str| line[name].as_str().unwrap();
+            format!("{} {}", text("user"), text("decision"))
+        })
+        .collect();
+    let wanted = [
+        "carol allow",
+        "carol allow",
+        "carol deny",
+        "carol would_deny",
+        "bob would_allow",
+    ];
+    assert_eq!(decisions, wanted);
 }

@@ -31,7 +31,7 @@ pub(super) struct Call<'a> {
 
 /// What a gateway asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+pub enum Kind {
     Check,
     Reserve,
 }
@@ -65,16 +65,38 @@ impl Quota {
 
     /// Tells whether a call would be admitted. Holds nothing.
     pub fn check(&self, ask: &Ask, sender: &str, now: Timestamp) -> Result<Answer, Refused> {
+        self.judge(Kind::Check, ask, sender, now, |answer| answer)
+    }
+
+    /// As [`Quota::check`], for a door that has a rule of its own on whom to deny: `rule` makes of
+    /// the answer what it tells. Before a reservation ([`Kind::Reserve`]) only a denial is a
+    /// decision; of what passes the reservation tells.
+    pub fn judge(
+        &self,
+        kind: Kind,
+        ask: &Ask,
+        sender: &str,
+        now: Timestamp,
+        rule: impl FnOnce(Answer) -> Answer,
+    ) -> Result<Answer, Refused> {
         let watch = Stopwatch::start();
-        let answer = self.decide_check(ask, sender, now);
+        let answer = self.look(ask, sender, now).map(rule);
         let call = Call {
-            kind: Kind::Check,
+            kind,
             id: None,
             ask,
             sender,
         };
-        self.note(call, &answer, watch, now);
+        let passes = |answer: &Answer| matches!(answer.decision, Decision::Allowed(_));
+        if kind == Kind::Check || !answer.as_ref().is_ok_and(passes) {
+            self.note(call, &answer, watch, now);
+        }
         answer
+    }
+
+    /// How limits stand for a call. No decision, so nothing is told of it.
+    pub fn look(&self, ask: &Ask, sender: &str, now: Timestamp) -> Result<Answer, Refused> {
+        self.decide_check(ask, sender, now)
     }
 
     /// Holds the estimate of a call under every limit, or under none.
