@@ -11,6 +11,13 @@ use crate::model::notice::Notice;
 /// What happened to alarms is kept this long.
 const KEEP_HISTORY_DAYS: i64 = 90;
 
+/// What a target heard last of a warning of quotas that stands no more is kept this long. It must
+/// be more than a day, in which the end of one may wait to be told.
+const KEEP_WARNINGS_DAYS: i64 = 7;
+
+/// Milliseconds in a day.
+const DAY_MS: i64 = 86_400_000;
+
 /// Transitions kept at most, the oldest go first. A hundred alarms that flap every minute fill it
 /// in half a day.
 const MAX_HISTORY: i64 = 100_000;
@@ -188,7 +195,7 @@ fn history(
 
 /// Lets go of what is too old or too much, and of what nobody can ask for any more.
 pub(super) fn prune(connection: &Connection, now: Timestamp) -> Result<(), StoreError> {
-    let before = now.as_millisecond() - KEEP_HISTORY_DAYS * 86_400_000;
+    let before = now.as_millisecond() - KEEP_HISTORY_DAYS * DAY_MS;
     let deletes = [
         // In order of time, so the oldest come first by number.
         (
@@ -207,6 +214,12 @@ pub(super) fn prune(connection: &Connection, now: Timestamp) -> Result<(), Store
             0,
         ),
         ("DELETE FROM mute WHERE ends < ?1 AND ?2 = 0", 0),
+        // Each counter has its own: those that stand no more have been told, or given up.
+        (
+            "DELETE FROM notice_told WHERE at < ?1 + ?2 AND alarm GLOB 'quota:*' \
+             AND alarm NOT IN (SELECT name FROM quota_warning)",
+            (KEEP_HISTORY_DAYS - KEEP_WARNINGS_DAYS) * DAY_MS,
+        ),
     ];
     for (delete, most) in deletes {
         connection

@@ -11,7 +11,7 @@ use super::*;
 use crate::clock::Clock;
 use crate::model::alarm::{Actions, Alarm, Comparison, MissingData, State, Statistic, Transition};
 use crate::model::notice::Mute;
-use crate::store::{AlarmChange, AlarmStatus, Settings, WriterThread};
+use crate::store::{AlarmChange, AlarmStatus, Settings, Warned, WriterThread};
 
 fn at(seconds: i64) -> Timestamp {
     Timestamp::from_second(1_795_000_000 + seconds).unwrap()
@@ -268,6 +268,38 @@ async fn what_is_too_old_is_let_go() {
         ledger.alarm_history(at(0), None, 10).await.unwrap(),
         [changes[1].clone()]
     );
+}
+
+#[tokio::test]
+async fn what_was_told_of_warnings_goes_a_week_after_they_stand_no_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let open = Open::at(folder.path());
+    let ledger = &open.ledger;
+    let names = [
+        "errors",
+        "quota:day/ada/90",
+        "quota:month/ada/90",
+        "quota:day/bob/90",
+    ];
+    let fired = names.map(|name| transition(name, State::Alarm, 0));
+    let standing = Warned {
+        ends: None,
+        transition: fired[2].clone(),
+    };
+    let notices = fired.iter().map(|fired| notice("ops", fired)).collect();
+    let changed = ledger.change_warnings(Vec::new(), vec![standing], notices);
+    changed.await.unwrap();
+    let mut told = ledger.notices("ops").await.unwrap().waiting;
+    let week = 7 * 86_400;
+    told[3].transition.at = at(week);
+    ledger.notices_done("ops", told).await.unwrap();
+    while ledger.upkeep(at(week + 1)).await.unwrap() {}
+    let kept = ledger.notices("ops").await.unwrap().told;
+    let kept: Vec<_> = kept
+        .iter()
+        .map(|told| &*told.transition.alarm.name)
+        .collect();
+    assert_eq!(kept, [names[0], names[3], names[2]]);
 }
 
 #[tokio::test]
