@@ -66,7 +66,7 @@ pub struct Stopped {
 
 impl Quota {
     /// Fills counters anew from the ledger, between two commits, and compares them with the live
-    /// ones. Windows of a minute are left out: the ledger's sums are by quarter hour. `None`
+    /// ones. Windows of a minute are left out: most of the ledger's sums are by quarter hour. `None`
     /// without a policy, or if it was replaced meanwhile.
     pub async fn verify(
         &self,
@@ -95,7 +95,7 @@ impl Quota {
             let _ = sender.send(quota.compare(&mut fresh, now));
         };
         ledger
-            .rebook(earliest(&policy, now), Box::new(visit))
+            .rebook(earliest(&policy, now), None, Box::new(visit))
             .await?;
         let compared = receiver.try_recv().ok().flatten();
         Ok(compared.map(|(compared, differences)| Verified {
@@ -156,7 +156,7 @@ impl Quota {
                 let _ = sender.send(replay.take());
             }
         };
-        ledger.rebook(range.start, Box::new(visit)).await?;
+        ledger.rebook(range.start, None, Box::new(visit)).await?;
         let replay = receiver.try_recv().ok().flatten();
         let replay = replay.unwrap_or_else(|| Replay::new(policy));
         Ok(replay.result())

@@ -11,6 +11,7 @@ use crate::model::adjustment::Adjustment;
 use crate::model::policy::{Policy, Span, Usage};
 use crate::model::quota::{Book, Expired, Request, Reservation};
 use crate::model::tokens::Tokens;
+use crate::model::window::Window;
 use crate::store::{Booked, Ledger, QueryError, StoreError, reservation_key};
 
 /// Time between two looks for counters that hold and count nothing: those that a question made,
@@ -41,7 +42,10 @@ impl Quota {
             }
             (Some(_), None) => {}
         };
-        ledger.rebook(from, Box::new(visit)).await
+        let minute = Span::Calendar(Window::Minute);
+        let has_minutes = policy.limits.iter().any(|limit| limit.span == minute);
+        let minutes_from = has_minutes.then_some(now);
+        ledger.rebook(from, minutes_from, Box::new(visit)).await
     }
 
     /// Replaces the book by one that has all the ledger knows; live holds go with it.

@@ -1,20 +1,21 @@
 //! What quota windows learn from the ledger: usage by the time at which it was booked.
 //!
 //! Roll-ups go by the time of the usage. Where a reservation was made in another quarter hour,
-//! `booking_shift` says what moves; both together are the truth of quotas.
+//! `booking_shift` says what moves; both together are the truth of quotas. The minute that is open
+//! comes from the latest reports.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use rusqlite::{Connection, Row, params};
+use rusqlite::{Connection, Params, Row, params};
 
 use super::StoreError;
 use super::dict::Dictionaries;
 use super::rollup::Sums;
 use crate::model::identity::Identity;
 use crate::model::policy::Usage;
-use crate::model::usage::Sku;
+use crate::model::usage::{Outcome, Sku};
 use crate::model::window::QUARTER_SECONDS;
 
 type Result<T> = std::result::Result<T, StoreError>;
@@ -23,6 +24,10 @@ type Result<T> = std::result::Result<T, StoreError>;
 const MINUTE_MS: i64 = 60_000;
 
 const QUARTER_MS: i64 = QUARTER_SECONDS * 1_000;
+
+/// Reports that are looked at for the latest minute; of those before only quarter hours are known.
+/// It is 3,000 a second, and takes a moment to read.
+const MAX_BY_MINUTE: i64 = 200_000;
 
 /// Usage of one identity and SKU; negative where counting once takes back.
 #[derive(Clone, Debug, PartialEq)]
@@ -149,13 +154,25 @@ fn usage_of(sums: &Sums) -> Usage {
     }
 }
 
-/// All that was booked from a quarter hour on, by quarter hour, for counters that begin anew.
+/// All that was booked from a quarter hour on, by quarter hour, for counters that begin anew. With
+/// `minutes_from` what was booked from that minute on is by minute.
 pub(super) fn since(
     connection: &Connection,
     dictionaries: &Dictionaries,
     from: Timestamp,
+    minutes_from: Option<Timestamp>,
     visit: &mut dyn FnMut(Option<Booked>),
 ) -> Result<()> {
+    let mut tell = |identity, sku, at_ms, usage| {
+        visit(Some(Booked {
+            reservation: None,
+            identity: dictionaries.identities.get(identity)?.clone(),
+            sku: dictionaries.skus.get(sku)?.clone(),
+            at: timestamp(at_ms),
+            usage,
+        }));
+        Ok(())
+    };
     let first = from.as_millisecond().div_euclid(QUARTER_MS);
     for sql in [
         "SELECT quarter, identity, sku, input, output, cache_read, \
@@ -164,29 +181,63 @@ pub(super) fn since(
         "SELECT quarter, identity, sku, input, output, cache_read, cache_write, requests, cost \
          FROM booking_shift WHERE quarter >= ? ORDER BY quarter",
     ] {
-        let mut select = connection
-            .prepare(sql)
-            .map_err(StoreError::sql("prepare the bookings"))?;
-        let mut rows = select
-            .query([first])
-            .map_err(StoreError::sql("read the bookings"))?;
-        while let Some(row) = rows.next().map_err(StoreError::sql("read the bookings"))? {
-            let (quarter, identity, sku, usage) =
-                booking(row).map_err(StoreError::sql("read a booking"))?;
-            visit(Some(Booked {
-                reservation: None,
-                identity: dictionaries.identities.get(identity)?.clone(),
-                sku: dictionaries.skus.get(sku)?.clone(),
-                at: timestamp(quarter * QUARTER_MS),
-                usage,
-            }));
-        }
+        each(
+            connection,
+            sql,
+            [first],
+            |(quarter, identity, sku, usage)| tell(identity, sku, quarter * QUARTER_MS, usage),
+        )?;
+    }
+    if let Some(minute) = minutes_from {
+        let from_ms = minute.as_millisecond().div_euclid(MINUTE_MS) * MINUTE_MS;
+        let failed = Outcome::ALL.iter().position(|o| *o == Outcome::Error);
+        let parameters = params![from_ms, MAX_BY_MINUTE, failed];
+        // Moved within a quarter hour, which changes nothing for longer windows.
+        each(connection, BY_MINUTE, parameters, |row| {
+            let (booked_ms, identity, sku, usage) = row;
+            let mut back = Usage::default();
+            add(&mut back, &usage, -1);
+            let quarter_ms = booked_ms.div_euclid(QUARTER_MS) * QUARTER_MS;
+            tell(identity, sku, quarter_ms, back)?;
+            tell(identity, sku, booked_ms, usage)
+        })?;
     }
     visit(None);
     Ok(())
 }
 
-fn booking(row: &Row<'_>) -> rusqlite::Result<(i64, i64, i64, Usage)> {
+/// The latest requests that were booked since a time, each when the first of its reports that
+/// tells a time of booking tells.
+const BY_MINUTE: &str = "SELECT booked, counted_as, sku, input, output, cache_read, \
+     cache_write_5m + cache_write_1h + cache_write_unknown, outcome <> ?3, coalesce(cost, 0) FROM \
+     (SELECT *, coalesce(booked_at, (SELECT told.booked_at FROM fact AS told \
+      WHERE told.grp = fact.grp AND told.booked_at IS NOT NULL \
+      ORDER BY flags & 1, rank, at, key LIMIT 1), at) AS booked FROM fact \
+      WHERE id > (SELECT max(id) FROM fact) - ?2 AND counted_as IS NOT NULL) \
+     WHERE booked >= ?1";
+
+/// A booked quarter hour or request: the time, identity, SKU and usage.
+type Line = (i64, i64, i64, Usage);
+
+fn each(
+    connection: &Connection,
+    sql: &str,
+    parameters: impl Params,
+    mut visit: impl FnMut(Line) -> Result<()>,
+) -> Result<()> {
+    let mut select = connection
+        .prepare(sql)
+        .map_err(StoreError::sql("prepare the bookings"))?;
+    let mut rows = select
+        .query(parameters)
+        .map_err(StoreError::sql("read the bookings"))?;
+    while let Some(row) = rows.next().map_err(StoreError::sql("read the bookings"))? {
+        visit(booking(row).map_err(StoreError::sql("read a booking"))?)?;
+    }
+    Ok(())
+}
+
+fn booking(row: &Row<'_>) -> rusqlite::Result<Line> {
     let usage = Usage {
         input: row.get(3)?,
         output: row.get(4)?,

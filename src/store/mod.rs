@@ -263,6 +263,7 @@ enum Job {
     /// Tells all that was booked since a time, between two commits.
     Rebook {
         from: Timestamp,
+        minutes_from: Option<Timestamp>,
         visit: Rebook,
         answer: oneshot::Sender<Result<(), StoreError>>,
     },
@@ -441,12 +442,19 @@ impl Ledger {
     }
 
     /// Tells `visit` all that was booked since a time, by quarter hour, between two commits: what
-    /// later commits book comes after it and is not in it.
-    pub async fn rebook(&self, from: Timestamp, visit: Rebooking) -> Result<(), QueryError> {
+    /// later commits book comes after it and is not in it. With `minutes_from` what was booked
+    /// from that minute on is by minute, as far as the latest 200,000 reports tell.
+    pub async fn rebook(
+        &self,
+        from: Timestamp,
+        minutes_from: Option<Timestamp>,
+        visit: Rebooking,
+    ) -> Result<(), QueryError> {
         let (answer, answered) = oneshot::channel();
         let visit = Rebook(visit);
         self.send(Job::Rebook {
             from,
+            minutes_from,
             visit,
             answer,
         })?;
@@ -495,14 +503,6 @@ impl Ledger {
         let _ = self.inner.jobs.send(Job::Stop);
     }
 
-    fn send(&self, job: Job) -> Result<(), QueryError> {
-        self.inner.jobs.send(job).map_err(|_| QueryError::Dropped)
-    }
-
-    /// Changes rows in one transaction on the writer's thread. `Ok` comes when it is on disk.
-    async fn change<T: Send + 'static>(
-        &self,
-        change: impl FnOnce(&Transaction<'_>) -> Result<T, StoreError> + Send + 'static,
     /// Makes each commit fail that brings a new identity of this user, for tests of those above.
     #[cfg(test)]
     pub(crate) async fn choke_on(&self, user: &str) -> Result<(), QueryError> {
@@ -517,6 +517,14 @@ impl Ledger {
         .await
     }
 
+    fn send(&self, job: Job) -> Result<(), QueryError> {
+        self.inner.jobs.send(job).map_err(|_| QueryError::Dropped)
+    }
+
+    /// Changes rows in one transaction on the writer's thread. `Ok` comes when it is on disk.
+    async fn change<T: Send + 'static>(
+        &self,
+        change: impl FnOnce(&Transaction<'_>) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, QueryError> {
         let (answer, answered) = oneshot::channel();
         let work = move |connection: &mut Connection| {

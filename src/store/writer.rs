@@ -68,11 +68,12 @@ impl Writer {
                 }
                 Job::Rebook {
                     from,
+                    minutes_from,
                     visit: Rebook(mut visit),
                     answer,
                 } => {
-                    let dictionaries = &self.memory.dictionaries;
-                    let told = booked::since(&self.file.connection, dictionaries, from, &mut visit);
+                    let (connection, names) = (&self.file.connection, &self.memory.dictionaries);
+                    let told = booked::since(connection, names, from, minutes_from, &mut visit);
                     // Whoever asked may have gone; what was told stays told.
                     let _ = answer.send(told);
                 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use reqwest::Client;
 use serde_json::{Value, json};
+use tallyd::clock::Clock;
 use tokio::task::JoinSet;
 
 use crate::harness::{Daemon, Place, answer, until};
@@ -353,6 +354,60 @@ async fn a_correction_counts_once_and_survives_restarts_and_new_policies() {
     })
     .await;
     assert_eq!(balance(&daemon, "ann").await, [9_000, 300, 0, 8_700]);
+}
+
+/// A policy of 1,000 tokens a minute, for everybody.
+const MINUTE: &str = r#"
+[[limits]]
+name = "user-minute"
+per = ["user"]
+unit = "tokens"
+limit = 1_000
+window = "minute"
+"#;
+
+/// What is asked again after what `between` does to a daemon on which a minute was used up; tried
+/// again where the minute ended meanwhile.
+async fn in_one_minute(between: impl AsyncFn(&Arc<Place>, Daemon) -> Daemon) {
+    let place = place(MINUTE);
+    let mut daemon = place.start().await;
+    for round in 0.. {
+        let (id, user) = (|name: &str| format!("{name}{round}"), format!("ann{round}"));
+        let minute = Clock::System.now().as_second() / 60;
+        let full = ask(&id("full"), &user, 0, 1_000);
+        assert_eq!(reserve(&daemon, &full).await.0, 201);
+        assert_eq!(act(&daemon, &id("full"), "settle", &used(900)).await.0, 200);
+        daemon = between(&place, daemon).await;
+        let held = reserve(&daemon, &ask(&id("more"), &user, 0, 101)).await;
+        let fits = reserve(&daemon, &ask(&id("fits"), &user, 0, 100)).await.0;
+        let stands = balance(&daemon, &user).await;
+        if Clock::System.now().as_second() / 60 == minute {
+            assert_eq!(refusal(&held), (429, "quota_exceeded", 429));
+            assert_eq!((fits, stands), (201, [1_000, 900, 100, 0]));
+            return;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_killed_daemon_knows_what_was_used_in_the_minute() {
+    in_one_minute(async |_, daemon| daemon.crash().await).await;
+}
+
+#[tokio::test]
+async fn a_new_policy_knows_what_was_used_in_the_minute() {
+    in_one_minute(async |place, daemon| {
+        let version = async || daemon.json("/api/v1/quota/policies").await["version"].as_u64();
+        let before = version().await;
+        let note = format!("{MINUTE}# {}\n", Clock::System.now());
+        place.write("policy.toml", &note);
+        until("the new policy", async || {
+            (version().await > before).then_some(())
+        })
+        .await;
+        daemon
+    })
+    .await;
 }
 
 #[tokio::test]
