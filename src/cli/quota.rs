@@ -1,5 +1,6 @@
 //! `tallyd quota`: how limits stand, and corrections.
 
+mod adjustments;
 mod balance;
 mod replay;
 mod reservations;
@@ -18,6 +19,7 @@ use serde_json::{Value, json};
 use super::table::{Align, table};
 use super::{Remote, block_on};
 use crate::clock::Clock;
+use adjustments::Adjustments;
 use balance::{Balances, bar};
 use replay::Simulate;
 pub use replay::Verify;
@@ -38,6 +40,8 @@ pub enum QuotaCommand {
     Raise(Raise),
     /// Corrects what a limit counted in the window that is open now.
     Adjust(Adjust),
+    /// Lists what was corrected.
+    Adjustments(Adjustments),
     /// Tries a policy on what was used, and lists who would have been stopped.
     Simulate(Simulate),
 }
@@ -108,6 +112,7 @@ pub(super) fn execute(command: QuotaCommand) -> anyhow::Result<()> {
         QuotaCommand::Reservations(wanted) => reservations::print(&wanted),
         QuotaCommand::Raise(wanted) => raise(&wanted),
         QuotaCommand::Adjust(wanted) => adjust(&wanted),
+        QuotaCommand::Adjustments(wanted) => adjustments::print(&wanted),
         QuotaCommand::Simulate(wanted) => replay::simulate(&wanted),
     }
 }

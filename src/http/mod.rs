@@ -166,7 +166,10 @@ fn routes() -> Vec<(&'static str, MethodRouter<Arc<Api>>)> {
             post(quota_settle::extend),
         ),
         ("/api/v1/quota/balances", get(quota_balances::get)),
-        ("/api/v1/quota/adjustments", post(quota_adjust::post)),
+        (
+            "/api/v1/quota/adjustments",
+            post(quota_adjust::post).get(quota_adjust::list),
+        ),
         ("/api/v1/quota/policies", get(quota_policies::get)),
         ("/api/v1/quota/verify", get(quota_replay::verify)),
         ("/api/v1/quota/simulate", post(quota_replay::simulate)),

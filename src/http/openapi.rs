@@ -51,6 +51,7 @@ use super::{
         quota_settle::extend,
         quota_balances::get,
         quota_adjust::post,
+        quota_adjust::list,
         quota_policies::get,
         quota_replay::verify,
         quota_replay::simulate,

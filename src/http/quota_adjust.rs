@@ -1,4 +1,4 @@
-//! `POST /api/v1/quota/adjustments`: corrections of counters by hand.
+//! `/api/v1/quota/adjustments`: corrections of counters by hand.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -7,7 +7,8 @@ use std::sync::Arc;
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, StatusCode, Uri};
+use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -17,12 +18,21 @@ use super::body;
 use super::error::Problem;
 use super::lenient::{Text, invalid};
 use super::quota::{Failed, object};
+use super::range::Parameters;
 use crate::model::access::Scope;
+use crate::model::adjustment::Adjustment;
 use crate::model::label;
 use crate::model::policy::Field;
 use crate::model::usage::Refusal;
 use crate::quota::answer::{LimitStanding, limits};
 use crate::quota::{Correction, CorrectionError, Refused};
+
+/// What is listed where the question does not say: corrections of 30 days, 100 of them.
+const DEFAULT_RANGE: SignedDuration = SignedDuration::from_hours(30 * 24);
+const DEFAULT_SHOWN: usize = 100;
+
+/// Corrections in one answer at most.
+const MAX_SHOWN: usize = 1_000;
 
 /// A correction of one counter in the window that is open now.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -149,6 +159,100 @@ pub(super) async fn post(
         limits: limits(&balances.policy, &balances.standings, now),
     };
     Ok((status, Json(answer)))
+}
+
+/// Corrections, the newest first.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = QuotaAdjustmentsAnswer)]
+pub(super) struct AdjustmentsAnswer {
+    from: String,
+    to: String,
+    adjustments: Vec<AdjustmentItem>,
+    /// How many there are in the range, those that are not shown included.
+    total: usize,
+}
+
+/// A correction that was made.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = QuotaAdjustmentItem)]
+pub(super) struct AdjustmentItem {
+    id: Box<str>,
+    at: String,
+    limit: Box<str>,
+    unit: &'static str,
+    scope: BTreeMap<&'static str, Box<str>>,
+    /// In the unit, decimal. What is positive was used up, what is negative was given back.
+    amount: Box<str>,
+    reason: Box<str>,
+    /// The name of the token.
+    created_by: Box<str>,
+}
+
+impl From<Adjustment> for AdjustmentItem {
+    fn from(made: Adjustment) -> Self {
+        let scope = made.scope.into_iter();
+        Self {
+            id: made.id,
+            at: made.at.to_string(),
+            limit: made.limit,
+            unit: made.unit.name(),
+            scope: scope.map(|(field, value)| (field.name(), value)).collect(),
+            amount: made.amount,
+            reason: made.reason,
+            created_by: made.created_by,
+        }
+    }
+}
+
+/// List corrections
+///
+/// Those of all limits, of ended windows too, the newest first. What Envoy gave back is among them.
+#[utoipa::path(
+    get, path = "/api/v1/quota/adjustments", tag = "quota",
+    operation_id = "listQuotaAdjustments",
+    security((), ("bearer" = ["admin"])),
+    params(
+        ("from" = Option<String>, Query, description = "RFC 3339 time or date. 30 days before \
+            `to` where absent.", example = "2026-11-01"),
+        ("to" = Option<String>, Query, description = "RFC 3339 time or date, exclusive. Now \
+            where absent."),
+        ("limit" = Option<u16>, Query, minimum = 1, maximum = 1000,
+            description = "How many at most; 100 where absent."),
+        ("timezone" = Option<String>, Query, description = "IANA zone of dates. The configured \
+            one where absent."),
+    ),
+    responses(
+        (status = 200, description = "The corrections.", body = AdjustmentsAnswer),
+        (status = 400, response = super::openapi::Invalid),
+        (status = 401, response = super::openapi::Unauthorized),
+        (status = 403, response = super::openapi::Forbidden),
+        (status = 503, response = super::openapi::Unavailable),
+    ),
+)]
+pub(super) async fn list(
+    State(api): State<Arc<Api>>,
+    headers: HeaderMap,
+    uri: Uri,
+) -> Result<Json<AdjustmentsAnswer>, Problem> {
+    auth::grant(&api, &headers, Scope::Admin)?;
+    let parameters = Parameters::of(&uri, &["from", "to", "limit", "timezone"])?;
+    let zone = parameters.zone(&api.zone)?;
+    let range = parameters.range_ending(api.clock.now(), DEFAULT_RANGE, &zone)?;
+    let most = match parameters.get("limit").map(str::parse) {
+        None => DEFAULT_SHOWN,
+        Some(Ok(most @ 1..=MAX_SHOWN)) => most,
+        Some(_) => {
+            let detail = format!("limit: must be 1 to {MAX_SHOWN}");
+            return Err(Problem::parameter(detail));
+        }
+    };
+    let (made, total) = api.ledger.latest_adjustments(range.clone(), most).await?;
+    Ok(Json(AdjustmentsAnswer {
+        from: range.start.to_string(),
+        to: range.end.to_string(),
+        adjustments: made.into_iter().map(AdjustmentItem::from).collect(),
+        total,
+    }))
 }
 
 fn failed(api: &Api, error: CorrectionError) -> Failed {

@@ -1,6 +1,7 @@
 //! Corrections of quota counters by hand, which survive like usage does.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use jiff::Timestamp;
 use rusqlite::{OptionalExtension as _, Row, params};
@@ -61,6 +62,35 @@ impl Ledger {
             return Err(QueryError::TooLarge(message));
         }
         Ok(known)
+    }
+
+    /// The newest corrections of a range, the newest first, and how many the range has.
+    pub async fn latest_adjustments(
+        &self,
+        range: Range<Timestamp>,
+        most: usize,
+    ) -> Result<(Vec<Adjustment>, usize), QueryError> {
+        // The end is exclusive, but the milliseconds of corrections are rounded down.
+        let end =
+            range.end.as_millisecond() + i64::from(range.end.subsec_nanosecond() % 1_000_000 > 0);
+        let bounds = [range.start.as_millisecond(), end];
+        self.read(move |reader| {
+            let read = || {
+                let mut select = reader.connection.prepare_cached(
+                    "SELECT id, at, limit_name, unit, scope, amount, reason, created_by \
+                     FROM quota_adjustment WHERE at >= ? AND at < ? \
+                     ORDER BY at DESC, id DESC LIMIT ?",
+                )?;
+                let rows = select.query_map(params![bounds[0], bounds[1], most], adjustment)?;
+                let mut count = reader.connection.prepare_cached(
+                    "SELECT count(*) FROM quota_adjustment WHERE at >= ? AND at < ?",
+                )?;
+                let total = count.query_row(bounds, |row| row.get(0))?;
+                Ok((rows.collect::<rusqlite::Result<_>>()?, total))
+            };
+            Ok(read().map_err(StoreError::sql("list corrections"))?)
+        })
+        .await
     }
 
     /// The corrections since a time, the oldest first.

@@ -17,36 +17,36 @@ const GUIDE: &str = include_str!("../fixtures/policies/guide.toml");
 const RESERVATIONS: &str = "/api/v1/quota/reservations";
 
 /// A place whose daemon has a policy.
-fn place(policy: &str) -> Arc<Place> {
+pub(crate) fn place(policy: &str) -> Arc<Place> {
     let place = Place::new();
     let file = place.write("policy.toml", policy);
     place.configure(&format!("[quota]\npolicy = \"{}\"", file.display()));
     place
 }
 
-fn ask(id: &str, user: &str, input: u64, output: u64) -> Value {
+pub(crate) fn ask(id: &str, user: &str, input: u64, output: u64) -> Value {
     json!({
         "id": id, "subject": {"user": user}, "model": "claude-3-haiku-20240307",
         "estimate": {"input_tokens": input, "max_output_tokens": output},
     })
 }
 
-fn used(output: u64) -> Value {
+pub(crate) fn used(output: u64) -> Value {
     json!({"tokens": {"output": output}, "outcome": "success"})
 }
 
-async fn reserve(daemon: &Daemon, body: &Value) -> (u16, Value) {
+pub(crate) async fn reserve(daemon: &Daemon, body: &Value) -> (u16, Value) {
     daemon.post(RESERVATIONS, body).await
 }
 
-async fn act(daemon: &Daemon, id: &str, verb: &str, body: &Value) -> (u16, Value) {
+pub(crate) async fn act(daemon: &Daemon, id: &str, verb: &str, body: &Value) -> (u16, Value) {
     daemon
         .post(&format!("{RESERVATIONS}/{id}/{verb}"), body)
         .await
 }
 
 /// Limit, used, reserved and remaining of a user's first limit.
-async fn balance(daemon: &Daemon, user: &str) -> [u64; 4] {
+pub(crate) async fn balance(daemon: &Daemon, user: &str) -> [u64; 4] {
     let answer = daemon
         .json(&format!("/api/v1/quota/balances?user={user}"))
         .await;
@@ -55,7 +55,7 @@ async fn balance(daemon: &Daemon, user: &str) -> [u64; 4] {
 }
 
 /// Code and status of a refusal, and the status for the client.
-fn refusal((status, body): &(u16, Value)) -> (u16, &str, u64) {
+pub(crate) fn refusal((status, body): &(u16, Value)) -> (u16, &str, u64) {
     assert_eq!(body["client_answer"]["headers"]["x-should-retry"], "false");
     let text = &body["client_answer"]["body"]["error"]["message"];
     assert_eq!(text, &body["detail"]);
@@ -354,6 +354,47 @@ async fn a_correction_counts_once_and_survives_restarts_and_new_policies() {
     })
     .await;
     assert_eq!(balance(&daemon, "ann").await, [9_000, 300, 0, 8_700]);
+}
+
+#[tokio::test]
+async fn corrections_are_listed_the_newest_first_and_bounded() {
+    let daemon = place(POLICY).start().await;
+    let list = "/api/v1/quota/adjustments";
+    for id in ["t1", "t2", "t3"] {
+        let body = json!({"id": id, "limit": "user-month", "scope": {"user": "Ann"},
+                          "amount": -200, "reason": "a loop of ours"});
+        assert_eq!(daemon.post(list, &body).await.0, 201);
+    }
+    let all = daemon.json(list).await;
+    assert_eq!(all["total"], 3);
+    let mut newest = all["adjustments"][0].clone();
+    assert!(newest["at"].take().is_string());
+    assert_eq!(
+        newest,
+        json!({"id": "t3", "at": null, "limit": "user-month", "unit": "tokens",
+               "scope": {"user": "ann"}, "amount": "-200", "reason": "a loop of ours",
+               "created_by": "anonymous"})
+    );
+    let two = daemon.json(&format!("{list}?limit=2")).await;
+    let ids = [&two["adjustments"][0]["id"], &two["adjustments"][1]["id"]];
+    assert_eq!(
+        (ids, &two["total"]),
+        ([&json!("t3"), &json!("t2")], &json!(3))
+    );
+    let before = all["adjustments"][2]["at"].as_str().unwrap();
+    let none = daemon.json(&format!("{list}?to={before}")).await;
+    assert_eq!(
+        (&none["adjustments"], &none["total"]),
+        (&json!([]), &json!(0))
+    );
+    for (query, detail) in [
+        ("limit=0", "limit: must be 1 to 1000"),
+        ("limit=1001", "limit: must be 1 to 1000"),
+        ("from=2026-12-01&to=2026-11-01", "from: must be before to"),
+    ] {
+        let (status, problem) = answer(daemon.get(&format!("{list}?{query}")).await).await;
+        assert_eq!((status, &problem["detail"]), (400, &json!(detail)));
+    }
 }
 
 /// A policy of 1,000 tokens a minute, for everybody.

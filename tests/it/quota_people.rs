@@ -182,6 +182,12 @@ async fn people_see_and_mend_their_limits_on_the_command_line() {
         again.starts_with("The correction was kept before as ticket-1"),
         "{again}"
     );
+    let list = ["quota", "adjustments", "--rows", "1"];
+    let listed = printed(&place, &[&list, &url[..]].concat());
+    assert!(
+        listed.contains("ada@example.com   -2000  weighted tokens  anonymous  release  ticket-1"),
+        "{listed}"
+    );
 }
 
 #[tokio::test]
