@@ -52,6 +52,7 @@ mod privacy;
 mod promql;
 mod quota;
 mod quota_people;
+mod quota_disk;
 mod report_schedule;
 mod reports;
 mod sessions;

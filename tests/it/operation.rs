@@ -248,9 +248,9 @@ async fn fill_and_recover(daemon: Daemon, make_room: impl FnOnce(&Daemon)) {
     assert_counted(&daemon, acknowledged + 500).await;
 }
 
-#[tokio::test]
-async fn a_file_that_may_not_grow_stops_writes_and_nothing_else() {
-    let place = Place::new();
+/// A daemon to which a limit on the size of files is a full disk; `limit` is the shell's line
+/// that sets one.
+pub(crate) fn limited(place: &Place, limit: &str) -> Command {
     let tallyd = env!("CARGO_BIN_EXE_tallyd");
     let plain = place.command(&[]);
     let mut command = Command::new("sh");
@@ -260,17 +260,25 @@ async fn a_file_that_may_not_grow_stops_writes_and_nothing_else() {
             .get_envs()
             .filter_map(|(key, value)| Some((key, value?))),
     );
-    // In blocks of 512 bytes; a write beyond it fails as on a full disk.
-    let line = format!("trap '' XFSZ; ulimit -S -f 4096; exec {tallyd} run");
+    let line = format!("trap '' XFSZ; {limit}; exec {tallyd} run");
     command.args(["-c", &line]).stderr(place.append_log());
+    command
+}
+
+/// Sets the size that files of a [`limited`] daemon may have: bytes, or `unlimited`.
+pub(crate) fn set_limit(daemon: &Daemon, size: &str) {
+    let (id, size) = (daemon.id().to_string(), format!("--fsize={size}:"));
+    let set = Command::new("prlimit").args(["--pid", &id, &size]).status();
+    assert!(set.unwrap().success());
+}
+
+#[tokio::test]
+async fn a_file_that_may_not_grow_stops_writes_and_nothing_else() {
+    let place = Place::new();
+    // In blocks of 512 bytes.
+    let mut command = limited(&place, "ulimit -S -f 4096");
     let daemon = place.spawn(&mut command).await;
-    fill_and_recover(daemon, |daemon| {
-        let id = daemon.id().to_string();
-        let mut prlimit = Command::new("prlimit");
-        let raised = prlimit.args(["--pid", &id, "--fsize=unlimited"]).status();
-        assert!(raised.unwrap().success());
-    })
-    .await;
+    fill_and_recover(daemon, |daemon| set_limit(daemon, "unlimited")).await;
 }
 
 /// A small disk, taken away with the test.
