@@ -6,6 +6,7 @@ environment, see `Settings`. The parameter names of the hooks are LiteLLM's: it 
 
 import asyncio
 import fcntl
+import itertools
 import json
 import logging
 import os
@@ -39,6 +40,9 @@ SETTLE_SECONDS: Final = 5.0
 """Nobody waits for a settlement, so it may take longer than a question."""
 
 REPLAY_SECONDS: Final = 1.0
+REPLAY_AT_ONCE: Final = 16
+"""Lines of the spool under way together: tallyd commits them with one flush."""
+
 RETRY_GRACE_SECONDS: Final = 60.0
 """A failed attempt may be tried again: its hold stays this long, unless the request is over."""
 
@@ -51,6 +55,8 @@ SESSION_HEADER: Final = "x-claude-code-session-id"
 PASSED_ON: Final = ("ratelimit", "x-ratelimit-", "anthropic-ratelimit-")
 
 Json = dict[str, Any]
+Line = tuple[Json | None, int]
+"""What is to be sent, and where it ends in the spool; None cannot be read."""
 
 
 @dataclass(frozen=True)
@@ -131,24 +137,20 @@ class Spool:
             self.overflowed += 1
             log.error("the spool takes no more, %d lost so far (%s): %s", self.overflowed, error, text.strip())
 
-    def next(self) -> Json | None:
-        """The oldest line that is not sent yet."""
-        while True:
-            self.file.seek(self.sent_to)
-            text = self.file.readline()
-            if not text:
-                return None
-            if line := _parsed(text):
-                return line
-            self.sent(None)
-
-    def sent(self, line: Json | None) -> None:
-        """Passes over the line that `next` gave; an empty spool gives its space back."""
-        del line
+    def next(self, most: int) -> list[Line]:
+        """The oldest lines that are not sent yet."""
         self.file.seek(self.sent_to)
-        self.file.readline()
-        self.sent_to = self.file.tell()
-        self.waiting = max(0, self.waiting - 1)
+        lines: list[Line] = []
+        while len(lines) < most and (text := self.file.readline()):
+            lines.append((_parsed(text), self.file.tell()))
+        return lines
+
+    def sent(self, lines: list[Line]) -> None:
+        """Passes over the first of the lines that `next` gave; an empty spool gives its space back."""
+        if lines:
+            self.sent_to = lines[-1][1]
+        self.waiting = max(0, self.waiting - len(lines))
+        self.file.seek(self.sent_to)
         if not self.file.readline():
             self.file.truncate(0)
             self.sent_to = self.waiting = 0
@@ -277,11 +279,17 @@ class Tallyd:
     async def _replay(self) -> None:
         while True:
             self.spool.adopt()
-            while line := self.spool.next():
-                if not await self._told(line["path"], line["body"]):
+            while lines := self.spool.next(REPLAY_AT_ONCE):
+                # In any order: no two lines are about one reservation. What was taken behind one
+                # that was not is sent again with it, and changes nothing then.
+                done = await asyncio.gather(*(self._replayed(line) for line, _ in lines))
+                self.spool.sent([line for line, taken in zip(lines, itertools.accumulate(done, min)) if taken])
+                if not all(done):
                     break
-                self.spool.sent(line)
             await asyncio.sleep(REPLAY_SECONDS)
+
+    async def _replayed(self, line: Json | None) -> bool:
+        return line is None or await self._told(line["path"], line["body"])
 
 
 @dataclass
