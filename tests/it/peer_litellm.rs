@@ -16,9 +16,10 @@ use tallyd::clock::{Clock, Stopwatch};
 use crate::dashboards::root;
 use crate::harness::{Daemon, Owned, Place, answer, until};
 use crate::peers::python;
+use crate::quota::balance;
 
 /// Each user has a day's tokens; Bob has used his.
-const POLICY: &str = r#"
+pub(crate) const POLICY: &str = r#"
 timezone = "UTC"
 contact = "the platform team"
 
@@ -31,7 +32,7 @@ window = "day"
 "#;
 
 /// What people read of it.
-const USED_UP: &str = "10,000,000 of 10,000,000 tokens are used";
+pub(crate) const USED_UP: &str = "10,000,000 of 10,000,000 tokens are used";
 
 const SESSION: &str = "3d0c7f4e-5a4e-4b5e-9a58-0d7f3b8c9a10";
 
@@ -83,12 +84,12 @@ fn installed(path: &str) -> PathBuf {
 }
 
 /// A port that nobody listens on.
-fn free_address() -> String {
+pub(crate) fn free_address() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap().to_string()
 }
 
-fn place() -> Arc<Place> {
+pub(crate) fn place() -> Arc<Place> {
     let place = Place::new();
     let policy = place.write("policy.toml", POLICY);
     place.configure(&format!("[quota]\npolicy = \"{}\"\n", policy.display()));
@@ -96,13 +97,13 @@ fn place() -> Arc<Place> {
 }
 
 /// Starts the daemon where the gateway looks for it.
-async fn start(place: &Arc<Place>, address: &str) -> Daemon {
+pub(crate) async fn start(place: &Arc<Place>, address: &str) -> Daemon {
     let mut command = place.command(&["run"]);
     command.env("TALLYD_LISTEN_HTTP", address);
     place.spawn(&mut command).await
 }
 
-async fn spent_by_bob(daemon: &Daemon) {
+pub(crate) async fn spent_by_bob(daemon: &Daemon) {
     let at = Clock::System.now().to_string();
     let record = json!([{"id": "before", "at": at, "user": "bob@example.com",
         "model": "claude-sonnet-4-5", "tokens": {"input": 10_000_000}}]);
@@ -110,21 +111,36 @@ async fn spent_by_bob(daemon: &Daemon) {
 }
 
 /// The proxy with the model behind it.
-struct Gateway {
-    _model: Owned,
+pub(crate) struct Gateway {
+    pub(crate) model_process: Owned,
     _proxy: Owned,
-    model: String,
-    url: String,
-    client: Client,
+    pub(crate) model: String,
+    pub(crate) url: String,
+    pub(crate) client: Client,
 }
+
+/// Hosts of providers. In front of the proxy all of them are the model.
+const HOSTS: [&str; 4] = [
+    "api.anthropic.com",
+    "api.openai.com",
+    "generativelanguage.googleapis.com",
+    "us-east5-aiplatform.googleapis.com",
+];
+
+/// What the configuration of tests has beside the shipped one.
+const FALLBACKS: &str = "litellm_settings:\n  fallbacks: [{claude-opus-4-5: [gpt-5]}]\n";
 
 impl Gateway {
     /// Starts both in a place; the proxy asks the daemon at `address`.
-    async fn start(place: &Place, address: &str, settings: &[(&str, &str)]) -> Self {
+    pub(crate) async fn start(place: &Place, address: &str, settings: &[(&str, &str)]) -> Self {
         let peers = root().join("tests/peers");
+        let made = rcgen::generate_simple_self_signed(HOSTS.map(str::to_owned)).unwrap();
+        let authority = place.write("hosts.pem", &made.cert.pem());
+        let pair = made.cert.pem() + &made.signing_key.serialize_pem();
         let mut model = Owned(
             Command::new(python())
                 .arg(peers.join("fake_model.py"))
+                .arg(place.write("pair.pem", &pair))
                 .stdout(Stdio::piped())
                 .spawn()
                 .unwrap(),
@@ -139,6 +155,7 @@ impl Gateway {
         let auth = peers.join("litellm_auth.py");
         fs::copy(auth, place.path("litellm_auth.py")).unwrap();
         let config = fs::read_to_string(root().join("deploy/litellm/config.yaml")).unwrap();
+        let config = config.replace("litellm_settings:\n", FALLBACKS);
         let config = format!("{config}  custom_auth: litellm_auth.user_api_key_auth\n");
         let config = place.write("config.yaml", &config);
 
@@ -156,11 +173,15 @@ impl Gateway {
             ("ANTHROPIC_API_BASE", model_url.clone()),
             ("OPENAI_API_BASE", format!("{model_url}/v1")),
             ("AWS_BEDROCK_RUNTIME_ENDPOINT", model_url.clone()),
+            ("HTTPS_PROXY", model_url.clone()),
+            ("SSL_CERT_FILE", authority.display().to_string()),
         ];
         command.envs(environment);
         command.envs([
             ("ANTHROPIC_API_KEY", "test"),
             ("OPENAI_API_KEY", "test"),
+            ("GEMINI_API_KEY", "test"),
+            ("AIOHTTP_TRUST_ENV", "True"),
             ("AWS_ACCESS_KEY_ID", "test"),
             ("AWS_SECRET_ACCESS_KEY", "test"),
             ("AWS_REGION_NAME", "us-east-1"),
@@ -170,7 +191,7 @@ impl Gateway {
         ]);
         command.envs(settings.iter().copied());
         let gateway = Self {
-            _model: model,
+            model_process: model,
             _proxy: Owned(command.spawn().unwrap()),
             model: model_url,
             url: format!("http://{listen}"),
@@ -208,21 +229,27 @@ impl Gateway {
         panic!("LiteLLM does not start: {log}");
     }
 
-    async fn ask(&self, who: &str, path: &str, body: &Value) -> Response {
+    pub(crate) async fn ask(&self, who: &str, path: &str, body: &Value) -> Response {
         let request = self.client.post(format!("{}{path}", self.url));
         let request = request.bearer_auth(format!("sk-{who}"));
         let request = request.header("x-claude-code-session-id", SESSION);
         request.json(body).send().await.unwrap()
     }
 
-    async fn told(&self) -> Value {
+    /// Makes as many of the next requests fail.
+    pub(crate) async fn fail(&self, times: u32) {
+        let request = self.client.post(format!("{}/fail", self.model));
+        request.json(&times).send().await.unwrap();
+    }
+
+    pub(crate) async fn told(&self) -> Value {
         let answer = self.client.get(&self.model).send().await.unwrap();
         answer.json().await.unwrap()
     }
 }
 
 /// Waits until the ledger has what the model told, no more and no less.
-async fn agreed(daemon: &Daemon, gateway: &Gateway, user: &str) {
+pub(crate) async fn agreed(daemon: &Daemon, gateway: &Gateway, user: &str) {
     let told = gateway.told().await;
     let expected = (&told["requests"], &told["tokens"]);
     let path = "/api/v1/usage?group_by=user";
@@ -300,23 +327,17 @@ async fn a_retried_request_is_charged_once_and_a_failed_one_not_at_all() {
     let patient = [("TALLYD_DEADLINE_MS", "5000")];
     let gateway = Gateway::start(&place, &address, &patient).await;
     let (path, body) = &routes()[1];
-    let fail = async |times: u32| {
-        let request = gateway.client.post(format!("{}/fail", gateway.model));
-        request.json(&times).send().await.unwrap();
-    };
-    fail(1).await;
+    gateway.fail(1).await;
     let response = gateway.ask("alice", path, body).await;
     assert_eq!(response.status(), 200);
     response.bytes().await.unwrap();
     agreed(&daemon, &gateway, "alice@example.com").await;
-    fail(100).await;
+    gateway.fail(100).await;
     assert_eq!(gateway.ask("alice", path, body).await.status(), 500);
-    fail(0).await;
+    gateway.fail(0).await;
     agreed(&daemon, &gateway, "alice@example.com").await;
     until("the end of all holds", async || {
-        let balances = "/api/v1/quota/balances?user=alice@example.com";
-        let balances = daemon.json(balances).await;
-        (balances["limits"][0]["reserved"] == 0).then_some(())
+        (balance(&daemon, "alice@example.com").await[2] == 0).then_some(())
     })
     .await;
 

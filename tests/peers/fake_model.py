@@ -1,12 +1,15 @@
 """A model that answers at once and keeps account of the usage it told.
 
-Speaks Anthropic's Messages API, OpenAI's chat completions, and the forms of both that Bedrock and
-Vertex have. `claude-slow` takes a second for its answer. Prints its port. `GET /` gives the totals
+Speaks Anthropic's Messages API, OpenAI's chat completions, the forms of both that Bedrock and Vertex
+have, and Gemini's. `claude-slow` takes a second for its answer. Prints its port. `GET /` gives the totals
 and the requests by path; `POST /fail` makes as many of the next requests fail as its body says.
+With a file of a certificate and its key it is also a proxy behind which every host is this model.
 """
 
 import base64
 import json
+import re
+import ssl
 import struct
 import sys
 import threading
@@ -16,6 +19,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 TEXT = ["All ", "is ", "well."]
 AWS_STREAM = "application/vnd.amazon.eventstream"
+COUNTS_ONLY = re.compile("count_tokens|countTokens|count-tokens")
 
 
 class Told:
@@ -132,11 +136,30 @@ def completion(n, model, usage, choice, kind):
     return made
 
 
+def generated(text, usage=None):
+    candidate = {"index": 0, "content": {"role": "model", "parts": [{"text": text}]}}
+    made = {"modelVersion": "gemini-2.5-flash", "candidates": [candidate]}
+    if usage:
+        candidate["finishReason"] = "STOP"
+        total = usage["input"] + usage["output"]
+        counts = {"promptTokenCount": usage["input"], "candidatesTokenCount": usage["output"]}
+        made["usageMetadata"] = counts | {"totalTokenCount": total}
+    return made
+
+
 class Model(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def log_message(self, *_):
         pass
+
+    def do_CONNECT(self):
+        """Is every host, for clients that take it for their proxy."""
+        self.send_response(200)
+        self.end_headers()
+        self.connection = every_host.wrap_socket(self.connection, server_side=True)
+        self.rfile = self.connection.makefile("rb")
+        self.wfile = self.connection.makefile("wb", 0)
 
     def do_HEAD(self):
         self.answer({})
@@ -151,7 +174,7 @@ class Model(BaseHTTPRequestHandler):
         if path == "/fail":
             told.fail(body + 1)
             return self.answer({})
-        if "count_tokens" in path or "countTokens" in path:
+        if COUNTS_ONLY.search(path):
             return self.answer({"input_tokens": 7, "totalTokens": 7})
         if told.fails():
             error = {"type": "error", "error": {"type": "api_error", "message": "out of order"}}
@@ -160,6 +183,8 @@ class Model(BaseHTTPRequestHandler):
         self.pause = 0.2 if model == "claude-slow" else 0
         if path.endswith("/chat/completions"):
             return self.chat(path, model, body)
+        if path.endswith("enerateContent"):
+            return self.generate(path)
         n, usage = told.next(path)
         if path.endswith("/converse"):
             content = {"role": "assistant", "content": [{"text": "".join(TEXT)}]}
@@ -189,6 +214,13 @@ class Model(BaseHTTPRequestHandler):
         lines = [f"data: {json.dumps(chunk)}\n\n".encode() for chunk in made]
         return self.stream([*lines, b"data: [DONE]\n\n"], "text/event-stream")
 
+    def generate(self, path):
+        _, usage = told.next(path, cached=False)
+        if path.endswith(":generateContent"):
+            return self.answer(generated("".join(TEXT), usage))
+        chunks = [generated(text) for text in TEXT[:-1]] + [generated(TEXT[-1], usage)]
+        return self.stream((f"data: {json.dumps(chunk)}\r\n\r\n".encode() for chunk in chunks), "text/event-stream")
+
     def answer(self, body, status=200):
         data = json.dumps(body).encode()
         self.send_response(status)
@@ -213,8 +245,12 @@ def packed(event):
     return {"bytes": base64.b64encode(json.dumps(event).encode()).decode()}
 
 
+every_host = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+if len(sys.argv) > 1:
+    every_host.load_cert_chain(sys.argv[1])
 server = ThreadingHTTPServer(("127.0.0.1", 0), Model)
 server.daemon_threads = True
+server.handle_error = lambda *_: None  # clients hang up
 print(server.server_port)
 sys.stdout.flush()
 server.serve_forever()
