@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::who::is_trusted;
 use super::{Claims, Quota, identity, subject};
 use crate::model::identity::Identity;
 use crate::model::policy::{Subject, Usage};
@@ -47,6 +48,14 @@ pub struct Settled {
     pub subject: Option<Subject>,
 }
 
+/// What a settlement has to know of its reservation.
+struct Held {
+    asked: Arc<Asked>,
+    estimate: Usage,
+    reserved_at: Timestamp,
+    phase: Phase,
+}
+
 /// Why a settlement was not taken.
 #[derive(Debug, thiserror::Error)]
 pub enum SettleError {
@@ -73,7 +82,7 @@ impl Quota {
         settle: &Settle,
         sender: &str,
     ) -> Result<Settled, SettleError> {
-        let known = self.reservation(id);
+        let known = self.held(id);
         if known.as_ref().map(|known| known.phase) == Some(Phase::Released) {
             let message = "the reservation was released".to_owned();
             return Err(SettleError::Conflict(message));
@@ -87,7 +96,7 @@ impl Quota {
             (None, Some((claims, model, provider))) => {
                 let identity = self.claimed(claims, sender);
                 let sku = self.sku(model, provider.as_deref(), tokens);
-                (identity, sku, settle.at)
+                (Arc::new(identity), Arc::new(sku), settle.at)
             }
             (None, None) => {
                 let key = reservation_key(id);
@@ -96,13 +105,13 @@ impl Quota {
                 }
                 // Only its counts are compared with what the ledger has.
                 let sku = self.sku("unknown", None, tokens);
-                (Identity::default(), sku, settle.at)
+                (Arc::default(), Arc::new(sku), settle.at)
             }
         };
         let terms = self.inner.terms.load_full();
         let charged = Usage::of(&settle.tokens, terms.cost(&settle.tokens, &sku, settle.at));
         let subject = match (&known, &settle.otherwise) {
-            (Some(known), _) => Some(known.subject.clone()),
+            (Some(known), _) => Some(known.asked.subject.clone()),
             (None, Some(_)) => self
                 .policy()
                 .map(|(policy, _)| subject(&policy, &terms, &identity, &sku, booked_at)),
@@ -117,8 +126,8 @@ impl Quota {
             reservation: Some(id.into()),
             at: settle.at,
             booked_at,
-            identity: Arc::new(identity),
-            sku: Arc::new(sku),
+            identity,
+            sku,
             tokens: settle.tokens,
             outcome: settle.outcome,
             status_code: None,
@@ -174,7 +183,7 @@ impl Quota {
     }
 
     fn charge(&self, id: &str, usage: &Usage, now: Timestamp) -> Option<UsageRecord> {
-        let known = self.reservation(id)?;
+        let known = self.held(id)?;
         let count = |count: i64| u64::try_from(count).unwrap_or(0);
         let tokens = Tokens {
             input: count(usage.input),
@@ -192,8 +201,8 @@ impl Quota {
             reservation: Some(id.into()),
             at: now,
             booked_at: known.reserved_at,
-            identity: Arc::new(known.asked.identity.clone()),
-            sku: Arc::new(banded(&known.asked.sku, &tokens)),
+            identity: known.asked.identity.clone(),
+            sku: banded(&known.asked.sku, &tokens),
             tokens,
             outcome: Outcome::Unknown,
             status_code: None,
@@ -209,7 +218,7 @@ impl Quota {
     /// Tokens with what they cost on a reservation's terms; without a cost if nobody knows it.
     #[must_use]
     pub fn priced(&self, id: &str, tokens: &Tokens, at: Timestamp) -> Usage {
-        let cost = self.reservation(id).and_then(|known| {
+        let cost = self.held(id).and_then(|known| {
             let sku = banded(&known.asked.sku, tokens);
             self.inner.terms.load().cost(tokens, &sku, at)
         });
@@ -219,9 +228,18 @@ impl Quota {
     /// For whom a reservation was made, as claimed; `None` if it is not known (any more).
     #[must_use]
     pub fn reserved_for(&self, id: &str) -> Option<Arc<Asked>> {
+        self.held(id).map(|known| known.asked)
+    }
+
+    fn held(&self, id: &str) -> Option<Held> {
         let state = self.state();
         let known = state.book.as_ref()?.reservation(id)?;
-        Some(known.asked.clone())
+        Some(Held {
+            asked: known.asked.clone(),
+            estimate: known.estimate,
+            reserved_at: known.reserved_at,
+            phase: known.phase,
+        })
     }
 
     /// Who a sender says it is about, under the policy in force.
@@ -232,7 +250,7 @@ impl Quota {
                 user: claims.user.clone(),
                 ..Identity::default()
             },
-            |(policy, _)| identity(&policy, claims, sender),
+            |(policy, _)| identity(&policy, claims, is_trusted(&policy, sender)),
         )
     }
 
@@ -259,9 +277,13 @@ impl Quota {
 }
 
 /// The same model, with the price band of what was used.
-fn banded(sku: &Sku, tokens: &Tokens) -> Sku {
-    Sku {
-        band: Band::of(tokens),
-        ..sku.clone()
+fn banded(sku: &Arc<Sku>, tokens: &Tokens) -> Arc<Sku> {
+    let band = Band::of(tokens);
+    if band == sku.band {
+        return sku.clone();
     }
+    Arc::new(Sku {
+        band,
+        ..Sku::clone(sku)
+    })
 }
