@@ -16,7 +16,7 @@ mod savings;
 mod tests;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
@@ -75,6 +75,12 @@ pub struct Parts {
 }
 
 impl Parts {
+    /// True once what `/metrics` shows is true. Figures that are worked out now and then wait for
+    /// it, or a simulated month would stay at nothing until their next round.
+    fn is_exposing(&self) -> bool {
+        self.exposing.load(Ordering::Relaxed)
+    }
+
     /// What reports are made from.
     pub fn reports(&self) -> Reports {
         Reports {

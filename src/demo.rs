@@ -4,12 +4,14 @@
 //! history comes first, and the totals that the daemon counts are compared with what was played;
 //! then the company goes on working at its natural pace.
 
+mod calls;
 mod company;
 mod folder;
 mod live;
 mod random;
 mod senders;
 mod summary;
+mod terms;
 #[cfg(test)]
 mod tests;
 mod totals;
@@ -102,7 +104,8 @@ pub async fn run(
     loaded: impl FnOnce(&History),
 ) -> anyhow::Result<()> {
     let folder = TemporaryFolder::new()?;
-    let config = config(&folder, &settings)?;
+    let config = config(&folder, &settings, clock.now())?;
+    let asks = config.quota.policy.is_some();
     let app = App::build(config, clock).await?;
     let parts = app.parts().clone();
     let addresses = app.addresses();
@@ -112,7 +115,7 @@ pub async fn run(
     note(&parts, false, "simulated company: the history is loading");
     info!("this is a demo: all users, usage and cost are simulated");
     let mut running = tokio::spawn(app.run(None, stop.clone()));
-    let playing = play(settings, addresses, &parts, &stop, loaded);
+    let playing = play(settings, addresses, asks, &parts, &stop, loaded);
     let played = tokio::select! {
         played = playing => played,
         ended = &mut running => {
@@ -131,16 +134,7 @@ fn note(parts: &Parts, ready: bool, detail: &str) {
     parts.readiness.set("simulation", ready, detail);
 }
 
-/// Assumptions of the company that is played. They are as made up as the company, and say so
-/// beside every figure.
-const BUSINESS: &str = r#"
-[business]
-assumptions = "simulated (demo)"
-minutes_saved_per_active_minute = {low = -0.16, mid = 0.1, high = 0.4}
-hourly_rate = 85
-"#;
-
-fn config(folder: &TemporaryFolder, settings: &Settings) -> anyhow::Result<Config> {
+fn config(folder: &TemporaryFolder, settings: &Settings, now: Timestamp) -> anyhow::Result<Config> {
     let Settings {
         ports,
         listen,
@@ -151,7 +145,8 @@ fn config(folder: &TemporaryFolder, settings: &Settings) -> anyhow::Result<Confi
     if token.is_none() && !listen.is_loopback() {
         bail!("--listen {listen} can be reached from other hosts, which needs --token-file");
     }
-    let usual = Config::parse(BUSINESS, &Environment::default())?;
+    let today = now.to_zoned(TimeZone::UTC);
+    let usual = terms::config(folder.path(), settings.days, &today)?;
     let mut config = match file {
         Some(file) => Config::load(Some(file), &Environment::default())?,
         None => usual.clone(),
@@ -195,7 +190,7 @@ fn demo_token(secret: &Secret<String>) -> Token {
         hash: hash_token(secret.expose()),
         grant: Grant {
             name: "demo".into(),
-            scopes: vec![Scope::Ingest, Scope::Read],
+            scopes: vec![Scope::Ingest, Scope::Read, Scope::Quota, Scope::Finance],
             binding: Binding::default(),
             authenticated: true,
         },
@@ -205,6 +200,7 @@ fn demo_token(secret: &Secret<String>) -> Token {
 async fn play(
     settings: Settings,
     addresses: Addresses,
+    asks: bool,
     parts: &Parts,
     stop: &Stop,
     loaded: impl FnOnce(&History),
@@ -249,6 +245,7 @@ async fn play(
         people,
         settings.seed,
         senders,
+        asks,
         parts.clock.clone(),
         stop.clone(),
     );

@@ -142,7 +142,7 @@ async fn answer(door: Arc<EnvoyDoor>, request: Request) -> Response {
         .map(axum::body::Body::new)
 }
 
-fn authorize(door: &EnvoyDoor, headers: &HeaderMap) -> Result<Grant, Denied> {
+fn authorize(door: &EnvoyDoor, headers: &HeaderMap) -> Result<Arc<Grant>, Denied> {
     let bearer = headers.get(header::AUTHORIZATION).and_then(|value| {
         let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
         scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())

@@ -20,6 +20,7 @@ pub use adjust::{Correction, CorrectionError};
 pub use balance::Balances;
 use cap::Fit;
 use entry::{Entry, Reserved};
+use known::Known;
 pub use replay::{Difference, Simulated, Stopped, Verified};
 pub use settle::{Settle, SettleError, Settled};
 pub use survey::Survey;
@@ -33,6 +34,7 @@ pub mod audit;
 mod balance;
 mod cap;
 mod entry;
+mod known;
 mod replay;
 mod settle;
 mod survey;
@@ -92,6 +94,7 @@ struct Inner {
     names: Arc<ArcSwap<ModelNames>>,
     /// That of the book, to be read without its lock.
     in_force: ArcSwapOption<InForce>,
+    known: Known,
     state: Mutex<State>,
     watch: OnceLock<Watch>,
 }
@@ -136,6 +139,7 @@ impl Quota {
             terms,
             names,
             in_force: ArcSwapOption::empty(),
+            known: Known::default(),
             state: Mutex::new(state),
             watch: OnceLock::new(),
         };
@@ -165,7 +169,7 @@ impl Quota {
         let mut state = self.state();
         let version = state.version;
         let book = state.book.as_mut().ok_or(Refused::NoPolicy)?;
-        let decision = book.check(&resolved.subject, &resolved.estimate, now);
+        let decision = book.check(resolved.subject(), &resolved.estimate, now);
         Ok(Answer {
             policy: book.policy().clone(),
             version,
@@ -206,6 +210,7 @@ impl Quota {
         lease: SignedDuration,
         now: Timestamp,
     ) -> Result<Answer, Refused> {
+        let output = resolved.estimate.output;
         let mut state = self.state();
         let State {
             book,
@@ -222,9 +227,9 @@ impl Quota {
         let id: Arc<str> = id.into();
         let request = Request {
             id: id.clone(),
-            subject: resolved.subject.clone(),
             asked: resolved.asked.clone(),
             estimate: resolved.estimate,
+            output,
             lease: lease.clamp(MIN_LEASE, MAX_LEASE),
         };
         let decision = book.reserve(&request, now)?;
@@ -316,14 +321,14 @@ impl Quota {
         let mut ended = Vec::new();
         for booking in booked {
             let id = booking.reservation.and_then(|key| by_key.get(&key));
-            let known = id.and_then(|id| Some((id, book.reservation(id)?.subject.clone())));
-            let Some((id, subject)) = known else {
+            let known = id.and_then(|id| Some((id, book.reservation(id)?.asked.clone())));
+            let Some((id, asked)) = known else {
                 self.post(book, booking, now);
                 continue;
             };
             // A better report of the same request later corrects the charge.
             self.note_settled(book.settle(id, &booking.usage, now));
-            book.post(&subject, &booking.usage, booking.at, now);
+            book.post(&asked.subject, &booking.usage, booking.at, now);
             ended.push(id.clone());
         }
         // If the lines are lost, the ledger tells at the next start what was settled.

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use axum::body::Bytes;
 
@@ -88,7 +87,7 @@ fn pass_on(forward: Forward) -> otlp::Forward {
 fn expose(parts: &Parts) -> Expose {
     let parts = parts.clone();
     Arc::new(move |accept, accept_encoding| {
-        if !parts.exposing.load(Ordering::Relaxed) {
+        if !parts.is_exposing() {
             return None;
         }
         parts.recorder.refresh(parts.clock.now());

@@ -153,6 +153,9 @@ pub(super) async fn cost(mut ticks: Ticks, parts: Parts) {
     let reports = parts.reports();
     let mut failing = false;
     while let Some(now) = ticks.next().await {
+        if !parts.is_exposing() {
+            continue;
+        }
         let outcome = gauges.round(&reports, now).await;
         let failed_before = std::mem::replace(&mut failing, outcome.is_err());
         match outcome {
@@ -319,6 +322,9 @@ pub(super) async fn watch_files(
 pub(super) async fn business(mut ticks: Ticks, parts: Parts) {
     let reports = parts.reports();
     while let Some(now) = ticks.next().await {
+        if !parts.is_exposing() {
+            continue;
+        }
         match saved_this_month(&reports, now).await {
             Ok(samples) => parts.registry.replace("business", samples),
             Err(error) => {

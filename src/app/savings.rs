@@ -27,6 +27,9 @@ const LEAST_BILLED: i128 = 1_000_000_000_000;
 /// Keeps the gauges of the cache fresh.
 pub(super) async fn watch(mut ticks: Ticks, parts: Parts, zone: TimeZone) {
     while let Some(now) = ticks.next().await {
+        if !parts.is_exposing() {
+            continue;
+        }
         match parts.ledger.cache_uses(this_month(now, &zone)).await {
             Ok(uses) => publish(&parts.registry, &uses),
             Err(error) => {

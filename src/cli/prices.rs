@@ -59,6 +59,9 @@ pub struct Import {
     /// The price file to write, in place of the terminal.
     #[arg(long, short)]
     pub output: Option<PathBuf>,
+    /// Tell each key that is left out, not one for each reason.
+    #[arg(long)]
+    pub all: bool,
 }
 
 /// UTC days.

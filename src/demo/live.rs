@@ -8,7 +8,8 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use super::add;
-use super::company::{Kind, Person};
+use super::calls::calls;
+use super::company::{Kind, Person, Way};
 use super::random::Random;
 use super::senders::{Load, Senders};
 use super::work::{self, Session};
@@ -31,6 +32,7 @@ pub(super) async fn work(
     people: Arc<[Person]>,
     seed: u64,
     senders: Senders,
+    asks: bool,
     clock: Clock,
     stop: Stop,
 ) -> anyhow::Result<()> {
@@ -41,7 +43,7 @@ pub(super) async fn work(
     let mut ticks = Ticks::every("demo", PERIOD, clock, stop).starting_now();
     while let Some(now) = ticks.next().await {
         fill(&mut open, &people, now, &mut random);
-        let load = due(&mut open, &people, now);
+        let load = due(&mut open, &people, asks, now);
         senders.send(load).await?;
     }
     Ok(())
@@ -73,19 +75,20 @@ fn begin(person: usize, people: &[Person], now: Timestamp, random: &mut Random) 
     }
 }
 
-/// What has ended since the last round; sessions that are over are closed.
-fn due(open: &mut Vec<Open>, people: &[Person], now: Timestamp) -> Load {
+/// What has ended since the last round; sessions that are over are closed. Where the gateway `asks`,
+/// those who work through it alone need room under their limits for each request.
+fn due(open: &mut Vec<Open>, people: &[Person], asks: bool, now: Timestamp) -> Load {
     let mut load = Load::default();
     for Open { session, reported } in open.iter_mut() {
         let ended = session.turns.iter().take_while(|turn| turn.end <= now);
         let ended = ended.count();
         if ended > *reported {
-            add(
-                &mut load,
-                &people[session.person],
-                session,
-                *reported..ended,
-            );
+            let (who, turns) = (&people[session.person], *reported..ended);
+            if asks && who.way == Way::Gateway {
+                load.calls.extend(calls(who, session, turns));
+            } else {
+                add(&mut load, who, session, turns);
+            }
             *reported = ended;
         }
     }
@@ -95,7 +98,7 @@ fn due(open: &mut Vec<Open>, people: &[Person], now: Timestamp) -> Load {
 
 #[cfg(test)]
 mod tests {
-    use super::super::company::{Way, company};
+    use super::super::company::company;
     use super::*;
 
     #[test]
@@ -108,7 +111,7 @@ mod tests {
         let turns: usize = open.iter().map(|open| open.session.turns.len()).sum();
         let mut prompts = 0;
         while !open.is_empty() {
-            let load = due(&mut open, &people, now);
+            let load = due(&mut open, &people, false, now);
             let told = load.events.iter().flat_map(|logs| &logs.scope_logs);
             let prompt = |record: &&_| {
                 let record: &opentelemetry_proto::tonic::logs::v1::LogRecord = record;

@@ -15,6 +15,7 @@ use prost::Message as _;
 use reqwest::RequestBuilder;
 use serde_json::Value;
 
+use super::calls::Call;
 use super::reachable;
 use crate::config::Secret;
 use crate::serve::Addresses;
@@ -34,6 +35,8 @@ pub(super) struct Load {
     pub(super) events: Vec<ResourceLogs>,
     pub(super) metrics: Vec<ResourceMetrics>,
     pub(super) records: Vec<Value>,
+    /// Calls for which the gateway asks first.
+    pub(super) calls: Vec<Call>,
     /// Send the events twice, as after an answer that got lost.
     pub(super) again: bool,
 }
@@ -72,7 +75,28 @@ impl Senders {
         let events = self.events(load.events, load.again);
         let metrics = self.metrics(load.metrics);
         let records = self.records(&load.records);
-        tokio::try_join!(events, metrics, records)?;
+        let calls = self.calls(&load.calls);
+        tokio::try_join!(events, metrics, records, calls)?;
+        Ok(())
+    }
+
+    /// Makes the calls for which there is room.
+    async fn calls(&self, calls: &[Call]) -> anyhow::Result<()> {
+        let reservations = format!("{}/api/v1/quota/reservations", self.api);
+        for call in calls {
+            let request = self.authorized(self.client.post(&reservations));
+            let answer = request.json(&call.reservation).send().await?;
+            match answer.status().as_u16() {
+                200 | 201 => {
+                    let url = format!("{reservations}/{}/settle", call.id);
+                    let body = serde_json::to_vec(&call.settlement)?;
+                    self.post(&url, "application/json", &body).await?;
+                }
+                // Denied: the call is not made.
+                403 | 422 | 429 => {}
+                status => bail!("{reservations} answered {status}: {}", answer.text().await?),
+            }
+        }
         Ok(())
     }
 

@@ -42,6 +42,8 @@ pub fn summary(history: &History) -> String {
   usage     curl 'http://{http}/api/v1/usage?group_by=team&from={}'
             tallyd usage --url http://{http} --group-by team,model
   reports   tallyd report chargeback --url http://{http} --month last
+            tallyd report budget --url http://{http}
+  quotas    tallyd quota top --url http://{http}
   senders   tallyd doctor --url http://{http}
   OTLP      http {}, grpc {}
 

@@ -79,7 +79,7 @@ fn corrections(answer: &Answer, usage: &Usage, id: &str, sender: &str) -> Vec<Co
             _ if whole > 0 => (-whole).to_string(),
             _ => continue,
         };
-        let value = |field| (field, Box::from(resolved.subject.get(field)));
+        let value = |field| (field, Box::from(resolved.subject().get(field)));
         corrections.push(Correction {
             id: format!("{id}#refund/{}", rule.name).into(),
             limit: (&*rule.name).into(),

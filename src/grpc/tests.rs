@@ -128,7 +128,7 @@ impl Bench {
         let standings = self
             .door
             .quota
-            .standings(&answer.unwrap().resolved.subject, self.clock.now());
+            .standings(answer.unwrap().resolved.subject(), self.clock.now());
         standings[0].used + standings[0].held
     }
 }

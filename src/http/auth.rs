@@ -1,5 +1,7 @@
 //! From the `Authorization` header to a grant.
 
+use std::sync::Arc;
+
 use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
 
@@ -10,7 +12,7 @@ use crate::model::access::{Denied, Grant, Scope};
 /// Finds what the caller's bearer token allows and checks one scope.
 ///
 /// Errors: 401 without a token or with an unknown one, 403 where the scope is missing.
-pub(super) fn grant(api: &Api, headers: &HeaderMap, scope: Scope) -> Result<Grant, Problem> {
+pub(super) fn grant(api: &Api, headers: &HeaderMap, scope: Scope) -> Result<Arc<Grant>, Problem> {
     let bearer = headers.get(AUTHORIZATION).map(|value| {
         let text = value.to_str().unwrap_or_default();
         bearer_of(text).unwrap_or_default()
@@ -26,7 +28,7 @@ pub(super) fn grant_any(
     api: &Api,
     headers: &HeaderMap,
     scopes: &[Scope],
-) -> Result<Grant, Problem> {
+) -> Result<Arc<Grant>, Problem> {
     let mut denied = Problem::from(Denied::Missing);
     for scope in scopes {
         match grant(api, headers, *scope) {

@@ -317,7 +317,7 @@ pub(super) async fn reprice(
         mode,
         include_closed: request.include_closed,
         reason: request.reason.into(),
-        by: grant.name,
+        by: grant.name.clone(),
         at: api.clock.now(),
     };
     let done = api.ledger.reprice(order).await?;

@@ -4,11 +4,10 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -18,7 +17,7 @@ use super::auth;
 use super::body;
 use super::error::Problem;
 use super::lenient::{Count, Part, Text, invalid, missing};
-use super::quota::{Failed, Held, WireClaims, claims_of, lease, object, permit, put};
+use super::quota::{Failed, Held, WireClaims, claims_of, lease, object, permit};
 use crate::model::access::Scope;
 use crate::model::policy::Field;
 use crate::model::quota::{Decision, Grant, Phase};
@@ -287,9 +286,7 @@ fn respond(
         StatusCode::OK
     };
     let body = allow(api, id, answer, grant, now);
-    let mut response = (status, Json(body)).into_response();
-    put(response.headers_mut(), rates);
-    Ok(response)
+    Ok(super::quota::answer(status, &body, rates))
 }
 
 fn allow(
@@ -305,7 +302,7 @@ fn allow(
         None => None,
     };
     let estimate = &answer.resolved.estimate;
-    let role = answer.resolved.subject.get(Field::Role);
+    let role = answer.resolved.subject().get(Field::Role);
     AllowAnswer {
         decision: "allow",
         status: phase.map(Phase::name),

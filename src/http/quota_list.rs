@@ -71,7 +71,7 @@ pub(super) async fn list(
 }
 
 fn answer((id, known): (Arc<str>, Reservation)) -> LiveAnswer {
-    let field = |field| known.subject.get(field).to_owned();
+    let field = |field| known.subject().get(field).to_owned();
     LiveAnswer {
         id,
         user: field(Field::User),

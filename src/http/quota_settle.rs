@@ -7,8 +7,8 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, Uri};
-use axum::response::{IntoResponse, Response};
+use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::response::Response;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -18,7 +18,7 @@ use super::auth;
 use super::body;
 use super::error::Problem;
 use super::lenient::{Count, Part, Text, invalid};
-use super::quota::{Failed, Held, WireClaims, claims_of, lease, object, permit, put, total};
+use super::quota::{Failed, Held, WireClaims, answer, claims_of, lease, object, permit, total};
 use super::range::Parameters;
 use super::usage_record::{WireTokens, WireUsage, outcome_of, tokens_of};
 use crate::model::access::{Grant, Scope};
@@ -207,14 +207,8 @@ fn settle_answer(api: &Api, settled: &Settled, now: Timestamp) -> Response {
         limits: policy.map_or_else(Vec::new, |policy| limits(policy, &standings, now)),
         client_headers: policy.map_or_else(BTreeMap::new, |policy| warning(policy, &standings)),
     };
-    let mut response = Json(body).into_response();
-    if let Some(policy) = policy {
-        put(
-            response.headers_mut(),
-            rate_headers(policy, &standings, now),
-        );
-    }
-    response
+    let headers = policy.map(|policy| rate_headers(policy, &standings, now));
+    answer(StatusCode::OK, &body, headers.unwrap_or_default())
 }
 
 /// What a release did.
@@ -386,11 +380,11 @@ pub(super) async fn show(
     Ok(Json(ReservationAnswer {
         id,
         status: known.phase.name(),
-        subject: fields(&known.subject),
+        subject: fields(known.subject()),
         held: Held::of(&known.estimate),
         reserved_at: known.reserved_at.to_string(),
         expires_at: known.expires_at.to_string(),
-        charged: known.settled.as_ref().map(Held::of),
+        charged: known.settled.as_deref().map(Held::of),
     }))
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
@@ -110,9 +111,18 @@ pub enum Denied {
 }
 
 /// The configured tokens, by the hash of their secret.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct AccessList {
-    grants: HashMap<[u8; 32], Grant>,
+    grants: HashMap<[u8; 32], Arc<Grant>>,
+    /// What everyone may do where there are no tokens.
+    anonymous: Arc<Grant>,
+}
+
+impl Default for AccessList {
+    /// Lets everyone in.
+    fn default() -> Self {
+        Self::new([])
+    }
 }
 
 impl AccessList {
@@ -120,8 +130,15 @@ impl AccessList {
     /// which the configuration allows on loopback addresses only.
     #[must_use]
     pub fn new(tokens: impl IntoIterator<Item = ([u8; 32], Grant)>) -> Self {
+        let shared = |(hash, grant)| (hash, Arc::new(grant));
         Self {
-            grants: tokens.into_iter().collect(),
+            grants: tokens.into_iter().map(shared).collect(),
+            anonymous: Arc::new(Grant {
+                name: "anonymous".into(),
+                scopes: vec![Scope::Admin],
+                binding: Binding::default(),
+                authenticated: false,
+            }),
         }
     }
 
@@ -131,14 +148,9 @@ impl AccessList {
     }
 
     /// Finds what the presented token allows and checks one scope.
-    pub fn authorize(&self, bearer: Option<&str>, scope: Scope) -> Result<Grant, Denied> {
+    pub fn authorize(&self, bearer: Option<&str>, scope: Scope) -> Result<Arc<Grant>, Denied> {
         if self.is_open() {
-            return Ok(Grant {
-                name: "anonymous".into(),
-                scopes: vec![Scope::Admin],
-                binding: Binding::default(),
-                authenticated: false,
-            });
+            return Ok(self.anonymous.clone());
         }
         let bearer = bearer.ok_or(Denied::Missing)?;
         let grant = self

@@ -284,7 +284,7 @@ pub struct Subject {
     /// The values one after the other, in the order of [`Field::ALL`].
     text: Arc<str>,
     /// Where each ends, in bytes.
-    ends: [usize; Field::ALL.len()],
+    ends: [u32; Field::ALL.len()],
 }
 
 impl Subject {
@@ -294,7 +294,7 @@ impl Subject {
         let mut end = 0;
         let ends = values.map(|value| {
             end += value.len();
-            end
+            u32::try_from(end).expect("names have some hundred bytes at most")
         });
         Self {
             text: values.concat().into(),
@@ -318,7 +318,7 @@ impl Subject {
     pub fn get(&self, field: Field) -> &str {
         let place = field as usize;
         let start = if place == 0 { 0 } else { self.ends[place - 1] };
-        &self.text[start..self.ends[place]]
+        &self.text[start as usize..self.ends[place] as usize]
     }
 }
 

@@ -4,9 +4,10 @@
 //! over all limits and its effect are one step: `posted + held + asked <= bound` for every
 //! limit, or nothing changes. Time is an argument. What was posted comes from the ledger alone.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use hashbrown::HashMap;
 use jiff::{SignedDuration, Timestamp};
 
 use super::policy::{Bound, Field, Limit, Mode, OnExpiry, Policy, Span, Subject, Usage};
@@ -162,21 +163,21 @@ impl Book {
     /// gets its hold again.
     pub fn reserve(&mut self, request: &Request, now: Timestamp) -> Result<Decision, QuotaError> {
         if let Some(known) = self.reservations.get(&request.id) {
-            if known.subject != request.subject || known.estimate != request.estimate {
+            if known.subject() != &request.asked.subject || known.estimate != request.estimate {
                 return Err(QuotaError::Conflict);
             }
             return Ok(Decision::Allowed(Grant {
                 expires_at: known.expires_at,
-                standings: self.standings(&request.subject, now),
+                standings: self.standings(&request.asked.subject, now),
                 shadow_denials: Vec::new(),
                 replayed: true,
             }));
         }
-        let user = request.subject.get(Field::User);
+        let user = request.asked.subject.get(Field::User);
         if self.open.get(user).copied().unwrap_or(0) >= self.max_open {
             return Err(QuotaError::TooMany);
         }
-        let mut standings = self.standings(&request.subject, now);
+        let mut standings = self.standings(&request.asked.subject, now);
         let shadow_denials = match self.judge(&standings, &request.estimate) {
             Ok(shadow_denials) => shadow_denials,
             Err(verdict) => return Ok(Decision::Denied(verdict.denial(standings))),
@@ -208,7 +209,7 @@ impl Book {
     }
 
     fn keep(&mut self, id: Arc<str>, reservation: Reservation) {
-        let user = reservation.subject.get(Field::User);
+        let user = reservation.subject().get(Field::User);
         match self.open.get_mut(user) {
             Some(open) => *open += 1,
             None => {
@@ -225,7 +226,7 @@ impl Book {
             return;
         }
         let mut holds = Vec::new();
-        for standing in self.standings(&request.subject, reserved_at) {
+        for standing in self.standings(&request.asked.subject, reserved_at) {
             let rule = &self.policy.limits[standing.limit];
             // The counter may have gone on: what was held in a window that is over, is over.
             let is_over =
@@ -280,8 +281,8 @@ impl Book {
         now: Timestamp,
     ) -> Result<Settlement, QuotaError> {
         let known = self.reservations.get(id).ok_or(QuotaError::Unknown)?;
-        if let Some(settled) = known.settled {
-            if settled != *actual {
+        if let Some(settled) = &known.settled {
+            if **settled != *actual {
                 return Err(QuotaError::Conflict);
             }
             return Ok(Settlement {
@@ -337,9 +338,9 @@ impl Book {
             self.due.insert((until, id));
         }
         let expires_at = known.expires_at;
-        let subject = known.subject.clone();
+        let asked = known.asked.clone();
         let beyond = known.beyond(so_far);
-        let standings = self.standings(&subject, now);
+        let standings = self.standings(&asked.subject, now);
         let goes_on = self.judge(&standings, &beyond).is_ok();
         Ok((expires_at, goes_on))
     }
@@ -393,7 +394,7 @@ impl Book {
         };
         let was_live = reservation.phase == Phase::Live;
         reservation.phase = phase;
-        reservation.settled = settled;
+        reservation.settled = settled.map(Box::new);
         reservation.ended_at = Some(now);
         if was_live {
             let id: Arc<str> = id.into();
@@ -405,7 +406,7 @@ impl Book {
                     counter.free(hold.window, hold.amount);
                 }
             }
-            let user = reservation.subject.get(Field::User);
+            let user = reservation.subject().get(Field::User);
             if let Some(open) = self.open.get_mut(user) {
                 *open -= 1;
                 if *open == 0 {

@@ -76,7 +76,7 @@ async fn take(
 }
 
 /// What the bearer token of a request allows.
-pub(super) fn authorize(door: &OtlpDoor, headers: &HeaderMap) -> Result<Grant, Failure> {
+pub(super) fn authorize(door: &OtlpDoor, headers: &HeaderMap) -> Result<Arc<Grant>, Failure> {
     let value = headers.get(header::AUTHORIZATION);
     let bearer = value.and_then(|value| bearer(value.to_str().ok()?));
     let access = door.access.load();

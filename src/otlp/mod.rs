@@ -167,7 +167,7 @@ struct Delivery {
     signal: Signal,
     encoding: Encoding,
     body: Bytes,
-    grant: Grant,
+    grant: Arc<Grant>,
     headers: HeaderMap,
 }
 

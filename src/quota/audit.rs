@@ -227,14 +227,14 @@ fn level(answer: &Result<Answer, Refused>) -> AuditLevel {
     let Ok(answer) = answer else {
         return AuditLevel::default();
     };
-    let role = answer.resolved.subject.get(Field::Role);
+    let role = answer.resolved.subject().get(Field::Role);
     let role = answer.policy.roles.get(role);
     role.map_or_else(AuditLevel::default, |role| role.audit_level)
 }
 
 fn role(answer: &Result<Answer, Refused>) -> &str {
     match answer {
-        Ok(answer) => answer.resolved.subject.get(Field::Role),
+        Ok(answer) => answer.resolved.subject().get(Field::Role),
         Err(Refused::Model { role, .. } | Refused::ProjectType { role, .. }) => role,
         Err(_) => "",
     }
@@ -244,7 +244,7 @@ fn role(answer: &Result<Answer, Refused>) -> &str {
 fn who<'a>(call: &Call<'a>, answer: &'a Result<Answer, Refused>, field: Field) -> &'a str {
     let claims = &call.ask.claims;
     match (answer, field) {
-        (Ok(answer), field) => answer.resolved.subject.get(field),
+        (Ok(answer), field) => answer.resolved.subject().get(field),
         (Err(_), Field::User) => claims.user.as_deref().unwrap_or_default(),
         (Err(_), Field::Project) => claims.project.as_deref().unwrap_or_default(),
         (Err(_), _) => "",

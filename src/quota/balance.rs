@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::who::is_trusted;
 use super::{Claims, Quota, identity, subject};
 use crate::model::policy::{Field, Limit, Policy, Usage};
 use crate::model::quota::{Decision, Standing};
@@ -39,7 +40,7 @@ impl Quota {
             tier: Tier::default(),
             band: Band::default(),
         };
-        let identity = identity(&policy, claims, sender);
+        let identity = identity(&policy, claims, is_trusted(&policy, sender));
         let subject = subject(&policy, &self.inner.terms.load(), &identity, &sku, now);
         let known = |field: &Field| match field {
             Field::User | Field::Role => claims.user.is_some(),

@@ -28,10 +28,10 @@ pub(super) fn fitting(
 ) -> Usage {
     let asked = resolved.estimate;
     if let Some(known) = book.reservation(id) {
-        let same = known.asked.output == asked.output;
+        let same = known.output == asked.output;
         return if same { known.estimate } else { asked };
     }
-    match book.check(&resolved.subject, &asked, now) {
+    match book.check(resolved.subject(), &asked, now) {
         Decision::Allowed(_) => asked,
         Decision::Denied(_) => largest(book, resolved, terms, now).unwrap_or(asked),
     }
@@ -52,7 +52,7 @@ fn largest(book: &mut Book, resolved: &Resolved, terms: &Terms, now: Timestamp) 
         Usage::of(&tokens, terms.cost(&tokens, &resolved.asked.sku, now))
     };
     let mut fits = |output: i64| {
-        let decision = book.check(&resolved.subject, &with(output), now);
+        let decision = book.check(resolved.subject(), &with(output), now);
         matches!(decision, Decision::Allowed(_))
     };
     let (mut most, mut too_many) = (0, asked.output);

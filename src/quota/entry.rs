@@ -56,9 +56,7 @@ impl Entry<'_> {
 impl<'a> Reserved<'a> {
     pub(super) fn of(id: &'a str, held: &'a Reservation) -> Self {
         let Asked {
-            identity: who,
-            sku,
-            output,
+            identity: who, sku, ..
         } = &*held.asked;
         let usage = &held.estimate;
         let text = |text: &'a Option<Box<str>>| text.as_deref().map(Cow::Borrowed);
@@ -66,7 +64,7 @@ impl<'a> Reserved<'a> {
             id: id.into(),
             at: held.reserved_at,
             until: held.expires_at,
-            subject: Field::ALL.map(|field| held.subject.get(field).into()),
+            subject: Field::ALL.map(|field| held.subject().get(field).into()),
             estimate: [
                 usage.input,
                 usage.output,
@@ -85,7 +83,7 @@ impl<'a> Reserved<'a> {
             ],
             model: (&*sku.raw_model).into(),
             provider: (&*sku.provider).into(),
-            asked_output: Some(*output).filter(|output| *output != usage.output),
+            asked_output: Some(held.output).filter(|output| *output != usage.output),
         }
     }
 
@@ -99,14 +97,14 @@ impl<'a> Reserved<'a> {
         let [input, output, cache_read, cache_write, requests, cost] = self.estimate;
         let values: [&str; Field::ALL.len()] = std::array::from_fn(|place| &*self.subject[place]);
         let asked = Asked {
-            identity: self.identity(),
-            sku,
-            output: self.asked_output.unwrap_or(output),
+            subject: Subject::new(values),
+            identity: Arc::new(self.identity()),
+            sku: Arc::new(sku),
         };
         let request = Request {
             id: (&*self.id).into(),
-            subject: Subject::new(values),
             asked: Arc::new(asked),
+            output: self.asked_output.unwrap_or(output),
             estimate: Usage {
                 input,
                 output,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use futures_util::future::join_all;
 use jiff::Timestamp;
 
+use super::who::is_trusted;
 use super::{Claims, Quota, identity, subject};
 use crate::model::identity::Identity;
 use crate::model::policy::{Subject, Usage};
@@ -48,6 +49,14 @@ pub struct Settled {
     pub subject: Option<Subject>,
 }
 
+/// What a settlement has to know of its reservation.
+struct Held {
+    asked: Arc<Asked>,
+    estimate: Usage,
+    reserved_at: Timestamp,
+    phase: Phase,
+}
+
 /// Why a settlement was not taken.
 #[derive(Debug, thiserror::Error)]
 pub enum SettleError {
@@ -74,7 +83,7 @@ impl Quota {
         settle: &Settle,
         sender: &str,
     ) -> Result<Settled, SettleError> {
-        let known = self.reservation(id);
+        let known = self.held(id);
         if known.as_ref().map(|known| known.phase) == Some(Phase::Released) {
             let message = "the reservation was released".to_owned();
             return Err(SettleError::Conflict(message));
@@ -88,7 +97,7 @@ impl Quota {
             (None, Some((claims, model, provider))) => {
                 let identity = self.claimed(claims, sender);
                 let sku = self.sku(model, provider.as_deref(), tokens);
-                (identity, sku, settle.at)
+                (Arc::new(identity), Arc::new(sku), settle.at)
             }
             (None, None) => {
                 let key = reservation_key(id);
@@ -97,19 +106,18 @@ impl Quota {
                 }
                 // Only its counts are compared with what the ledger has.
                 let sku = self.sku("unknown", None, tokens);
-                (Identity::default(), sku, settle.at)
+                (Arc::default(), Arc::new(sku), settle.at)
             }
         };
         let terms = self.inner.terms.load_full();
         let charged = Usage::of(&settle.tokens, terms.cost(&settle.tokens, &sku, settle.at));
         let subject = match (&known, &settle.otherwise) {
-            (Some(known), _) => Some(known.subject.clone()),
+            (Some(known), _) => Some(known.asked.subject.clone()),
             (None, Some(_)) => self
                 .policy()
                 .map(|(policy, _)| subject(&policy, &terms, &identity, &sku, booked_at)),
             (None, None) => None,
         };
-        let (identity, sku) = (Arc::new(identity), Arc::new(sku));
         let record = UsageRecord {
             request_id: settle.request_id.clone(),
             session: settle.session.as_deref().map(Arc::from),
@@ -171,7 +179,7 @@ impl Quota {
     }
 
     fn charge(&self, id: &str, usage: &Usage, now: Timestamp) -> Option<UsageRecord> {
-        let known = self.reservation(id)?;
+        let known = self.held(id)?;
         let count = |count: i64| u64::try_from(count).unwrap_or(0);
         let tokens = Tokens {
             input: count(usage.input),
@@ -181,7 +189,7 @@ impl Quota {
             ..Tokens::default()
         };
         let Asked { identity, sku, .. } = &*known.asked;
-        let (identity, sku) = (Arc::new(identity.clone()), Arc::new(banded(sku, &tokens)));
+        let (identity, sku) = (identity.clone(), banded(sku, &tokens));
         Some(UsageRecord {
             reservation: Some(id.into()),
             booked_at: known.reserved_at,
@@ -193,7 +201,7 @@ impl Quota {
     /// Tokens with what they cost on a reservation's terms; without a cost if nobody knows it.
     #[must_use]
     pub fn priced(&self, id: &str, tokens: &Tokens, at: Timestamp) -> Usage {
-        let cost = self.reservation(id).and_then(|known| {
+        let cost = self.held(id).and_then(|known| {
             let sku = banded(&known.asked.sku, tokens);
             self.inner.terms.load().cost(tokens, &sku, at)
         });
@@ -203,9 +211,18 @@ impl Quota {
     /// For whom a reservation was made, as claimed; `None` if it is not known (any more).
     #[must_use]
     pub fn reserved_for(&self, id: &str) -> Option<Arc<Asked>> {
+        self.held(id).map(|known| known.asked)
+    }
+
+    fn held(&self, id: &str) -> Option<Held> {
         let state = self.state();
         let known = state.book.as_ref()?.reservation(id)?;
-        Some(known.asked.clone())
+        Some(Held {
+            asked: known.asked.clone(),
+            estimate: known.estimate,
+            reserved_at: known.reserved_at,
+            phase: known.phase,
+        })
     }
 
     /// Who a sender says it is about, under the policy in force.
@@ -216,7 +233,7 @@ impl Quota {
                 user: claims.user.clone(),
                 ..Identity::default()
             },
-            |(policy, _)| identity(&policy, claims, sender),
+            |(policy, _)| identity(&policy, claims, is_trusted(&policy, sender)),
         )
     }
 
@@ -243,9 +260,13 @@ impl Quota {
 }
 
 /// The same model, with the price band of what was used.
-fn banded(sku: &Sku, tokens: &Tokens) -> Sku {
-    Sku {
-        band: Band::of(tokens),
-        ..sku.clone()
+fn banded(sku: &Arc<Sku>, tokens: &Tokens) -> Arc<Sku> {
+    let band = Band::of(tokens);
+    if band == sku.band {
+        return sku.clone();
     }
+    Arc::new(Sku {
+        band,
+        ..Sku::clone(sku)
+    })
 }

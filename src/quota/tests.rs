@@ -1,7 +1,10 @@
 use std::sync::OnceLock;
 
+use jiff::tz::TimeZone;
+
 use super::*;
 use crate::clock::Clock;
+use crate::model::directory::Directory;
 use crate::model::policy::Field;
 use crate::model::quota::Phase;
 use crate::model::tokens::Tokens;
@@ -123,7 +126,7 @@ fn reserve(quota: &Quota, id: &str, ask: &Ask) -> Result<Answer, Refused> {
 /// Used and held of the one limit that concerns a user, in whole tokens.
 fn standing(quota: &Quota, user: &str) -> (i128, i128) {
     let resolved = quota.resolve(&ask(user, 0, 0), "", now()).unwrap();
-    let standings = quota.standings(&resolved.subject, now());
+    let standings = quota.standings(resolved.subject(), now());
     assert_eq!(standings.len(), 1);
     (standings[0].used / 10, standings[0].held / 10)
 }
@@ -169,7 +172,7 @@ async fn a_role_is_taken_only_from_senders_that_may_claim_it() {
     claimed.claims.roles = vec!["viewer".into()];
     let role = |sender: &str| {
         let resolved = bench.quota.resolve(&claimed, sender, now()).unwrap();
-        resolved.subject.get(Field::Role).to_owned()
+        resolved.subject().get(Field::Role).to_owned()
     };
     assert_eq!([role("gate"), role("other")], ["viewer", "developer"]);
 }
@@ -364,7 +367,7 @@ async fn an_expired_reservation_is_charged_as_the_limit_says_until_it_is_settled
     reserve(&bench.quota, "a", &ask("ann", 100, 900)).unwrap();
     let used_of_all = || {
         let resolved = bench.quota.resolve(&ask("ann", 0, 0), "", now()).unwrap();
-        let standings = bench.quota.standings(&resolved.subject, now());
+        let standings = bench.quota.standings(resolved.subject(), now());
         let all = standings.iter().find(|standing| standing.limit == 0);
         all.map(|standing| (standing.used, standing.held))
     };
@@ -402,4 +405,27 @@ async fn one_expired_reservation_that_cannot_be_charged_holds_back_no_other() {
         let used = if user == "u7" { 0 } else { 100 };
         assert_eq!(standing(&bench.quota, user), (used, 0), "{user}");
     }
+}
+
+#[tokio::test]
+async fn what_is_known_of_a_caller_ends_with_the_directory_and_with_its_next_date() {
+    let bench = Bench::new(POLICY).await;
+    let team = |at: &str| {
+        let at = at.parse().unwrap();
+        let resolved = bench.quota.resolve(&ask("ann", 1, 1), "gate", at).unwrap();
+        resolved.subject().get(Field::Team).to_owned()
+    };
+    assert_eq!(team("2026-11-22T12:00:00Z"), "");
+    let moved = "identity,person,kind,team,project,cost_center,role,from,to\n\
+                 ann,,person,ml,,,,,2026-11-23\n\
+                 ann,,person,search,,,,2026-11-23,\n";
+    bench.quota.inner.terms.store(Arc::new(Terms {
+        directory: Directory::parse(moved, &TimeZone::UTC).unwrap(),
+        ..Terms::default()
+    }));
+    let seen = ["22T12:00", "22T23:59", "23T00:00", "24T00:00", "22T12:00"];
+    assert_eq!(
+        seen.map(|at| team(&format!("2026-11-{at}:00Z"))),
+        ["ml", "ml", "search", "search", "ml"]
+    );
 }

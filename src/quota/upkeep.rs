@@ -135,6 +135,7 @@ impl Quota {
         let Expired { charges, forgotten } = book.expire(now);
         if now.duration_since(*pruned) >= PRUNE_PERIOD {
             book.prune(now);
+            self.inner.known.clear();
             *pruned = now;
         }
         for id in &forgotten {
@@ -173,9 +174,9 @@ impl Quota {
 fn request_of(id: &Arc<str>, reservation: &Reservation) -> Request {
     Request {
         id: id.clone(),
-        subject: reservation.subject.clone(),
         asked: reservation.asked.clone(),
         estimate: reservation.estimate,
+        output: reservation.output,
         lease: SignedDuration::ZERO,
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::known::{Basis, Kind};
 use super::{Quota, Refused};
 use crate::model::identity::{Identity, Origin};
 use crate::model::output::max_output;
@@ -14,7 +15,7 @@ use crate::model::usage::{Band, Sku, Tier};
 use crate::store::Terms;
 
 /// Who wants to use what, as the caller said it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Claims {
     pub user: Option<Box<str>>,
     pub team: Option<Box<str>>,
@@ -42,9 +43,16 @@ pub struct Ask {
 /// Who asks, resolved under the policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Resolved {
-    pub subject: Subject,
     pub asked: Arc<Asked>,
     pub estimate: Usage,
+}
+
+impl Resolved {
+    /// Whose limits apply.
+    #[must_use]
+    pub fn subject(&self) -> &Subject {
+        &self.asked.subject
+    }
 }
 
 impl Quota {
@@ -53,55 +61,77 @@ impl Quota {
     pub fn resolve(&self, ask: &Ask, sender: &str, now: Timestamp) -> Result<Resolved, Refused> {
         let in_force = self.inner.in_force.load_full().ok_or(Refused::NoPolicy)?;
         let policy = &in_force.policy;
-        let terms = self.inner.terms.load();
-        let name = self
-            .inner
-            .names
-            .load()
-            .resolve(&ask.model, ask.provider.as_deref());
-        let identity = identity(policy, &ask.claims, sender);
-        let sku = Sku {
-            provider: name.provider,
-            model: name.model,
-            raw_model: ask.model.clone(),
-            scope: name.scope,
-            region: None,
-            tier: Tier::default(),
-            band: Band::default(),
-        };
-        let subject = subject(policy, &terms, &identity, &sku, now);
-        admit(policy, &subject)?;
-        let tokens = Tokens {
+        let terms = self.inner.terms.load_full();
+        let names = self.inner.names.load_full();
+        let mut tokens = Tokens {
             input: ask.input_tokens.min(Tokens::MAX),
             cache_read: ask.cached_input_tokens.min(Tokens::MAX),
-            output: ask.max_output_tokens.min(max_output(&sku.model)),
+            output: ask.max_output_tokens.min(Tokens::MAX),
             ..Tokens::default()
         };
-        let sku = Sku {
+        let kind = Kind {
+            claims: &ask.claims,
+            model: &ask.model,
+            provider: ask.provider.as_deref(),
             band: Band::of(&tokens),
-            ..sku
+            is_trusted: is_trusted(policy, sender),
         };
-        let estimate = Usage::of(&tokens, terms.cost(&tokens, &sku, now));
-        let asked = Asked {
-            identity,
-            sku,
-            output: estimate.output,
+        let basis = Basis {
+            in_force: &in_force,
+            terms: &terms,
+            names: &names,
         };
+        let asked = match self.inner.known.get(&kind, basis, now) {
+            Some(known) => known,
+            None => {
+                let asked = asked(&kind, basis, now)?;
+                self.inner.known.keep(&kind, basis, now, asked)
+            }
+        };
+        tokens.output = tokens.output.min(max_output(&asked.sku.model));
+        let cost = terms.cost(&tokens, &asked.sku, now);
         Ok(Resolved {
-            subject,
-            asked: Arc::new(asked),
-            estimate,
+            asked,
+            estimate: Usage::of(&tokens, cost),
         })
     }
 }
 
-/// The identity of a caller's claims. A role is taken from senders that may state one only.
-pub(super) fn identity(policy: &Policy, claims: &Claims, sender: &str) -> Identity {
-    let trusted = policy.claims_from.iter().any(|name| **name == *sender);
+/// Looks up who it is and which model it is; refuses models and project types that the role does
+/// not allow.
+fn asked(kind: &Kind<'_>, basis: Basis<'_>, now: Timestamp) -> Result<Asked, Refused> {
+    let policy = &basis.in_force.policy;
+    let name = basis.names.resolve(kind.model, kind.provider);
+    let identity = identity(policy, kind.claims, kind.is_trusted);
+    let sku = Sku {
+        provider: name.provider,
+        model: name.model,
+        raw_model: kind.model.into(),
+        scope: name.scope,
+        region: None,
+        tier: Tier::default(),
+        band: kind.band,
+    };
+    let subject = subject(policy, basis.terms, &identity, &sku, now);
+    admit(policy, &subject)?;
+    Ok(Asked {
+        subject,
+        identity: Arc::new(identity),
+        sku: Arc::new(sku),
+    })
+}
+
+/// True if the policy lets a sender say who has which role.
+pub(super) fn is_trusted(policy: &Policy, sender: &str) -> bool {
+    policy.claims_from.iter().any(|name| **name == *sender)
+}
+
+/// The identity of a caller's claims. A role is taken only from senders that may state one.
+pub(super) fn identity(policy: &Policy, claims: &Claims, is_trusted: bool) -> Identity {
     let mut role = None;
     let mut team = claims.team.clone();
     let mut cost_center = claims.cost_center.clone();
-    if trusted {
+    if is_trusted {
         let mut roles = claims.roles.iter();
         role = roles
             .find(|role| policy.roles.contains_key(&***role))

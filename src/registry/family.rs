@@ -1,7 +1,8 @@
 //! One metric family: its series by exact key, their values and its bound.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use hashbrown::HashMap;
 
 use super::OTHER;
 use super::snapshot::{Histogram, Layout, Snapshot, Value, Values};

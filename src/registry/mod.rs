@@ -28,6 +28,8 @@ pub const OTHER: &str = "other";
 pub struct Registry {
     /// Sorted by name.
     families: Vec<Family>,
+    /// By name.
+    places: hashbrown::HashMap<&'static str, usize>,
     /// The gauge series that each owner set last.
     owned: Mutex<HashMap<&'static str, Vec<Sample>>>,
 }
@@ -78,7 +80,9 @@ impl Registry {
         let mut families: Vec<_> = families.iter().copied().chain(own).collect();
         families.sort_by_key(|desc| desc.name);
         families.dedup_by_key(|desc| desc.name);
+        let places = families.iter().enumerate();
         Self {
+            places: places.map(|(place, desc)| (desc.name, place)).collect(),
             families: families
                 .into_iter()
                 .map(|desc| Family::new(desc, bound_of(desc)))
@@ -245,11 +249,9 @@ impl Registry {
     }
 
     fn index(&self, desc: &Desc) -> Option<usize> {
-        let found = self
-            .families
-            .binary_search_by(|family| family.desc().name.cmp(desc.name));
-        debug_assert!(found.is_ok(), "{} is not in the catalogue", desc.name);
-        found.ok()
+        let found = self.places.get(desc.name).copied();
+        debug_assert!(found.is_some(), "{} is not in the catalogue", desc.name);
+        found
     }
 
     fn family(&self, desc: &Desc) -> Option<&Family> {

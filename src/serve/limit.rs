@@ -3,19 +3,23 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use axum::body::Body;
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderValue, Response, StatusCode};
-use axum::middleware::Next;
 use tokio::sync::Semaphore;
+use tower::ServiceExt as _;
 
 use crate::config::Limits;
 
 /// Shared by all listeners.
 #[derive(Clone, Debug)]
-pub(super) struct Limiter {
-    permits: Arc<Semaphore>,
+pub(super) struct Limiter(Arc<Bounds>);
+
+#[derive(Debug)]
+struct Bounds {
+    permits: Semaphore,
     timeout: Duration,
 }
 
@@ -34,29 +38,26 @@ enum Turned {
 
 impl Limiter {
     pub(super) fn new(limits: &Limits) -> Self {
-        Self {
-            permits: Arc::new(Semaphore::new(limits.concurrency)),
+        Self(Arc::new(Bounds {
+            permits: Semaphore::new(limits.concurrency),
             timeout: limits.request_timeout,
-        }
+        }))
     }
-}
 
-/// Lets a request pass if there is room, and ends it when its time is over.
-pub(super) async fn limit(
-    State(limiter): State<Limiter>,
-    request: Request,
-    next: Next,
-) -> Response<Body> {
-    // A daemon that is busy is alive: probes pass, or it would be killed under load.
-    let probe = matches!(request.uri().path(), "/healthz" | "/readyz");
-    let is_grpc = is_grpc(&request);
-    let permit = limiter.permits.try_acquire();
-    if permit.is_err() && !probe {
-        return turn_away(Turned::Busy, is_grpc);
-    }
-    match tokio::time::timeout(limiter.timeout, next.run(request)).await {
-        Ok(response) => response,
-        Err(_) => turn_away(Turned::Slow, is_grpc),
+    /// Lets a request pass to a router if there is room, and ends it when its time is over.
+    pub(super) async fn answer(&self, request: Request, router: Router) -> Response<Body> {
+        // A daemon that is busy is alive: probes pass, or it would be killed under load.
+        let probe = matches!(request.uri().path(), "/healthz" | "/readyz");
+        let is_grpc = is_grpc(&request);
+        let permit = self.0.permits.try_acquire();
+        if permit.is_err() && !probe {
+            return turn_away(Turned::Busy, is_grpc);
+        }
+        match tokio::time::timeout(self.0.timeout, router.oneshot(request)).await {
+            Ok(Ok(response)) => response,
+            Ok(Err(never)) => match never {},
+            Err(_) => turn_away(Turned::Slow, is_grpc),
+        }
     }
 }
 

@@ -7,6 +7,7 @@ mod limit;
 mod tests;
 mod tls;
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
@@ -15,8 +16,8 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use axum::Router;
-use axum::extract::{ConnectInfo, Request};
-use axum::middleware::from_fn_with_state;
+use axum::body::Body;
+use hyper::Request;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -27,7 +28,6 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
-use tower::ServiceExt as _;
 use tracing::{debug, info, warn};
 
 use crate::config::{Limits, Listen};
@@ -124,7 +124,8 @@ impl Listeners {
         ] {
             let Some(listener) = listener else { continue };
             let door = Door {
-                router: router.layer(from_fn_with_state(limiter.clone(), limit::limit)),
+                router,
+                limiter: limiter.clone(),
                 tls: tls.clone(),
                 stop: stop.clone(),
             };
@@ -148,6 +149,7 @@ async fn bind(key: &str, address: Option<SocketAddr>) -> anyhow::Result<Option<T
 #[derive(Clone)]
 struct Door {
     router: Router,
+    limiter: Limiter,
     tls: Option<TlsAcceptor>,
     stop: Stop,
 }
@@ -200,7 +202,7 @@ async fn connect(stream: TcpStream, peer: SocketAddr, mut door: Door, watcher: W
         debug!(%peer, %error, "cannot set TCP_NODELAY");
     }
     let Some(tls) = door.tls.take() else {
-        return converse(stream, peer, door.router, watcher).await;
+        return converse(stream, peer, door, watcher).await;
     };
     let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(stream));
     let shaken = tokio::select! {
@@ -208,14 +210,14 @@ async fn connect(stream: TcpStream, peer: SocketAddr, mut door: Door, watcher: W
         () = door.stop.stopped() => return,
     };
     match shaken {
-        Ok(Ok(stream)) => converse(stream, peer, door.router, watcher).await,
+        Ok(Ok(stream)) => converse(stream, peer, door, watcher).await,
         Ok(Err(error)) => debug!(%peer, %error, "a TLS handshake failed"),
         Err(_) => debug!(%peer, "a TLS handshake took too long"),
     }
 }
 
 /// Answers the requests of one connection.
-async fn converse<S>(stream: S, peer: SocketAddr, router: Router, watcher: Watcher)
+async fn converse<S>(stream: S, peer: SocketAddr, door: Door, watcher: Watcher)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -223,10 +225,9 @@ where
     let note = Arc::clone(&asked);
     let service = service_fn(move |request: Request<Incoming>| {
         note.store(true, Ordering::Relaxed);
-        let mut request = request;
-        request.extensions_mut().insert(ConnectInfo(peer));
-        let router = router.clone();
-        async move { router.oneshot(request).await }
+        let (limiter, router) = (door.limiter.clone(), door.router.clone());
+        let request = request.map(Body::new);
+        async move { Ok::<_, Infallible>(limiter.answer(request, router).await) }
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder

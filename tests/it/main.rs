@@ -22,6 +22,7 @@ mod cloudwatch;
 mod cost_alarms;
 mod dashboards;
 mod deploy;
+mod docs;
 mod facts;
 mod floors;
 mod harness;

@@ -273,7 +273,15 @@ async fn each_key_of_the_map_that_litellm_ships_is_taken_exactly_or_told() {
     let output = place.path("litellm.toml");
     let path = output.to_str().unwrap();
     let map_file = map["file"].as_str().unwrap();
-    let import = ["prices", "import", "--litellm", map_file, "--output", path];
+    let import = [
+        "prices",
+        "import",
+        "--litellm",
+        map_file,
+        "--all",
+        "--output",
+        path,
+    ];
     let (code, said) = place.run(&import).await;
     assert_eq!(code, Some(0), "{said}");
 

@@ -1,5 +1,6 @@
 //! What works on price files alone: list, check, import.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
 
@@ -135,6 +136,24 @@ fn read(file: &Path) -> anyhow::Result<String> {
     std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))
 }
 
+/// What to say of keys that were left out, each with its reason: of all, or one line a reason.
+fn left_out(skipped: &[(String, String)], all: bool) -> Vec<String> {
+    let mut by_reason: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for (key, why) in skipped {
+        by_reason.entry(why).or_default().push(key);
+    }
+    let mut lines = Vec::new();
+    for (why, keys) in by_reason {
+        match keys.as_slice() {
+            [first, _, ..] if !all => {
+                lines.push(format!("{} keys, such as {first}: {why}", keys.len()));
+            }
+            keys => lines.extend(keys.iter().map(|key| format!("{key}: {why}"))),
+        }
+    }
+    lines
+}
+
 pub(super) fn import(wanted: &Import) -> anyhow::Result<()> {
     let json = read(&wanted.litellm)?;
     let digest = Sha256::digest(json.as_bytes());
@@ -156,18 +175,46 @@ pub(super) fn import(wanted: &Import) -> anyhow::Result<()> {
             .with_context(|| format!("cannot write {}", file.display()))?,
     }
     // The file itself may go to standard output, so all else goes to the other.
-    for (key, why) in &read.skipped {
-        eprintln!("left out: {key}: {why}");
+    for line in left_out(&read.skipped, wanted.all) {
+        eprintln!("left out: {line}");
     }
     for note in &read.notes {
         eprintln!("warning: {note}");
     }
     eprintln!(
-        "{} rows; {} keys of Claude were left out; {} keys are of other models; {} warnings",
+        "{} rows; {} keys of Claude were left out{}; {} keys are of other models; {} warnings",
         read.rows,
         read.skipped.len(),
+        if wanted.all {
+            ""
+        } else {
+            " (--all tells each)"
+        },
         read.others,
         read.notes.len()
     );
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_that_are_left_out_are_told_by_reason_or_each() {
+        let skipped = [
+            ("x/a", "a reseller"),
+            ("b", "no price"),
+            ("x/c", "a reseller"),
+        ];
+        let skipped = skipped.map(|(key, why)| (key.to_owned(), why.to_owned()));
+        assert_eq!(
+            left_out(&skipped, false),
+            ["2 keys, such as x/a: a reseller", "b: no price"]
+        );
+        assert_eq!(
+            left_out(&skipped, true),
+            ["x/a: a reseller", "x/c: a reseller", "b: no price"]
+        );
+    }
 }

@@ -1,8 +1,10 @@
 //! What was posted and is held in one window of one scope.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
+use hashbrown::HashMap;
+use hashbrown::hash_map::EntryRef;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
@@ -32,18 +34,19 @@ impl Counters {
         zone: &TimeZone,
         now: Timestamp,
     ) -> &mut Counter {
-        if !self.by_scope.contains_key(scope) {
-            let scope: Arc<str> = scope.into();
-            let window = self.calendar.window(span, zone, now);
-            let counter = Counter::new(scope.clone(), span, window);
-            self.by_scope.insert(scope, counter);
+        match self.by_scope.entry_ref(scope) {
+            EntryRef::Occupied(known) => {
+                let counter = known.into_mut();
+                counter.roll(&mut self.calendar, span, zone, now);
+                counter
+            }
+            EntryRef::Vacant(missing) => {
+                let scope: Arc<str> = scope.into();
+                let window = self.calendar.window(span, zone, now);
+                let counter = Counter::new(scope.clone(), span, window);
+                missing.insert_with_key(scope, counter)
+            }
         }
-        let counter = self
-            .by_scope
-            .get_mut(scope)
-            .expect("it was put in where it was missing");
-        counter.roll(&mut self.calendar, span, zone, now);
-        counter
     }
 
     /// The counter of a scope as it was left.

@@ -136,9 +136,9 @@ const LEASE: SignedDuration = SignedDuration::from_mins(2);
 fn reserve(book: &mut Book, oracle: &mut Oracle, id: u8, amount: i64) {
     let request = Request {
         id: id.to_string().into(),
-        subject: subject(id),
-        asked: Arc::default(),
+        asked: Asked::by(subject(id)),
         estimate: tokens(amount),
+        output: 0,
         lease: LEASE,
     };
     let seen = book.reserve(&request, oracle.now);
@@ -217,9 +217,9 @@ fn again(oracle: &mut Oracle) -> Book {
     for (id, known) in &oracle.known {
         let request = Request {
             id: id.to_string().into(),
-            subject: subject(*id),
-            asked: Arc::default(),
+            asked: Asked::by(subject(*id)),
             estimate: tokens(known.amount),
+            output: 0,
             lease: SignedDuration::ZERO,
         };
         book.restore(&request, known.at, known.until);

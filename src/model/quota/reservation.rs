@@ -13,21 +13,33 @@ use crate::model::usage::Sku;
 pub struct Request {
     /// Made by the caller, unique for ever.
     pub id: Arc<str>,
-    pub subject: Subject,
-    /// Kept for whoever owns the book.
     pub asked: Arc<Asked>,
     pub estimate: Usage,
+    /// Output tokens that were asked for; more than the estimate has where less was granted.
+    pub output: i64,
     pub lease: SignedDuration,
 }
 
-/// What a caller said of a call, which a settlement has to know.
+/// Who asks for what: calls of the same kind share it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Asked {
-    /// As claimed.
-    pub identity: Identity,
-    pub sku: Sku,
-    /// Output tokens; more than the estimate has where less was granted.
-    pub output: i64,
+    /// Who it is under the policy.
+    pub subject: Subject,
+    /// As claimed; a settlement reports it.
+    pub identity: Arc<Identity>,
+    pub sku: Arc<Sku>,
+}
+
+impl Asked {
+    /// Somebody of whom no more is known.
+    #[cfg(test)]
+    #[must_use]
+    pub fn by(subject: Subject) -> Arc<Self> {
+        Arc::new(Self {
+            subject,
+            ..Self::default()
+        })
+    }
 }
 
 /// How a reservation stands.
@@ -54,17 +66,18 @@ impl Phase {
 /// A reservation with what it holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reservation {
-    pub subject: Subject,
     pub asked: Arc<Asked>,
     pub estimate: Usage,
+    /// Output tokens that were asked for.
+    pub output: i64,
     pub reserved_at: Timestamp,
     pub expires_at: Timestamp,
     pub phase: Phase,
     /// What it was settled with.
-    pub settled: Option<Usage>,
+    pub settled: Option<Box<Usage>>,
     /// When the phase ended; the book forgets it some time later.
     pub(super) ended_at: Option<Timestamp>,
-    pub(super) holds: Vec<Hold>,
+    pub(super) holds: Box<[Hold]>,
 }
 
 /// Grains held in one counter's window.
@@ -86,16 +99,22 @@ impl Reservation {
         holds: Vec<Hold>,
     ) -> Self {
         Self {
-            subject: request.subject.clone(),
             asked: request.asked.clone(),
             estimate: request.estimate,
+            output: request.output,
             reserved_at,
             expires_at,
             phase: Phase::Live,
             settled: None,
             ended_at: None,
-            holds,
+            holds: holds.into(),
         }
+    }
+
+    /// Whose limits it is under.
+    #[must_use]
+    pub fn subject(&self) -> &Subject {
+        &self.asked.subject
     }
 
     /// More was used than is held.

@@ -58,9 +58,9 @@ fn tokens(input: i64) -> Usage {
 fn request(id: &str, user: &str, input: i64) -> Request {
     Request {
         id: id.into(),
-        subject: subject(user, "ml"),
-        asked: Arc::default(),
+        asked: Asked::by(subject(user, "ml")),
         estimate: tokens(input),
+        output: 0,
         lease: SignedDuration::from_mins(2),
     }
 }

@@ -1,6 +1,7 @@
 //! What the tests share: reading bodies, and OTLP/JSON of protobuf messages.
 
 use std::io::Read;
+use std::sync::Arc;
 
 use axum::http::HeaderMap;
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
@@ -16,7 +17,7 @@ use crate::model::names::ModelNames;
 use crate::model::usage::Intake;
 use crate::otlp::{Context, Decoded, Encoding, Malformed, Signal, decode};
 
-pub(super) fn anyone() -> Grant {
+pub(super) fn anyone() -> Arc<Grant> {
     let access = AccessList::default();
     access
         .authorize(None, Scope::Ingest)

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::model::policy::{Field, Subject};
-use crate::model::quota::{Book, Request};
+use crate::model::quota::{Asked, Book, Request};
 
 const POLICY: &str = r#"
 timezone = "Asia/Tokyo"
@@ -53,17 +53,16 @@ fn answered(used: &Usage, asked: &Usage) -> Answer {
     book.post(&subject, used, now(), now());
     let request = Request {
         id: "a".into(),
-        subject: subject.clone(),
-        asked: Arc::default(),
+        asked: Asked::by(subject),
         estimate: *asked,
+        output: asked.output,
         lease: SignedDuration::from_mins(2),
     };
     Answer {
         policy,
         version: 1,
         resolved: super::super::Resolved {
-            subject,
-            asked: Arc::default(),
+            asked: request.asked.clone(),
             estimate: *asked,
         },
         decision: book.reserve(&request, now()).unwrap(),
