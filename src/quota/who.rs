@@ -81,12 +81,11 @@ impl Quota {
             terms: &terms,
             names: &names,
         };
-        let asked = match self.inner.known.get(&kind, basis, now) {
-            Some(known) => known,
-            None => {
-                let asked = asked(&kind, basis, now)?;
-                self.inner.known.keep(&kind, basis, now, asked)
-            }
+        let asked = if let Some(known) = self.inner.known.get(&kind, basis, now) {
+            known
+        } else {
+            let asked = asked(&kind, basis, now)?;
+            self.inner.known.keep(&kind, basis, now, asked)
         };
         tokens.output = tokens.output.min(max_output(&asked.sku.model));
         let cost = terms.cost(&tokens, &asked.sku, now);
