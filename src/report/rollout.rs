@@ -111,6 +111,7 @@ fn columns() -> Vec<Column> {
             "Teams and the number of users, or everyone.",
         ),
         Column::of("criterion", Kind::Text, "As it is configured."),
+        Column::of("outcome", Kind::Text, "met, not met or not measurable."),
         Column::of(
             "measured_low",
             Kind::Decimal,
@@ -127,7 +128,6 @@ fn columns() -> Vec<Column> {
             "High end, where the value is a range.",
         ),
         Column::of("threshold", Kind::Decimal, "What it is held against."),
-        Column::of("outcome", Kind::Text, "met, not met or not measurable."),
         Column::of(
             "source",
             Kind::Text,
@@ -155,9 +155,9 @@ fn phase_rows(phase: &Phase, time: Time, findings: &[Finding]) -> Vec<Vec<Cell>>
     rows.map(|(criterion, finding)| {
         let mut row = head.to_vec();
         row.push(text(&criterion.to_string()));
+        row.push(text(finding.outcome.name()));
         row.extend(measured(finding.value));
         row.push(decimal(criterion.threshold));
-        row.push(text(finding.outcome.name()));
         row.push(text(&finding.source));
         row
     })

@@ -417,12 +417,17 @@ fn row(
         } else if is_day(&text) {
             // Days and months of some reports are text; they must not break, either.
             write!(out, "<td class=\"d\">{text}</td>")?;
+        } else if text.len() >= SENTENCE {
+            write!(out, "<td class=\"w\">{text}</td>")?;
         } else {
             write!(out, "<td{}>{text}</td>", class(kind))?;
         }
     }
     writeln!(out, "</tr>")
 }
+
+/// Text from which on a cell is kept wide, in bytes: a narrow one would be many lines high.
+const SENTENCE: usize = 40;
 
 /// Digits with a hyphen between: `2026-10`, `2026-10-05`.
 fn is_day(text: &str) -> bool {
