@@ -7,12 +7,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use futures_util::future::join_all;
+use futures_util::future::{join, join_all};
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan as _};
 
-use super::sheet::{Marks, Ordered, Sheet, Sums, What, charge_name};
+use super::sheet::{Marks, Ordered, Sheet, Sums, What};
 use super::{Manifest, ReportError, Reports, Request};
 use crate::model::bill::{Basis, BillDay, Charge, Standing};
 use crate::model::cost::{By, CostLines, CostQuery};
@@ -20,9 +20,10 @@ use crate::model::money::PicoUsd;
 use crate::model::rates::USD;
 use crate::model::window::day_start;
 
+mod billed;
 mod work;
 
-use work::Work;
+use work::{Shared, Work};
 
 /// The rows of a period.
 #[derive(Debug)]
@@ -67,19 +68,23 @@ pub async fn costs(
     by: &[By],
     manifest: &mut Manifest,
 ) -> Result<Costs, ReportError> {
-    let mut sheet = Sheet::default();
     let query = CostQuery {
         from: request.from,
         to: request.to,
         zone: request.zone.clone(),
         by: by.to_vec(),
     };
-    let unpriced = estimate(&reports.ledger.cost_lines(query).await?, &mut sheet);
+    let estimate = reports
+        .ledger
+        .cost_steps(query, Estimate::default(), Estimate::step);
     let days = billed_days(request.from, request.to, &request.zone);
     let bill = reports.ledger.bill(days.0, days.1).await?;
     let foreign = foreign(&bill, request.basis);
-    note(manifest, &bill, days, unpriced, &foreign);
     if bill.is_empty() {
+        let Estimate {
+            sheet, unpriced, ..
+        } = estimate.await?;
+        note(manifest, &bill, days, unpriced, &foreign);
         return Ok(Costs {
             rows: sheet.finish(by.len()),
             actual: None,
@@ -87,19 +92,27 @@ pub async fn costs(
             standing: Standing::Provisional,
         });
     }
-    let mut actual = 0_i128;
-    let mut marks = Marks::default();
-    let mut unbilled = Unbilled::new();
     let providers = bill.iter().flat_map(|day| {
         let lines = day.lines.iter().map(|line| &*line.provider);
         lines.chain([&*day.provider]).map(Arc::from)
     });
     let providers: BTreeSet<Arc<str>> = providers.collect();
-    for work in share_out(reports, request.basis, by, bill, days).await? {
-        let done = work.finish();
+    let works = share_out(reports, request.basis, by, &bill, days);
+    let (estimate, works) = join(estimate, works).await;
+    let Estimate {
+        mut sheet,
+        unpriced,
+        ..
+    } = estimate?;
+    note(manifest, &bill, days, unpriced, &foreign);
+    drop(bill);
+    let mut actual = 0_i128;
+    let mut marks = Marks::default();
+    let mut unbilled = Unbilled::new();
+    for done in works? {
         actual = actual.saturating_add(done.actual);
         marks.add(done.marks);
-        sheet.merge(done.sheet);
+        sheet.merge(&done.sheet);
         for (provider, days) in done.unbilled {
             unbilled.entry(provider).or_default().extend(days);
         }
@@ -128,25 +141,22 @@ async fn share_out(
     reports: &Reports,
     basis: Basis,
     by: &[By],
-    mut bill: Vec<BillDay>,
+    bill: &[BillDay],
     (from, to): (Date, Date),
-) -> Result<Vec<Work>, ReportError> {
+) -> Result<Vec<Shared>, ReportError> {
     let terms = reports.terms.load_full();
     let mut parts = Vec::new();
     let mut begin = from;
     for end in ends(from, to) {
-        let (part, rest) = bill.into_iter().partition(|day| day.day < end);
-        bill = rest;
-        let work = Work::new(&part, basis, by, terms.clone());
+        let own = |day: &&BillDay| begin <= day.day && day.day < end;
+        let work = Work::new(bill.iter().filter(own), basis, by, terms.clone());
         let by = By::TIMELESS.to_vec();
-        parts.push(reports.ledger.cost_days((begin, end), by, work, Work::day));
+        let days = reports.ledger.cost_days((begin, end), by, work, Work::day);
+        parts.push(async { days.await.map(Work::finish) });
         begin = end;
     }
-    let mut works = Vec::new();
-    for done in join_all(parts).await {
-        works.push(done?.0);
-    }
-    Ok(works)
+    let shared = join_all(parts).await.into_iter();
+    Ok(shared.collect::<Result<_, _>>()?)
 }
 
 /// Where the parts of a range end: at its end, and at beginnings of months within.
@@ -166,31 +176,42 @@ fn ends(from: Date, to: Date) -> Vec<Date> {
     ends
 }
 
-/// Adds the estimate; returns the tokens without a price.
-fn estimate(lines: &CostLines, sheet: &mut Sheet) -> u64 {
-    let names: Vec<u32> = lines.names().iter().map(|name| sheet.name(name)).collect();
-    let mut unpriced = 0_u64;
-    let mut key = Vec::new();
-    for line in &lines.lines {
-        key.clear();
-        let places = lines.places(line.group).iter();
-        key.extend(places.map(|place| names[*place as usize]));
-        let what = What {
-            charge: charge_name(Charge::Tokens),
-            kind: Some(line.kind),
-        };
-        let sums = Sums {
-            tokens: line.tokens,
-            requests: line.requests,
-            unpriced: line.unpriced,
-            list: line.list.0,
-            estimate: line.estimate.0,
-            ..Sums::default()
-        };
-        unpriced = unpriced.saturating_add(line.unpriced);
-        sheet.add(&mut key, what, &sums);
+/// The estimate as rows.
+#[derive(Debug, Default)]
+struct Estimate {
+    sheet: Sheet,
+    /// Tokens without a price.
+    unpriced: u64,
+    /// By name of the groups: its number in the sheet.
+    names: Vec<u32>,
+}
+
+impl Estimate {
+    /// Adds lines; those of one group follow each other.
+    fn step(&mut self, CostLines { groups, lines }: &CostLines) {
+        for name in &groups.names()[self.names.len()..] {
+            self.names.push(self.sheet.name(name));
+        }
+        let mut key = Vec::new();
+        for lines in lines.chunk_by(|a, b| a.group == b.group) {
+            key.clear();
+            let places = groups.places(lines[0].group).iter();
+            key.extend(places.map(|place| self.names[*place as usize]));
+            let group = self.sheet.group(&key);
+            for line in lines {
+                let sums = Sums {
+                    tokens: line.tokens,
+                    requests: line.requests,
+                    unpriced: line.unpriced,
+                    list: line.list.0,
+                    estimate: line.estimate.0,
+                    ..Sums::default()
+                };
+                self.unpriced = self.unpriced.saturating_add(line.unpriced);
+                self.sheet.add(group, What::usage(line.kind), &sums);
+            }
+        }
     }
-    unpriced
 }
 
 /// What was billed in other currencies.

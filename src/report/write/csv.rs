@@ -7,7 +7,7 @@ use super::super::table::{Cell, Table};
 use super::super::{Report, Request};
 use super::ManifestPlace;
 use super::rounding::Rounding;
-use super::shown::{Shown, cell_text};
+use super::shown::{Shown, put_cell};
 
 pub(super) fn write(
     report: &Report,
@@ -34,14 +34,17 @@ pub(super) fn write_data(
     let mut writer = csv::Writer::from_writer(out);
     let names = table.columns.iter().map(|column| column.name);
     writer.write_record(names)?;
-    let mut cells = Vec::new();
+    let (mut cells, mut number) = (Vec::new(), String::new());
     for index in 0..table.rows.len() {
         rounding.row(table, index, &mut cells);
         for cell in &cells {
-            match cell {
-                Cell::Text(text) => writer.write_field(safe(text).as_bytes())?,
-                cell => writer.write_field(cell_text(cell, request))?,
+            if let Cell::Text(text) = cell {
+                writer.write_field(safe(text).as_bytes())?;
+                continue;
             }
+            number.clear();
+            put_cell(&mut number, cell, request);
+            writer.write_field(&number)?;
         }
         writer.write_record(None::<&[u8]>)?;
     }

@@ -21,7 +21,7 @@ pub(super) struct Split {
 }
 
 /// Unit prices by kind: those that hold, and those of the list.
-type Units = [[Option<u64>; KINDS]; 2];
+pub(super) type Units = [[Option<u64>; KINDS]; 2];
 
 /// Prices by SKU and UTC day, as far as they were needed.
 #[derive(Debug, Default)]
@@ -45,7 +45,8 @@ impl Prices {
     }
 }
 
-fn units(sku: &Sku, quarter: i64, terms: &Terms) -> Units {
+/// The prices of a SKU on the UTC day of a quarter hour.
+pub(super) fn units(sku: &Sku, quarter: i64, terms: &Terms) -> Units {
     let at = start_of(quarter);
     let write = terms.write_lifetime(&sku.provider);
     let units = [terms.prices.unit(sku, at), terms.prices.list_unit(sku, at)];
@@ -77,6 +78,38 @@ fn split(sums: &Sums, [own, list]: &Units) -> Split {
         split.unpriced = unpriced.map(|count| i64::try_from(count).unwrap_or(i64::MAX));
     }
     split
+}
+
+/// What a row costs by kind, as [`split`] has it. No part is larger than what is stored, unless
+/// others are below zero.
+pub(super) fn estimate(sums: &Sums, units: &Units) -> [i64; KINDS] {
+    let explained = explained(sums, &units[0]);
+    explained.unwrap_or_else(|| {
+        let parts = split(sums, units).estimate;
+        let narrow = |parts: [i128; KINDS]| {
+            let parts = parts.map(|part| i64::try_from(part).ok());
+            parts
+                .iter()
+                .all(Option::is_some)
+                .then(|| parts.map(Option::unwrap_or_default))
+        };
+        let stored = || shared(sums.cost.into(), &parts, &sums.tokens);
+        narrow(parts)
+            .or_else(|| narrow(stored()))
+            .unwrap_or([sums.cost, 0, 0, 0, 0, 0])
+    })
+}
+
+/// The parts of a row that today's prices explain: those of nearly all rows.
+fn explained(sums: &Sums, prices: &[Option<u64>; KINDS]) -> Option<[i64; KINDS]> {
+    let mut parts = [0; KINDS];
+    let mut whole = 0_i64;
+    for (kind, price) in prices.iter().enumerate() {
+        let price = i64::try_from(price.unwrap_or(0)).ok()?;
+        parts[kind] = price.checked_mul(sums.tokens[kind])?;
+        whole = whole.checked_add(parts[kind])?;
+    }
+    (whole == sums.cost).then_some(parts)
 }
 
 /// Shares an amount out in proportion to weights, or to tokens where all weights are zero.
@@ -142,6 +175,10 @@ mod tests {
             let split = split(&sums(tokens, cost, unpriced), &[prices, prices]);
             prop_assert_eq!(split.estimate.iter().sum::<i128>(), i128::from(cost));
             prop_assert_eq!(split.unpriced.iter().sum::<i64>(), unpriced);
+            let row = sums(tokens, cost, unpriced);
+            let estimate = estimate(&row, &[prices, prices]).map(i128::from);
+            prop_assert_eq!(estimate.iter().sum::<i128>(), i128::from(cost));
+            prop_assert!(estimate == split.estimate || split.estimate.iter().any(|part| i64::try_from(*part).is_err()));
         }
     }
 }
