@@ -3,6 +3,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use jiff::Timestamp;
 use jiff::civil::Date;
@@ -13,6 +14,10 @@ use super::money::PicoUsd;
 
 /// Kinds of tokens that have prices of their own.
 const KINDS: usize = PricedKind::ALL.len();
+
+/// Groups in one answer at most: 10,000 people with three models on each day of a month, or in
+/// each month of two years.
+pub const MAX_GROUPS: usize = 1_000_000;
 
 /// What the estimate can be told apart by, besides the kind of token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -107,6 +112,27 @@ pub struct CostQuery {
     pub to: Timestamp,
     pub zone: TimeZone,
     pub by: Vec<By>,
+}
+
+/// How many groups answers may still have. Clones share it: questions for one report.
+#[derive(Clone, Debug)]
+pub struct Room(Arc<AtomicUsize>);
+
+impl Default for Room {
+    fn default() -> Self {
+        Self(Arc::new(AtomicUsize::new(MAX_GROUPS)))
+    }
+}
+
+impl Room {
+    /// Takes the room of a group. Returns false if there is none left.
+    #[must_use]
+    pub fn take(&self) -> bool {
+        let less = |room: usize| room.checked_sub(1);
+        self.0
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less)
+            .is_ok()
+    }
 }
 
 /// One kind of token of one group.

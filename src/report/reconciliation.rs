@@ -10,7 +10,7 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
 use super::cost_detail::in_utc;
-use super::costs::{billed_days, foreign, note};
+use super::costs::{billed_days, foreign, in_parts, note};
 use super::reconcile::{Actual, Cause, Compared, Estimated, Key, Sides};
 use super::table::{Cell, Column, Kind, Table};
 use super::{Report, ReportError, Reports, Request, chargeback};
@@ -74,7 +74,7 @@ pub async fn report(
         }
     }
     let accounts: BTreeSet<Arc<str>> = sides.actual.keys().map(|key| key.account.clone()).collect();
-    let asked = vec![
+    let asked = [
         By::Provider,
         By::Account,
         By::Model,
@@ -82,20 +82,17 @@ pub async fn report(
         By::Region,
         By::Tier,
     ];
-    let estimates = Estimates {
-        sides,
-        accounts,
-        unpriced: 0,
-        places: Vec::new(),
-        keys: Vec::new(),
-        known: BTreeMap::new(),
+    let estimates = |_, _| Estimates {
+        accounts: accounts.clone(),
+        ..Estimates::default()
     };
-    let read = reports
-        .ledger
-        .cost_days(days, asked, estimates, Estimates::day);
-    let Estimates {
-        sides, unpriced, ..
-    } = read.await?;
+    let mut unpriced = 0_u64;
+    for part in in_parts(reports, days, &asked, estimates, Estimates::day).await? {
+        unpriced = unpriced.saturating_add(part.unpriced);
+        for (key, sum) in part.sums {
+            sides.add_estimated(key, sum);
+        }
+    }
     let foreign = foreign(&bill, request.basis);
     note(&mut manifest, &bill, days, unpriced, &foreign);
     let is_final = |day: &BillDay| day.standing() == Standing::Final;
@@ -126,8 +123,9 @@ pub async fn report(
 }
 
 /// The estimate, taken in day by day.
+#[derive(Default)]
 struct Estimates {
-    sides: Sides,
+    sums: Vec<(Key, Estimated)>,
     /// The accounts of the bill. Others are left out: there may be as many as there are people.
     accounts: BTreeSet<Arc<str>>,
     unpriced: u64,
@@ -164,7 +162,7 @@ impl Estimates {
                         kind: Some(kind),
                         ..key.clone()
                     };
-                    self.sides.add_estimated(key, sum);
+                    self.sums.push((key, sum));
                 }
             }
         }

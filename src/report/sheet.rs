@@ -196,6 +196,12 @@ impl Sheet {
         group
     }
 
+    /// How many groups there are.
+    #[must_use]
+    pub fn groups(&self) -> usize {
+        self.usage.len()
+    }
+
     /// Adds to a row of a group.
     pub fn add(&mut self, group: u32, what: What, sums: &Sums) {
         let row = match what.kind {

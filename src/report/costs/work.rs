@@ -47,16 +47,27 @@ impl Totals {
 /// What came of sharing a bill out.
 #[derive(Debug, Default)]
 pub(super) struct Shared {
-    pub(super) sheet: Sheet,
     pub(super) actual: i128,
     pub(super) marks: Marks,
     pub(super) unbilled: Unbilled,
+}
+
+impl Shared {
+    /// Takes in what came of other days.
+    pub(super) fn take(&mut self, other: Self) {
+        self.actual = self.actual.saturating_add(other.actual);
+        self.marks.add(other.marks);
+        for (provider, days) in other.unbilled {
+            self.unbilled.entry(provider).or_default().extend(days);
+        }
+    }
 }
 
 /// The work of sharing out, day by day.
 pub(super) struct Work {
     by: Vec<By>,
     terms: Arc<Terms>,
+    sheet: Sheet,
     bills: Bills,
     groups: Groups,
     totals: Totals,
@@ -71,9 +82,11 @@ impl Work {
         basis: Basis,
         by: &[By],
         terms: Arc<Terms>,
+        sheet: Sheet,
     ) -> Self {
         Self {
             by: by.to_vec(),
+            sheet,
             bills: Bills::new(bill, basis, &terms),
             terms,
             groups: Groups::default(),
@@ -106,7 +119,7 @@ impl Work {
             let user = self.bills.users.of(value(By::User));
             self.groups.users.push(user);
             for by in &self.by {
-                let name = self.done.sheet.name(groups.key(group, *by));
+                let name = self.sheet.name(groups.key(group, *by));
                 self.groups.keys.push(name);
             }
             self.totals.actual.push([0; KINDS]);
@@ -233,7 +246,7 @@ impl Work {
                 By::Account => &self.bills.accounts.1[account as usize],
                 _ => "",
             };
-            key.push(self.done.sheet.name(text));
+            key.push(self.sheet.name(text));
         }
         self.fill_time(&mut key, day);
         let (charge, method) = match (charge, &user) {
@@ -251,16 +264,16 @@ impl Work {
             marks,
             ..Sums::default()
         };
-        let group = self.done.sheet.group(&key);
-        self.done.sheet.add(group, What { charge, kind }, &sums);
+        let group = self.sheet.group(&key);
+        self.sheet.add(group, What { charge, kind }, &sums);
     }
 
     /// Puts the names of a day and its month where they belong.
     fn fill_time(&mut self, key: &mut [u32], day: Date) {
         for (place, by) in self.by.iter().enumerate() {
             key[place] = match by {
-                By::Day => self.done.sheet.name(&day.to_string()),
-                By::Month => self.done.sheet.name(&month(day)),
+                By::Day => self.sheet.name(&day.to_string()),
+                By::Month => self.sheet.name(&month(day)),
                 _ => continue,
             };
         }
@@ -286,7 +299,7 @@ impl Work {
             key.clear();
             key.extend_from_slice(&self.groups.keys[group * width..(group + 1) * width]);
             self.fill_time(&mut key, day);
-            let row = self.done.sheet.group(&key);
+            let row = self.sheet.group(&key);
             for ((kind, actual), marks) in PricedKind::ALL.into_iter().zip(actual).zip(marks) {
                 if marks == Marks::default() {
                     continue;
@@ -296,18 +309,18 @@ impl Work {
                     marks,
                     ..Sums::default()
                 };
-                self.done.sheet.add(row, What::usage(kind), &sums);
+                self.sheet.add(row, What::usage(kind), &sums);
             }
         }
     }
 
     /// Shares out the days after the last use.
-    pub(super) fn finish(mut self) -> Shared {
+    pub(super) fn finish(mut self) -> (Sheet, Shared) {
         for (date, bill) in std::mem::take(&mut self.bills.days) {
             self.share_out(&CostDay::of(date), &bill);
         }
         self.flush();
-        self.done
+        (self.sheet, self.done)
     }
 }
 

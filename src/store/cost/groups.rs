@@ -12,8 +12,7 @@ use super::super::span::start_of;
 use super::super::sums::Place;
 use super::super::terms::Terms;
 use super::super::{QueryError, StoreError};
-use super::MAX_GROUPS;
-use crate::model::cost::{By, CostGroups};
+use crate::model::cost::{By, CostGroups, Room};
 use crate::model::identity::Identity;
 use crate::model::usage::Sku;
 use crate::model::window;
@@ -78,6 +77,7 @@ struct Numbered {
     numbers: HashMap<Box<[u32]>, u32>,
     /// All keys, one after the other.
     keys: Vec<u32>,
+    room: Room,
 }
 
 impl Numbered {
@@ -85,11 +85,8 @@ impl Numbered {
         if let Some(number) = self.numbers.get(key) {
             return Ok(*number);
         }
-        if self.numbers.len() >= MAX_GROUPS {
-            return Err(QueryError::TooLarge(format!(
-                "the report has more than {MAX_GROUPS} groups: ask for a shorter period, or \
-                 group_by less"
-            )));
+        if !self.room.take() {
+            return Err(QueryError::too_many_groups());
         }
         let number = u32::try_from(self.numbers.len()).unwrap_or(u32::MAX);
         self.keys.extend_from_slice(key);
@@ -131,6 +128,7 @@ impl<'q> Keys<'q> {
         zone: &'q TimeZone,
         terms: &'q Terms,
         edges: &'q [Timestamp],
+        room: Room,
     ) -> Self {
         Self {
             by,
@@ -145,7 +143,10 @@ impl<'q> Keys<'q> {
             known: Known::default(),
             members: Numbered::default(),
             at: Vec::new(),
-            groups: Numbered::default(),
+            groups: Numbered {
+                room,
+                ..Numbered::default()
+            },
             key: vec![0; by.len()],
         }
     }

@@ -19,17 +19,13 @@ use super::sums::each_sum;
 use super::terms::Terms;
 use super::{Ledger, QueryError, StoreError};
 use crate::model::bill::PricedKind;
-use crate::model::cost::{By, CostDay, CostGroups, CostLines, CostQuery};
+use crate::model::cost::{By, CostDay, CostGroups, CostLines, CostQuery, MAX_GROUPS, Room};
 use crate::model::query::{Dimension, UsageQuery};
 use crate::model::window;
 use day::Day;
 use groups::{Keys, sorted};
 use split::Prices;
 use step::Step;
-
-/// Groups in one answer at most: 10,000 people with three models on each day of a month, or in
-/// each month of two years.
-const MAX_GROUPS: usize = 1_000_000;
 
 /// Kinds of tokens that have prices of their own.
 const KINDS: usize = PricedKind::ALL.len();
@@ -38,7 +34,7 @@ impl Ledger {
     /// The estimate of what was used in a range, by `query.by` and by kind. Whatever it is told
     /// apart by, the totals are the same.
     ///
-    /// Errors: too many groups for one answer.
+    /// Errors: more than [`MAX_GROUPS`] groups.
     pub async fn cost_lines(&self, query: CostQuery) -> Result<CostLines, QueryError> {
         let inner = self.inner.clone();
         self.read(move |reader| {
@@ -52,17 +48,18 @@ impl Ledger {
     /// step, which are in no order. A group may have lines in several steps. Returns what the
     /// visits made.
     ///
-    /// Errors: too many groups for one answer.
+    /// Errors: more than [`MAX_GROUPS`] groups.
     pub async fn cost_steps<S: Send + 'static>(
         &self,
         query: CostQuery,
+        room: Room,
         state: S,
         visit: impl FnMut(&mut S, &CostLines) + Send + 'static,
     ) -> Result<S, QueryError> {
         let inner = self.inner.clone();
         self.read(move |reader| {
-            let (terms, spans) = (inner.terms.load(), &inner.spans);
-            reader.at_once(|reader| reader.cost_steps(&query, &terms, spans, state, visit))
+            let on = (&**inner.terms.load(), &inner.spans);
+            reader.at_once(|reader| reader.cost_steps(&query, on, room, state, visit))
         })
         .await
     }
@@ -71,7 +68,7 @@ impl Ledger {
     /// has no time in it, with the groups so far: they keep their numbers from day to day, but are
     /// in no order. Returns what the visits made.
     ///
-    /// Errors: too many groups for one answer.
+    /// Errors: more than [`MAX_GROUPS`] groups.
     pub async fn cost_days<S: Send + 'static>(
         &self,
         (from, to): (Date, Date),
@@ -122,7 +119,7 @@ impl Reader {
             lines: Vec::new(),
         };
         let CostLines { groups, mut lines } =
-            self.cost_steps(query, terms, spans, all, |all, step| {
+            self.cost_steps(query, (terms, spans), Room::default(), all, |all, step| {
                 all.groups.extend(step.groups.met());
                 all.lines.extend_from_slice(&step.lines);
             })?;
@@ -138,15 +135,15 @@ impl Reader {
     fn cost_steps<S>(
         &mut self,
         query: &CostQuery,
-        terms: &Terms,
-        spans: &Spans,
+        (terms, spans): (&Terms, &Spans),
+        room: Room,
         mut state: S,
         mut visit: impl FnMut(&mut S, &CostLines),
     ) -> Result<S, QueryError> {
         self.refresh()?;
         let spans = spans.reload(&self.connection)?;
         let edges = edges(terms);
-        let mut keys = Keys::new(&query.by, &query.zone, terms, &edges);
+        let mut keys = Keys::new(&query.by, &query.zone, terms, &edges, room);
         let mut prices = Prices::default();
         let mut step = Step::new(&query.by);
         let usage = usage_query(query);
@@ -175,7 +172,7 @@ impl Reader {
         self.refresh()?;
         let spans = spans.reload(&self.connection)?;
         let edges = edges(terms);
-        let mut keys = Keys::new(&query.by, &query.zone, terms, &edges);
+        let mut keys = Keys::new(&query.by, &query.zone, terms, &edges, Room::default());
         let mut groups = CostGroups::new(query.by.clone(), Vec::new(), Vec::new());
         let mut day = Day::default();
         let mut tell = |day: &mut Day, keys: &Keys<'_>| -> Result<(), StoreError> {
@@ -202,6 +199,17 @@ impl Reader {
         let sku = self.skus.get(&number);
         let sku = sku.ok_or(StoreError::Dangling { id: number })?;
         Ok((number, sku))
+    }
+}
+
+impl QueryError {
+    /// More than [`MAX_GROUPS`].
+    #[must_use]
+    pub fn too_many_groups() -> Self {
+        Self::TooLarge(format!(
+            "the report has more than {MAX_GROUPS} groups: ask for a shorter period, or group_by \
+             less"
+        ))
     }
 }
 

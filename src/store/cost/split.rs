@@ -23,9 +23,16 @@ pub(super) struct Split {
 /// Unit prices by kind: those that hold, and those of the list.
 pub(super) type Units = [[Option<u64>; KINDS]; 2];
 
+/// A SKU and a UTC day.
+type Sold = (i64, i64);
+
 /// Prices by SKU and UTC day, as far as they were needed.
 #[derive(Debug, Default)]
-pub(super) struct Prices(NumberMap<(i64, i64), Units>);
+pub(super) struct Prices {
+    known: NumberMap<Sold, Units>,
+    /// Those of the row before: rows of one SKU often follow each other.
+    last: Option<(Sold, Units)>,
+}
 
 impl Prices {
     /// Splits a row that begins with a quarter hour.
@@ -36,12 +43,16 @@ impl Prices {
         quarter: i64,
         terms: &Terms,
     ) -> Split {
-        let day = quarter.div_euclid(QUARTERS_A_DAY);
-        let units = self
-            .0
-            .entry((sku_number, day))
-            .or_insert_with(|| units(sku, quarter, terms));
-        split(sums, units)
+        let sold = (sku_number, quarter.div_euclid(QUARTERS_A_DAY));
+        if let Some((last, units)) = &self.last
+            && *last == sold
+        {
+            return split(sums, units);
+        }
+        let known = self.known.entry(sold);
+        let units = *known.or_insert_with(|| units(sku, quarter, terms));
+        self.last = Some((sold, units));
+        split(sums, &units)
     }
 }
 
@@ -59,15 +70,15 @@ pub(super) fn units(sku: &Sku, quarter: i64, terms: &Terms) -> Units {
 /// What the prices do not explain any more, because they have changed, is split in proportion: the
 /// parts add up to what is stored.
 fn split(sums: &Sums, [own, list]: &Units) -> Split {
-    let mut split = Split::default();
-    for (kind, tokens) in sums.tokens.iter().enumerate() {
-        let times = |price: u64| i128::from(price) * i128::from(*tokens);
-        match own[kind] {
-            Some(price) => split.estimate[kind] = times(price),
-            None => split.unpriced[kind] = *tokens,
-        }
-        split.list[kind] = list[kind].map_or(0, times);
-    }
+    let unpriced = std::array::from_fn(|kind| match own[kind] {
+        Some(_) => 0,
+        None => sums.tokens[kind],
+    });
+    let mut split = Split {
+        estimate: priced(sums, own),
+        list: priced(sums, list),
+        unpriced,
+    };
     let stored = i128::from(sums.cost);
     if split.estimate.iter().sum::<i128>() != stored {
         split.estimate = shared(stored, &split.estimate, &sums.tokens);
@@ -78,6 +89,12 @@ fn split(sums: &Sums, [own, list]: &Units) -> Split {
         split.unpriced = unpriced.map(|count| i64::try_from(count).unwrap_or(i64::MAX));
     }
     split
+}
+
+/// What the tokens of each kind cost; nothing where there is no price.
+fn priced(sums: &Sums, prices: &[Option<u64>; KINDS]) -> [i128; KINDS] {
+    let price = |kind: usize| i128::from(prices[kind].unwrap_or(0));
+    std::array::from_fn(|kind| price(kind) * i128::from(sums.tokens[kind]))
 }
 
 /// What a row costs by kind, as [`split`] has it. No part is larger than what is stored, unless
