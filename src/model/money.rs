@@ -240,7 +240,7 @@ fn step(digits: u32) -> i128 {
 }
 
 /// Divides by a positive number and rounds down; what is left is never below zero. Most amounts
-/// fit into 64 bits, and are then divided ten times as fast.
+/// fit into 64 bits, and are then divided faster.
 pub fn divide_floor(value: i128, divisor: i128) -> (i128, i128) {
     if let (Ok(value), Ok(divisor)) = (i64::try_from(value), i64::try_from(divisor)) {
         let floor = value.div_euclid(divisor);

@@ -2,7 +2,7 @@
 //!
 //! A sheet is made from the rows of `usage_span` and always equals them: triggers of the schema let
 //! go of it when one of its rows changes, and upkeep makes it anew. Without one the rows are read,
-//! which takes ten times as long. The form: for each SKU its number and the count of its rows, then
+//! which takes longer. The form: for each SKU its number and the count of its rows, then
 //! a [`Column`](put) each for the steps from identity to identity and for the ten sums.
 
 use std::ops::Range;
