@@ -253,6 +253,15 @@ fn memory(name: &str) -> Option<u64> {
     Some(kib / 1_024)
 }
 
+/// What this process has used of all CPUs, in hundredths of a second (Linux: `proc(5)`, fields 14 and
+/// 15 of `stat`).
+fn cpu() -> anyhow::Result<u64> {
+    let stat = std::fs::read_to_string("/proc/self/stat")?;
+    let (_, fields) = stat.rsplit_once(')').context("no name in stat")?;
+    let times = fields.split_whitespace().skip(11).take(2);
+    times.map(|ticks| Ok(ticks.parse::<u64>()?)).sum()
+}
+
 /// What is measured: a report, what it is told apart by, and from which day on.
 const CASES: [(Name, &[&str], Date); 11] = [
     (Name::Chargeback, &[], FIRST),
@@ -285,7 +294,8 @@ async fn measure(
     };
     // Linux: the peak begins anew.
     std::fs::write("/proc/self/clear_refs", "5").context("cannot forget the peak of memory")?;
-    let watch = Stopwatch::start();
+    let before = memory("VmRSS");
+    let (watch, busy) = (Stopwatch::start(), cpu()?);
     let report = reports.run(name, &request, start(END)?).await?;
     let (made, held) = (watch.elapsed(), memory("VmRSS"));
     let shown = show(&report).context("a total is too large")?;
@@ -297,14 +307,16 @@ async fn measure(
         check(table, billed)?;
     }
     println!(
-        "{} by {} since {from}: {} rows made in {made:.2?}, written after {told:.2?}; {} MiB, \
-         peak {} MiB",
+        "{} by {} since {from}: {} rows made in {made:.2?}, written after {told:.2?}; {} ms of CPU; \
+         {} MiB before, {} MiB then, peak {} MiB",
         name.name(),
         match group_by {
             [] => "default".to_owned(),
             names => names.join(","),
         },
         table.rows.len(),
+        (cpu()? - busy) * 10,
+        before.unwrap_or(0),
         held.unwrap_or(0),
         memory("VmHWM").unwrap_or(0),
     );
@@ -348,6 +360,12 @@ async fn main() -> anyhow::Result<()> {
     let requests = fill_requests(&settings, users)?;
     println!("{users} users, {rows} rows of days and months, {requests} requests");
     let (reports, writer) = open(&settings)?;
+    let watch = Stopwatch::start();
+    while reports.ledger.upkeep(start(END)?).await? {}
+    println!(
+        "upkeep, which makes the sheets of days: {:.2?}",
+        watch.elapsed()
+    );
     for case in CASES {
         if asked.is_none_or(|asked| asked == case.0) {
             measure(&reports, case, billed).await?;

@@ -3,13 +3,42 @@
 /// A number of `10^-places` with exactly that many decimal places.
 #[must_use]
 pub fn fixed(number: i128, places: u32) -> String {
-    let sign = if number < 0 { "-" } else { "" };
-    let unit = 10_u128.pow(places);
-    let (whole, part) = (number.unsigned_abs() / unit, number.unsigned_abs() % unit);
-    if places == 0 {
-        return format!("{sign}{whole}");
+    let mut text = String::new();
+    put_fixed(&mut text, number, places);
+    text
+}
+
+/// Writes the same behind a text.
+pub fn put_fixed(text: &mut String, number: i128, places: u32) {
+    if number < 0 {
+        text.push('-');
     }
-    format!("{sign}{whole}.{part:0width$}", width = places as usize)
+    let number = number.unsigned_abs();
+    // Of most numbers: divisions of 64 bits are faster.
+    if let (Ok(number), Some(unit)) = (u64::try_from(number), 10_u64.checked_pow(places)) {
+        text.push_str(itoa::Buffer::new().format(number / unit));
+        put_part(text, (number % unit).into(), places);
+    } else {
+        let unit = 10_u128.pow(places);
+        text.push_str(itoa::Buffer::new().format(number / unit));
+        put_part(text, number % unit, places);
+    }
+}
+
+fn put_part(text: &mut String, part: u128, places: u32) {
+    if places == 0 {
+        return;
+    }
+    text.push('.');
+    let mut digits = itoa::Buffer::new();
+    let digits = match u64::try_from(part) {
+        Ok(part) => digits.format(part),
+        Err(_) => digits.format(part),
+    };
+    for _ in digits.len()..places as usize {
+        text.push('0');
+    }
+    text.push_str(digits);
 }
 
 /// A number of `10^-places` without zeros at its end.

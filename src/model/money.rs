@@ -10,7 +10,7 @@ use std::fmt;
 
 use super::decimal;
 
-pub use share::share_out;
+pub use share::{Sharing, share_out};
 
 /// Decimal places of one pico-USD.
 pub const PICO_DIGITS: u32 = 12;
@@ -89,10 +89,16 @@ impl PicoUsd {
     /// The amount in USD with exactly `digits` decimal places (2 to 12), rounded half-even.
     #[must_use]
     pub fn to_decimal(self, digits: u32) -> String {
+        let mut text = String::new();
+        self.put_decimal(&mut text, digits);
+        text
+    }
+
+    /// Writes the same behind a text.
+    pub fn put_decimal(self, text: &mut String, digits: u32) {
         let digits = digits.clamp(2, PICO_DIGITS);
-        let step = step(digits);
-        let units = divide_half_even(self.0, step);
-        decimal::fixed(units, digits)
+        let units = divide_half_even(self.0, step(digits));
+        decimal::put_fixed(text, units, digits);
     }
 }
 
@@ -233,10 +239,19 @@ fn step(digits: u32) -> i128 {
     10_i128.pow(PICO_DIGITS - digits.min(PICO_DIGITS))
 }
 
+/// Divides by a positive number and rounds down; what is left is never below zero. Most amounts
+/// fit into 64 bits, and are then divided faster.
+pub fn divide_floor(value: i128, divisor: i128) -> (i128, i128) {
+    if let (Ok(value), Ok(divisor)) = (i64::try_from(value), i64::try_from(divisor)) {
+        let floor = value.div_euclid(divisor);
+        return (floor.into(), value.rem_euclid(divisor).into());
+    }
+    (value.div_euclid(divisor), value.rem_euclid(divisor))
+}
+
 /// Divides by a positive number; an exact half goes to the even neighbour.
 pub fn divide_half_even(value: i128, divisor: i128) -> i128 {
-    let floor = value.div_euclid(divisor);
-    let remainder = value.rem_euclid(divisor);
+    let (floor, remainder) = divide_floor(value, divisor);
     let rest = divisor - remainder;
     let up = remainder > rest || (remainder == rest && floor % 2 != 0);
     floor + i128::from(up)

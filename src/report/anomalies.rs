@@ -123,7 +123,7 @@ async fn series(
     let lines = reports.ledger.cost_lines(query).await?;
     let mut series: BTreeMap<Arc<str>, Days> = BTreeMap::new();
     for line in &lines.lines {
-        let mut keys = lines.keys(line.group);
+        let mut keys = lines.groups.keys(line.group);
         let (Some(name), Some(day)) = (keys.next(), keys.next()) else {
             continue;
         };

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::costs::{Costs, Foreign, costs};
 use super::sheet::{Sums, charge_name};
-use super::table::{Cell, Column, Kind, Rows, Table};
+use super::table::{Cell, Column, Filling, Kind, Rows, Table};
 use super::{Report, ReportError, Reports, Request};
 use crate::model::bill::Charge;
 use crate::model::cost::By;
@@ -243,21 +243,23 @@ impl Rows for Lines {
     fn row(&self, index: usize, cells: &mut Vec<Cell>) {
         let rows = &self.costs.rows;
         let (sums, charge) = (rows.sums(index), rows.charge(index));
-        cells.clear();
-        cells.extend(rows.keys(index).cloned().map(Cell::Text));
-        cells.push(Cell::Text(charge.clone()));
-        cells.push(Cell::Text(rows.kind(index).clone()));
-        cells.extend(figures(charge, sums));
-        cells.push(method(sums));
-        cells.push(self.share(charge, sums));
-        cells.push(Cell::Text(sums.marks.least().name().into()));
+        let mut cells = Filling::new(cells);
+        for key in rows.keys(index) {
+            cells.text(key);
+        }
+        cells.text(charge);
+        cells.text(rows.kind(index));
+        for figure in figures(charge, &sums) {
+            cells.push(figure);
+        }
+        match rows.method(&sums) {
+            Some(method) => cells.text(method),
+            None => cells.push(Cell::Empty),
+        }
+        cells.push(self.share(charge, &sums));
+        cells.text(rows.standing(&sums));
+        cells.end();
     }
-}
-
-/// The cell of the method.
-pub(super) fn method(sums: &Sums) -> Cell {
-    let name = sums.marks.method_name();
-    name.map_or(Cell::Empty, |name| Cell::Text(name.into()))
 }
 
 /// What was billed in other currencies than USD. Amounts are not added up.

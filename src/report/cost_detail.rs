@@ -5,10 +5,10 @@ use jiff::tz::TimeZone;
 
 use super::chargeback::{
     ACTUAL, CHARGE, ESTIMATE, LIST, METHOD, REQUESTS, STATUS, TOKEN_TYPE, TOKENS, dimension,
-    figures, foreign_table, method,
+    figures, foreign_table,
 };
 use super::costs::{Costs, billed_days, costs};
-use super::table::{Cell, Column, Kind, Rows, Table};
+use super::table::{Cell, Column, Filling, Kind, Rows, Table};
 use super::{Report, ReportError, Reports, Request};
 use crate::model::cost::By;
 use crate::model::window::day_start;
@@ -93,19 +93,28 @@ impl Rows for Lines {
     fn row(&self, index: usize, cells: &mut Vec<Cell>) {
         let rows = &self.0.rows;
         let (sums, charge) = (rows.sums(index), rows.charge(index));
-        cells.clear();
+        let mut cells = Filling::new(cells);
         for (by, key) in FINEST.iter().zip(rows.keys(index)) {
             let date = (*by == By::Day).then(|| key.parse().ok()).flatten();
-            cells.push(date.map_or_else(|| Cell::Text(key.clone()), Cell::Date));
+            match date {
+                Some(date) => cells.push(Cell::Date(date)),
+                None => cells.text(key),
+            }
         }
-        cells.push(Cell::Text(charge.clone()));
-        cells.push(Cell::Text(rows.kind(index).clone()));
-        cells.extend(figures(charge, sums));
+        cells.text(charge);
+        cells.text(rows.kind(index));
+        for figure in figures(charge, &sums) {
+            cells.push(figure);
+        }
         cells.push(match sums.unpriced {
             0 => Cell::Empty,
             tokens => Cell::Count(tokens.into()),
         });
-        cells.push(method(sums));
-        cells.push(Cell::Text(sums.marks.least().name().into()));
+        match rows.method(&sums) {
+            Some(method) => cells.text(method),
+            None => cells.push(Cell::Empty),
+        }
+        cells.text(rows.standing(&sums));
+        cells.end();
     }
 }

@@ -7,22 +7,25 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use futures_util::future::join_all;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan as _};
 
-use super::sheet::{Marks, Ordered, Sheet, Sums, What, charge_name};
+use super::sheet::Ordered;
 use super::{Manifest, ReportError, Reports, Request};
 use crate::model::bill::{Basis, BillDay, Charge, Standing};
-use crate::model::cost::{By, CostLines, CostQuery};
+use crate::model::cost::By;
 use crate::model::money::PicoUsd;
 use crate::model::rates::USD;
 use crate::model::window::day_start;
 
+mod billed;
+mod parts;
 mod work;
 
-use work::Work;
+use parts::Part;
+
+pub(super) use parts::in_parts;
 
 /// The rows of a period.
 #[derive(Debug)]
@@ -67,130 +70,31 @@ pub async fn costs(
     by: &[By],
     manifest: &mut Manifest,
 ) -> Result<Costs, ReportError> {
-    let mut sheet = Sheet::default();
-    let query = CostQuery {
-        from: request.from,
-        to: request.to,
-        zone: request.zone.clone(),
-        by: by.to_vec(),
-    };
-    let unpriced = estimate(&reports.ledger.cost_lines(query).await?, &mut sheet);
     let days = billed_days(request.from, request.to, &request.zone);
     let bill = reports.ledger.bill(days.0, days.1).await?;
     let foreign = foreign(&bill, request.basis);
+    let Part {
+        sheet,
+        unpriced,
+        shared,
+    } = parts::read(reports, request, by, &bill).await?;
     note(manifest, &bill, days, unpriced, &foreign);
-    if bill.is_empty() {
-        return Ok(Costs {
-            rows: sheet.finish(by.len()),
-            actual: None,
-            foreign,
-            standing: Standing::Provisional,
-        });
-    }
-    let mut actual = 0_i128;
-    let mut marks = Marks::default();
-    let mut unbilled = Unbilled::new();
     let providers = bill.iter().flat_map(|day| {
         let lines = day.lines.iter().map(|line| &*line.provider);
         lines.chain([&*day.provider]).map(Arc::from)
     });
     let providers: BTreeSet<Arc<str>> = providers.collect();
-    for work in share_out(reports, request.basis, by, bill, days).await? {
-        let done = work.finish();
-        actual = actual.saturating_add(done.actual);
-        marks.add(done.marks);
-        sheet.merge(done.sheet);
-        for (provider, days) in done.unbilled {
-            unbilled.entry(provider).or_default().extend(days);
-        }
-    }
-    let standing = if note_unbilled(manifest, &unbilled, &providers) {
+    let standing = if note_unbilled(manifest, &shared.unbilled, &providers) {
         Standing::Provisional
     } else {
-        marks.least()
+        shared.marks.least()
     };
     Ok(Costs {
         rows: sheet.finish(by.len()),
-        actual: Some(PicoUsd(actual)),
+        actual: (!bill.is_empty()).then_some(PicoUsd(shared.actual)),
         foreign,
         standing,
     })
-}
-
-/// Days that one reader reads; more of them are read by several at once.
-const DAYS_A_READER: usize = 62;
-
-/// Readers at most: more of them would wait for each other.
-const MAX_READERS: usize = 4;
-
-/// Shares the bill out, a part of the days with each reader. The days of one month stay together.
-async fn share_out(
-    reports: &Reports,
-    basis: Basis,
-    by: &[By],
-    mut bill: Vec<BillDay>,
-    (from, to): (Date, Date),
-) -> Result<Vec<Work>, ReportError> {
-    let terms = reports.terms.load_full();
-    let mut parts = Vec::new();
-    let mut begin = from;
-    for end in ends(from, to) {
-        let (part, rest) = bill.into_iter().partition(|day| day.day < end);
-        bill = rest;
-        let work = Work::new(&part, basis, by, terms.clone());
-        let by = By::TIMELESS.to_vec();
-        parts.push(reports.ledger.cost_days((begin, end), by, work, Work::day));
-        begin = end;
-    }
-    let mut works = Vec::new();
-    for done in join_all(parts).await {
-        works.push(done?.0);
-    }
-    Ok(works)
-}
-
-/// Where the parts of a range end: at its end, and at beginnings of months within.
-fn ends(from: Date, to: Date) -> Vec<Date> {
-    let days = dates(from, to).count();
-    let parts = days.div_ceil(DAYS_A_READER).clamp(1, MAX_READERS);
-    let length = days.div_ceil(parts).max(1);
-    let months = dates(from, to).filter(|day| day.day() == 1);
-    let mut ends: Vec<Date> = Vec::new();
-    for month in months.skip_while(|day| *day == from) {
-        let last = ends.last().copied().unwrap_or(from);
-        if dates(last, month).count() >= length {
-            ends.push(month);
-        }
-    }
-    ends.push(to);
-    ends
-}
-
-/// Adds the estimate; returns the tokens without a price.
-fn estimate(lines: &CostLines, sheet: &mut Sheet) -> u64 {
-    let names: Vec<u32> = lines.names().iter().map(|name| sheet.name(name)).collect();
-    let mut unpriced = 0_u64;
-    let mut key = Vec::new();
-    for line in &lines.lines {
-        key.clear();
-        let places = lines.places(line.group).iter();
-        key.extend(places.map(|place| names[*place as usize]));
-        let what = What {
-            charge: charge_name(Charge::Tokens),
-            kind: Some(line.kind),
-        };
-        let sums = Sums {
-            tokens: line.tokens,
-            requests: line.requests,
-            unpriced: line.unpriced,
-            list: line.list.0,
-            estimate: line.estimate.0,
-            ..Sums::default()
-        };
-        unpriced = unpriced.saturating_add(line.unpriced);
-        sheet.add(&mut key, what, &sums);
-    }
-    unpriced
 }
 
 /// What was billed in other currencies.
@@ -290,32 +194,9 @@ fn note_unbilled(
     lacks
 }
 
-fn dates(from: Date, to: Date) -> impl Iterator<Item = Date> {
-    from.series(1.day()).take_while(move |day| *day < to)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn shown(from: &str, to: &str) -> Vec<String> {
-        let ends = ends(from.parse().expect("a date"), to.parse().expect("a date"));
-        ends.iter().map(Date::to_string).collect()
-    }
-
-    #[test]
-    fn a_year_is_read_in_parts_of_whole_months() {
-        assert_eq!(
-            shown("2026-01-01", "2027-01-01"),
-            ["2026-05-01", "2026-08-01", "2026-11-01", "2027-01-01"]
-        );
-        assert_eq!(shown("2026-11-01", "2026-12-01"), ["2026-12-01"]);
-        assert_eq!(
-            shown("2026-01-15", "2026-04-15"),
-            ["2026-03-01", "2026-04-15"]
-        );
-        assert_eq!(shown("2026-01-15", "2026-01-15"), ["2026-01-15"]);
-    }
 
     #[test]
     fn the_bill_of_a_period_is_of_the_same_dates() {

@@ -163,14 +163,14 @@ fn attribution(usage: &CostLines) -> Vec<Finding> {
     let mut teamless: BTreeMap<String, Sum> = BTreeMap::new();
     let mut centerless = Sum::default();
     for line in &usage.lines {
-        let user = usage.key(line.group, By::User);
+        let user = usage.groups.key(line.group, By::User);
         if user == Identity::UNKNOWN || user.starts_with("device:") {
             unknown.entry(user.to_owned()).or_default().add(line);
         }
-        if usage.key(line.group, By::Team).is_empty() {
+        if usage.groups.key(line.group, By::Team).is_empty() {
             teamless.entry(user.to_owned()).or_default().add(line);
         }
-        if usage.key(line.group, By::CostCenter).is_empty() {
+        if usage.groups.key(line.group, By::CostCenter).is_empty() {
             centerless.add(line);
         }
     }
@@ -223,7 +223,7 @@ fn unpriced(usage: &CostLines) -> Vec<Finding> {
     let all: u64 = usage.lines.iter().map(|line| line.tokens).sum();
     let mut missing: BTreeMap<(String, PricedKind), u64> = BTreeMap::new();
     for line in usage.lines.iter().filter(|line| line.unpriced > 0) {
-        let key = |by| usage.key(line.group, by);
+        let key = |by| usage.groups.key(line.group, by);
         let name = format!(
             "{} {} {}",
             key(By::Provider),
@@ -264,7 +264,7 @@ async fn silent(
             let lines = reports.ledger.cost_lines(query).await?;
             let mut users: BTreeMap<Arc<str>, Sum> = BTreeMap::new();
             for line in &lines.lines {
-                if let Some(user) = lines.keys(line.group).next() {
+                if let Some(user) = lines.groups.keys(line.group).next() {
                     users.entry(user.clone()).or_default().add(line);
                 }
             }
@@ -354,7 +354,7 @@ async fn days_with_usage(
     let lines = reports.ledger.cost_lines(query).await?;
     let groups = lines.lines.iter().map(|line| line.group);
     Ok(groups
-        .filter_map(|group| lines.key(group, By::Day).parse().ok())
+        .filter_map(|group| lines.groups.key(group, By::Day).parse().ok())
         .collect())
 }
 

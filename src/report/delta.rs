@@ -9,7 +9,7 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan};
 
-use crate::model::bill::{Basis, BillDay, Charge};
+use crate::model::bill::{Basis, BillDay, Charge, PricedKind};
 use crate::model::cost::By;
 use crate::model::money::PicoUsd;
 use crate::store::{Ledger, QueryError};
@@ -43,14 +43,17 @@ pub async fn compared(
         (from, to),
         vec![By::Provider],
         PerDay::new(),
-        |all, day, lines| {
-            for line in &lines.lines {
-                let provider = lines.keys(line.group).next().map_or("", |name| name);
-                add(all, (day, provider.into()), line.estimate);
+        |all, day, groups| {
+            for rows in &day.parts {
+                let provider = groups.key(day.groups[rows.start], By::Provider);
+                let kinds = PricedKind::ALL.into_iter();
+                let estimates = kinds.filter_map(|kind| Some(day.uses(kind, rows)?.1));
+                let amount = estimates.flatten().copied().map(i128::from).sum();
+                add(all, (day.date, provider.into()), PicoUsd(amount));
             }
         },
     );
-    let (estimated, _) = estimated.await?;
+    let estimated = estimated.await?;
     Ok(together(billed, &estimated))
 }
 

@@ -132,7 +132,7 @@ async fn used(reports: &Reports, zone: &TimeZone, day: Date) -> Result<Vec<Used>
             continue;
         }
         last = Some(line.group);
-        let mut keys = lines.keys(line.group).cloned();
+        let mut keys = lines.groups.keys(line.group).cloned();
         let mut next = || keys.next().unwrap_or_default();
         used.push(Used {
             owner: Owner {

@@ -226,7 +226,7 @@ async fn spending(reports: &Reports, hours: i64, now: Timestamp) -> Result<Spend
     let lines = reports.ledger.cost_lines(query).await?;
     let mut spending = Spending::new();
     for line in &lines.lines {
-        let mut keys = lines.keys(line.group).cloned();
+        let mut keys = lines.groups.keys(line.group).cloned();
         let mut next = || keys.next().unwrap_or_default();
         let key = [next(), next(), next()];
         *spending.entry(key).or_default() += line.estimate.0;

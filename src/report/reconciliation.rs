@@ -2,7 +2,7 @@
 //!
 //! Days are UTC days, as bills have them.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -10,12 +10,12 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
 use super::cost_detail::in_utc;
-use super::costs::{billed_days, foreign, note};
+use super::costs::{billed_days, foreign, in_parts, note};
 use super::reconcile::{Actual, Cause, Compared, Estimated, Key, Sides};
 use super::table::{Cell, Column, Kind, Table};
 use super::{Report, ReportError, Reports, Request, chargeback};
 use crate::model::bill::{BillDay, BillLine, Charge, PricedKind, Standing};
-use crate::model::cost::{By, CostLines};
+use crate::model::cost::{By, CostDay, CostGroups};
 use crate::model::money::PicoUsd;
 use crate::model::rates::USD;
 use crate::model::usage::{Band, Sku};
@@ -74,7 +74,7 @@ pub async fn report(
         }
     }
     let accounts: BTreeSet<Arc<str>> = sides.actual.keys().map(|key| key.account.clone()).collect();
-    let asked = vec![
+    let asked = [
         By::Provider,
         By::Account,
         By::Model,
@@ -82,12 +82,17 @@ pub async fn report(
         By::Region,
         By::Tier,
     ];
-    let work = (sides, accounts, 0_u64);
-    let read = reports
-        .ledger
-        .cost_days(days, asked, work, estimate)
-        .await?;
-    let (sides, _, unpriced) = read.0;
+    let estimates = |_, _| Estimates {
+        accounts: accounts.clone(),
+        ..Estimates::default()
+    };
+    let mut unpriced = 0_u64;
+    for part in in_parts(reports, days, &asked, estimates, Estimates::day).await? {
+        unpriced = unpriced.saturating_add(part.unpriced);
+        for (key, sum) in part.sums {
+            sides.add_estimated(key, sum);
+        }
+    }
     let foreign = foreign(&bill, request.basis);
     note(&mut manifest, &bill, days, unpriced, &foreign);
     let is_final = |day: &BillDay| day.standing() == Standing::Final;
@@ -117,38 +122,76 @@ pub async fn report(
     })
 }
 
-/// Takes a day of the estimate in. Accounts that no bill has are left out: there may be as many
-/// as there are people.
-fn estimate(
-    (sides, accounts, unpriced): &mut (Sides, BTreeSet<Arc<str>>, u64),
-    day: Date,
-    lines: &CostLines,
-) {
-    let known = |name: &str| {
-        let account = accounts.get(name);
-        account.cloned().unwrap_or_else(|| "".into())
-    };
-    let mut sums: HashMap<(u32, PricedKind), Estimated> = HashMap::new();
-    for line in &lines.lines {
-        let sum = sums.entry((line.group, line.kind)).or_default();
-        sum.tokens += i128::from(line.tokens);
-        sum.cost += line.estimate.0;
-        *unpriced = unpriced.saturating_add(line.unpriced);
+/// The estimate, taken in day by day.
+#[derive(Default)]
+struct Estimates {
+    sums: Vec<(Key, Estimated)>,
+    /// The accounts of the bill. Others are left out: there may be as many as there are people.
+    accounts: BTreeSet<Arc<str>>,
+    unpriced: u64,
+    /// By group: the place of its key.
+    places: Vec<usize>,
+    /// Keys without day and kind, and what was used under them on the day.
+    keys: Vec<(Key, [Estimated; PricedKind::ALL.len()])>,
+    known: BTreeMap<Key, usize>,
+}
+
+impl Estimates {
+    fn day(&mut self, day: &CostDay, groups: &CostGroups) {
+        self.learn(groups);
+        self.unpriced = self.unpriced.saturating_add(day.unpriced);
+        for rows in &day.parts {
+            for kind in PricedKind::ALL {
+                let Some((tokens, estimate)) = day.uses(kind, rows) else {
+                    continue;
+                };
+                let groups = &day.groups[rows.clone()];
+                for ((group, tokens), estimate) in groups.iter().zip(tokens).zip(estimate) {
+                    let (_, sums) = &mut self.keys[self.places[*group as usize]];
+                    let sum = &mut sums[kind as usize];
+                    sum.tokens += i128::from(*tokens);
+                    sum.cost += i128::from(*estimate);
+                }
+            }
+        }
+        for (key, sums) in &mut self.keys {
+            for (kind, sum) in PricedKind::ALL.into_iter().zip(std::mem::take(sums)) {
+                if sum != Estimated::default() {
+                    let key = Key {
+                        day: day.date,
+                        kind: Some(kind),
+                        ..key.clone()
+                    };
+                    self.sums.push((key, sum));
+                }
+            }
+        }
     }
-    for ((group, kind), sum) in sums {
-        let value = |by| lines.key(group, by);
-        let is_global = [By::Scope, By::Region].map(value).contains(&GLOBAL);
-        let key = Key {
-            day,
-            provider: value(By::Provider).into(),
-            account: known(value(By::Account)),
-            model: value(By::Model).into(),
-            charge: Charge::Tokens,
-            kind: Some(kind),
-            geo: if is_global { GLOBAL } else { "" }.into(),
-            tier: value(By::Tier).into(),
-        };
-        sides.add_estimated(key, sum);
+
+    /// Learns what new groups are. There are no more keys than accounts and SKUs have together.
+    fn learn(&mut self, groups: &CostGroups) {
+        let known = u32::try_from(self.places.len()).unwrap_or(u32::MAX);
+        for group in known..groups.count() {
+            let value = |by| groups.key(group, by);
+            let is_global = [By::Scope, By::Region].map(value).contains(&GLOBAL);
+            let account = self.accounts.get(value(By::Account));
+            let key = Key {
+                day: Date::ZERO,
+                provider: value(By::Provider).into(),
+                account: account.cloned().unwrap_or_else(|| "".into()),
+                model: value(By::Model).into(),
+                charge: Charge::Tokens,
+                kind: None,
+                geo: if is_global { GLOBAL } else { "" }.into(),
+                tier: value(By::Tier).into(),
+            };
+            let next = self.keys.len();
+            let place = *self.known.entry(key.clone()).or_insert(next);
+            self.places.push(place);
+            if place == next {
+                self.keys.push((key, Default::default()));
+            }
+        }
     }
 }
 

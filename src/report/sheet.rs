@@ -1,13 +1,20 @@
 //! The rows of chargeback: estimate and bill side by side, summed by whatever is asked.
 //!
-//! Keys are numbers of names, so that a year of ten thousand people fits into memory.
+//! Keys are numbers of names and rows lie in columns, so that a year of ten thousand people fits
+//! into memory.
 #![deny(clippy::float_arithmetic)]
+
+mod columns;
+mod ordered;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::allocate::Method;
 use crate::model::bill::{Charge, PricedKind, Standing};
+use columns::Columns;
+
+pub use ordered::Ordered;
 
 /// What one row sums. All money is in pico-USD.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -20,6 +27,9 @@ pub struct Sums {
     pub actual: i128,
     pub marks: Marks,
 }
+
+/// The method of a row that has several.
+const MIXED: &str = "mixed";
 
 /// What a row is made of, as a set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -82,7 +92,7 @@ impl Marks {
             .filter(|method| self.0 & Self::method(*method).0 != 0);
         let first = methods.next()?;
         Some(match methods.next() {
-            Some(_) => "mixed",
+            Some(_) => MIXED,
             None => first.name(),
         })
     }
@@ -101,14 +111,15 @@ impl Sums {
 }
 
 /// What a row is for, in the order of reports.
-const CHARGES: [(Charge, &str); 7] = [
-    (Charge::Tokens, "Usage"),
-    (Charge::OtherUsage, "Other usage"),
-    (Charge::Credit, "Credit"),
-    (Charge::Refund, "Refund"),
-    (Charge::Tax, "Tax"),
-    (Charge::Fee, "Fee"),
-    (Charge::Unclassified, "Unclassified"),
+const CHARGES: [(Option<Charge>, &str); 8] = [
+    (Some(Charge::Tokens), "Usage"),
+    (None, UNALLOCATED),
+    (Some(Charge::OtherUsage), "Other usage"),
+    (Some(Charge::Credit), "Credit"),
+    (Some(Charge::Refund), "Refund"),
+    (Some(Charge::Tax), "Tax"),
+    (Some(Charge::Fee), "Fee"),
+    (Some(Charge::Unclassified), "Unclassified"),
 ];
 
 /// Usage that was billed and that nobody is known to have used.
@@ -119,8 +130,31 @@ pub const UNALLOCATED: &str = "Unallocated";
 pub fn charge_name(charge: Charge) -> &'static str {
     CHARGES
         .iter()
-        .find(|(known, _)| *known == charge)
+        .find(|(known, _)| *known == Some(charge))
         .map_or("Unclassified", |(_, name)| name)
+}
+
+const KINDS: usize = PricedKind::ALL.len();
+
+/// Where a group has no row.
+const NO_ROW: u32 = u32::MAX;
+
+/// What tells a row apart besides what was asked: its charge, and its kind of token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct What {
+    pub charge: &'static str,
+    pub kind: Option<PricedKind>,
+}
+
+impl What {
+    /// Tokens that were used.
+    #[must_use]
+    pub fn usage(kind: PricedKind) -> Self {
+        Self {
+            charge: charge_name(Charge::Tokens),
+            kind: Some(kind),
+        }
+    }
 }
 
 /// Rows under construction.
@@ -128,14 +162,13 @@ pub fn charge_name(charge: Charge) -> &'static str {
 pub struct Sheet {
     names: HashMap<Arc<str>, u32>,
     list: Vec<Arc<str>>,
-    rows: HashMap<Box<[u32]>, Sums>,
-}
-
-/// What tells a row apart besides what was asked: its charge, and its kind of token.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct What {
-    pub charge: &'static str,
-    pub kind: Option<PricedKind>,
+    groups: HashMap<Box<[u32]>, u32>,
+    /// The keys of all groups, one after the other.
+    keys: Vec<u32>,
+    /// By group: its rows of usage by kind.
+    usage: Vec<[u32; KINDS]>,
+    others: HashMap<(u32, What), u32>,
+    rows: Columns,
 }
 
 impl Sheet {
@@ -151,115 +184,63 @@ impl Sheet {
         number
     }
 
-    /// Adds to the row of a key; `key` is a buffer that begins with the asked dimensions.
-    pub fn add(&mut self, key: &mut Vec<u32>, what: What, sums: &Sums) {
-        let dimensions = key.len();
-        let charge = self.name(what.charge);
-        let kind = self.name(what.kind.map_or("", PricedKind::name));
-        key.extend([charge, kind]);
-        if let Some(row) = self.rows.get_mut(key.as_slice()) {
-            row.add(sums);
-        } else {
-            self.rows.insert(key.clone().into_boxed_slice(), *sums);
+    /// The number of the group of a key: the asked dimensions as numbers of names.
+    pub fn group(&mut self, key: &[u32]) -> u32 {
+        if let Some(group) = self.groups.get(key) {
+            return *group;
         }
-        key.truncate(dimensions);
+        let group = u32::try_from(self.usage.len()).unwrap_or(u32::MAX);
+        self.groups.insert(key.into(), group);
+        self.keys.extend_from_slice(key);
+        self.usage.push([NO_ROW; KINDS]);
+        group
+    }
+
+    /// How many groups there are.
+    #[must_use]
+    pub fn groups(&self) -> usize {
+        self.usage.len()
+    }
+
+    /// Adds to a row of a group.
+    pub fn add(&mut self, group: u32, what: What, sums: &Sums) {
+        let row = match what.kind {
+            Some(kind) if what.charge == CHARGES[0].1 => {
+                &mut self.usage[group as usize][kind as usize]
+            }
+            _ => self.others.entry((group, what)).or_insert(NO_ROW),
+        };
+        if *row == NO_ROW {
+            *row = self.rows.push(group, what, sums);
+        } else {
+            self.rows.add(*row as usize, sums);
+        }
     }
 
     /// Adds the rows of another sheet of the same dimensions.
-    pub fn merge(&mut self, other: Self) {
+    pub fn merge(&mut self, other: &Self) {
         let names: Vec<u32> = other.list.iter().map(|name| self.name(name)).collect();
-        for (mut key, sums) in other.rows {
-            for name in &mut key {
-                *name = names[*name as usize];
-            }
-            match self.rows.get_mut(&key) {
-                Some(row) => row.add(&sums),
-                None => {
-                    self.rows.insert(key, sums);
-                }
-            }
+        let width = other.keys.len() / other.usage.len().max(1);
+        let mut key = Vec::with_capacity(width);
+        let mut groups = Vec::with_capacity(other.usage.len());
+        for group in 0..other.usage.len() {
+            key.clear();
+            let places = &other.keys[group * width..(group + 1) * width];
+            key.extend(places.iter().map(|name| names[*name as usize]));
+            groups.push(self.group(&key));
+        }
+        for row in 0..other.rows.len() {
+            let (group, what) = other.rows.place(row);
+            self.add(groups[group as usize], what, &other.rows.sums(row));
         }
     }
 
     /// The rows in the order of their keys: usage first, then what is billed besides.
     #[must_use]
     pub fn finish(self, dimensions: usize) -> Ordered {
-        let Self { list, rows, .. } = self;
-        let mut order: Vec<u32> = (0..).take(list.len()).collect();
-        let place = |name: &str| {
-            let other = CHARGES.iter().position(|(_, known)| *known == name);
-            match (name, other) {
-                (UNALLOCATED, _) => 1,
-                (_, Some(0) | None) => 0,
-                (_, Some(place)) => place + 1,
-            }
-        };
-        order.sort_by_cached_key(|number| {
-            let name = &list[*number as usize];
-            (place(name), Arc::clone(name))
-        });
-        let mut rank = vec![0; order.len()];
-        for (place, number) in (0_u32..).zip(&order) {
-            rank[*number as usize] = place;
-        }
-        let names = order
-            .iter()
-            .map(|number| Arc::clone(&list[*number as usize]));
-        let mut lines: Vec<(Box<[u32]>, Sums)> = rows.into_iter().collect();
-        for (key, _) in &mut lines {
-            for number in key {
-                *number = rank[*number as usize];
-            }
-        }
-        // What is billed besides usage stands behind all usage.
-        let key = |key: &'_ [u32]| key[dimensions];
-        lines.sort_unstable_by(|(a, _), (b, _)| key(a).cmp(&key(b)).then_with(|| a.cmp(b)));
-        Ordered {
-            names: names.collect(),
-            lines,
-            dimensions,
-        }
-    }
-}
-
-/// Finished rows.
-#[derive(Debug, Default)]
-pub struct Ordered {
-    names: Vec<Arc<str>>,
-    lines: Vec<(Box<[u32]>, Sums)>,
-    dimensions: usize,
-}
-
-impl Ordered {
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.lines.len()
-    }
-
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.lines.is_empty()
-    }
-
-    #[must_use]
-    pub fn sums(&self, row: usize) -> &Sums {
-        &self.lines[row].1
-    }
-
-    /// The asked dimensions of a row.
-    pub fn keys(&self, row: usize) -> impl Iterator<Item = &Arc<str>> {
-        let keys = self.lines[row].0.iter().take(self.dimensions);
-        keys.map(|number| &self.names[*number as usize])
-    }
-
-    #[must_use]
-    pub fn charge(&self, row: usize) -> &Arc<str> {
-        &self.names[self.lines[row].0[self.dimensions] as usize]
-    }
-
-    /// The name of the kind of token; empty where there is none.
-    #[must_use]
-    pub fn kind(&self, row: usize) -> &Arc<str> {
-        &self.names[self.lines[row].0[self.dimensions + 1] as usize]
+        let Self {
+            list, keys, rows, ..
+        } = self;
+        Ordered::new(&list, keys, dimensions, rows)
     }
 }

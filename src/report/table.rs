@@ -94,6 +94,41 @@ pub trait Rows: fmt::Debug + Send + Sync {
     }
 }
 
+/// Puts the cells of a row in place of those of the row before. A text that both have stays, which
+/// in most places of a long report is so.
+#[derive(Debug)]
+pub struct Filling<'c> {
+    cells: &'c mut Vec<Cell>,
+    at: usize,
+}
+
+impl<'c> Filling<'c> {
+    #[must_use]
+    pub const fn new(cells: &'c mut Vec<Cell>) -> Self {
+        Self { cells, at: 0 }
+    }
+
+    pub fn push(&mut self, cell: Cell) {
+        match self.cells.get_mut(self.at) {
+            Some(place) => *place = cell,
+            None => self.cells.push(cell),
+        }
+        self.at += 1;
+    }
+
+    pub fn text(&mut self, text: &Arc<str>) {
+        match self.cells.get(self.at) {
+            Some(Cell::Text(known)) if Arc::ptr_eq(known, text) => self.at += 1,
+            _ => self.push(Cell::Text(Arc::clone(text))),
+        }
+    }
+
+    /// Ends the row.
+    pub fn end(self) {
+        self.cells.truncate(self.at);
+    }
+}
+
 impl Rows for Vec<Vec<Cell>> {
     fn len(&self) -> usize {
         self.len()

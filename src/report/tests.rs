@@ -283,9 +283,9 @@ async fn a_bill_is_shared_among_those_who_used_it() {
     assert_eq!(
         rows(&report, &told),
         [
-            "payments|alice|Usage|input|2000|1|0.0066|0.006666666667|by_estimate|provisional",
+            "payments|alice|Usage|input|2000|1|0.0066|0.006666666666|by_estimate|provisional",
             "payments|alice|Usage|output|100|0|0.00165|0.00||provisional",
-            "payments|bob|Usage|input|1000|1|0.0033|0.003333333333|by_estimate|provisional",
+            "payments|bob|Usage|input|1000|1|0.0033|0.003333333334|by_estimate|provisional",
             "search|carol|Usage|input|1000|1|0.0033|||provisional",
             "||Unallocated|cache_read||||0.50|unallocated|provisional",
             "||Credit|||||-0.25||provisional",

@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::query::{Reader, each_sum};
+use super::query::Reader;
 use super::rollup::Sums;
 use super::span::{Spans, start_of};
+use super::sums::each_sum;
 use super::terms::Terms;
 use super::{Ledger, QueryError, StoreError};
 use crate::model::money::PicoUsd;

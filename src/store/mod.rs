@@ -16,6 +16,7 @@ mod closing;
 mod control;
 mod cost;
 mod cover;
+mod day_sheet;
 mod delivery;
 mod dict;
 mod fact;
@@ -39,6 +40,7 @@ mod request;
 mod rollup;
 mod schema;
 mod span;
+mod sums;
 mod terms;
 #[cfg(test)]
 mod tests;

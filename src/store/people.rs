@@ -6,8 +6,9 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
-use super::query::{Reader, each_sum};
+use super::query::Reader;
 use super::span::{Spans, start_of};
+use super::sums::each_sum;
 use super::terms::Terms;
 use super::{Ledger, QueryError, StoreError};
 use crate::model::directory::Kind;

@@ -8,9 +8,10 @@ use jiff::tz::TimeZone;
 use rusqlite::{OptionalExtension as _, Row, params};
 
 use super::dict::sku_of;
-use super::query::{Reader, each_sum};
+use super::query::Reader;
 use super::reprice::{date_of, day_number};
 use super::span::{Spans, start_of, time_of};
+use super::sums::each_sum;
 use super::terms::Terms;
 use super::{Ledger, QueryError, StoreError};
 use crate::model::bill::PricedKind;

@@ -1,17 +1,17 @@
 //! Questions to the ledger, answered from roll-ups on read-only connections.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::ops::Range;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use rusqlite::{Connection, Row, params};
+use rusqlite::{Connection, Row};
 
 use super::dict::{IDENTITIES_AFTER, SKUS_AFTER, identity_of, sku_of};
 use super::rollup::Sums;
-use super::span::{Kind, Spans, quarter_of, start_of};
+use super::span::{Spans, start_of};
+use super::sums::each_sum;
 use super::terms::Terms;
 use super::{QueryError, StoreError};
 use crate::model::identity::Identity;
@@ -33,15 +33,6 @@ pub(super) struct Reader {
     pub(super) identities: HashMap<i64, Arc<Identity>>,
     pub(super) skus: HashMap<i64, Arc<Sku>>,
     last: [i64; 2],
-}
-
-/// A piece of the range, and the roll-up that answers for it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Segment {
-    /// `None`: quarter hours.
-    kind: Option<Kind>,
-    from: i64,
-    to: i64,
 }
 
 /// Sums of one group in exact integers wider than a row's.
@@ -367,162 +358,6 @@ fn row_of(keys: Vec<String>, total: &Total) -> UsageRow {
         cost: PicoUsd(total.cost),
         unpriced_tokens: count(total.unpriced),
     }
-}
-
-/// Of what a row of a roll-up is the sum.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Place {
-    /// The quarter hour with which it begins.
-    pub(super) start: i64,
-    pub(super) identity: i64,
-    pub(super) sku: i64,
-}
-
-/// Reads the sums of a query's range from the largest roll-ups that answer it exactly, in order
-/// of time.
-pub(super) fn each_sum(
-    connection: &Connection,
-    query: &UsageQuery,
-    spans: &Spans,
-    edges: &[Timestamp],
-    mut visit: impl FnMut(Place, &Sums) -> std::result::Result<(), QueryError>,
-) -> std::result::Result<(), QueryError> {
-    for segment in segments(connection, query, spans, edges)? {
-        let mut statement = connection
-            .prepare_cached(match segment.kind {
-                None => {
-                    "SELECT quarter, identity, sku, requests, errors, input, output, \
-                     cache_read, cache_write_5m, cache_write_1h, cache_write_unknown, cost, \
-                     unpriced FROM usage_quarter WHERE quarter >= ?1 AND quarter < ?2 \
-                     ORDER BY quarter"
-                }
-                Some(_) => {
-                    "SELECT start, identity, sku, requests, errors, input, output, \
-                     cache_read, cache_write_5m, cache_write_1h, cache_write_unknown, cost, \
-                     unpriced FROM usage_span WHERE start >= ?1 AND start < ?2 AND span = ?3 \
-                     ORDER BY start"
-                }
-            })
-            .map_err(StoreError::sql("prepare a question"))?;
-        let mut rows = match segment.kind {
-            None => statement.query(params![segment.from, segment.to]),
-            Some(kind) => statement.query(params![segment.from, segment.to, kind.number()]),
-        }
-        .map_err(StoreError::sql("ask for usage"))?;
-        while let Some(row) = rows.next().map_err(StoreError::sql("read usage"))? {
-            let read = |i| row.get::<_, i64>(i);
-            let place = read(0)
-                .and_then(|start| {
-                    Ok(Place {
-                        start,
-                        identity: read(1)?,
-                        sku: read(2)?,
-                    })
-                })
-                .map_err(StoreError::sql("read usage"))?;
-            let sums = sums_of(row).map_err(StoreError::sql("read usage"))?;
-            visit(place, &sums)?;
-        }
-    }
-    Ok(())
-}
-
-/// Cuts a range into the largest roll-ups that answer it exactly.
-fn segments(
-    connection: &Connection,
-    query: &UsageQuery,
-    spans: &Spans,
-    edges: &[Timestamp],
-) -> Result<Vec<Segment>> {
-    let from = quarter_of(query.from.as_millisecond());
-    let to = quarter_of(query.to.as_millisecond() + 899_999);
-    let kinds = usable(query, spans);
-    let mut stale: Vec<(Kind, BTreeSet<i64>)> = Vec::with_capacity(kinds.len());
-    for kind in kinds {
-        stale.push((kind, Spans::stale(connection, kind)?));
-    }
-    let mut segments: Vec<Segment> = Vec::new();
-    let mut at = from;
-    while at < to {
-        let whole = stale.iter().find_map(|(kind, stale)| {
-            let span = spans.span(*kind, at);
-            let fits = span.start == at
-                && span.end <= to
-                && spans.is_rolled(*kind, at)
-                && !stale.contains(&at)
-                && !changes_within(edges, &span);
-            fits.then_some((*kind, span.end))
-        });
-        let (kind, end) = match whole {
-            Some((kind, end)) => (Some(kind), end),
-            // Where quarter hours are gone, whole UTC days are the finest there is.
-            None if spans.quarters_are_gone(at) => {
-                (Some(Kind::UtcDay), spans.span(Kind::UtcDay, at).end)
-            }
-            None => (None, spans.next_edge(at).min(to)),
-        };
-        match segments.last_mut() {
-            Some(last) if last.kind == kind && last.to == at => last.to = end,
-            _ => segments.push(Segment {
-                kind,
-                from: at,
-                to: end,
-            }),
-        }
-        at = end;
-    }
-    Ok(segments)
-}
-
-/// True if the directory changes inside a span: then its sums belong to more than one person or
-/// team.
-fn changes_within(edges: &[Timestamp], span: &Range<i64>) -> bool {
-    let first = edges.partition_point(|edge| *edge <= start_of(span.start));
-    edges
-        .get(first)
-        .is_some_and(|edge| *edge < start_of(span.end))
-}
-
-/// The kinds of roll-ups that a query can use, largest first.
-fn usable(query: &UsageQuery, spans: &Spans) -> Vec<Kind> {
-    let same_zone = |zone: &TimeZone| zone.iana_name() == query.zone.iana_name();
-    let utc = query.zone == TimeZone::UTC || same_zone(&TimeZone::UTC);
-    let home = same_zone(spans.zone());
-    let by = |dimension| query.group_by.contains(&dimension);
-    if by(Dimension::Hour) {
-        return Vec::new();
-    }
-    let in_zone = by(Dimension::Day) || by(Dimension::Month);
-    let mut kinds = Vec::new();
-    if !by(Dimension::Day) {
-        if utc || !in_zone {
-            kinds.push(Kind::UtcMonth);
-        }
-        if home || !in_zone {
-            kinds.push(Kind::ZoneMonth);
-        }
-    }
-    if utc || !in_zone {
-        kinds.push(Kind::UtcDay);
-    }
-    if home || !in_zone {
-        kinds.push(Kind::ZoneDay);
-    }
-    kinds
-}
-
-fn sums_of(row: &Row<'_>) -> rusqlite::Result<Sums> {
-    let mut tokens = [0; 6];
-    for (place, count) in tokens.iter_mut().enumerate() {
-        *count = row.get(5 + place)?;
-    }
-    Ok(Sums {
-        requests: row.get(3)?,
-        errors: row.get(4)?,
-        tokens,
-        cost: row.get(11)?,
-        unpriced: row.get(12)?,
-    })
 }
 
 fn tokens_of(counts: &[u64]) -> Tokens {

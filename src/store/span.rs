@@ -319,8 +319,10 @@ impl Spans {
             .map_or(i64::MIN, |at| quarter_of(at.timestamp().as_millisecond()));
         let expired = connection
             .prepare_cached(
+                // All kinds are named so that the key finds the rows: else all are read.
                 "DELETE FROM usage_span WHERE (span, start, identity, sku) IN (SELECT span, \
-                 start, identity, sku FROM usage_span WHERE start < ? LIMIT ?)",
+                 start, identity, sku FROM usage_span WHERE span IN (0, 1, 2, 3) AND start < ? \
+                 LIMIT ?)",
             )
             .and_then(|mut delete| delete.execute(params![horizon, ROWS_PER_ROUND]))
             .map_err(StoreError::sql("prune days"))?;

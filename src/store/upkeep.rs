@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::span::Spans;
-use super::{StoreError, alarm};
+use super::{StoreError, alarm, day_sheet};
 
 /// Seconds in a day.
 const DAY: i64 = 86_400;
@@ -37,6 +37,8 @@ pub(super) struct Walk {
     seen: Vec<u8>,
     cumulative: Vec<u8>,
     session: i64,
+    /// The first day of which the sheet is looked at.
+    sheets: i64,
 }
 
 /// One round, in a transaction of its own. Returns true if more is due.
@@ -53,7 +55,8 @@ pub(super) fn round(
     let mut ahead = spans.clone();
     let done = ahead
         .round(connection, now)
-        .and_then(|more| Ok(more | prune(connection, now, retain_raw, walk)?));
+        .and_then(|more| Ok(more | prune(connection, now, retain_raw, walk)?))
+        .and_then(|more| Ok(more | day_sheet::round(connection, &mut walk.sheets)?));
     match done {
         Ok(more) => {
             connection

@@ -39,6 +39,87 @@ pub fn share_out(amount: i128, weights: &[i128]) -> Option<Vec<i128>> {
     Some(parts.into_iter().map(signed).collect())
 }
 
+/// Shares an amount out among parts that come one after the other, exactly: up to each part, so
+/// much is given as the weights so far have of all weights, rounded down. Each part is within one
+/// of its share, and parts that follow each other have together what one part of their weights
+/// would have. So it does not matter whether weights are summed before or after.
+#[derive(Clone, Debug)]
+pub struct Sharing {
+    /// Of the amount; its sign comes last.
+    whole: u128,
+    is_negative: bool,
+    total: u128,
+    weights: u128,
+    given: u128,
+    narrow: Option<Narrow>,
+}
+
+/// What a division by the total is made of where all numbers are below 2^63.
+#[derive(Clone, Copy, Debug)]
+struct Narrow {
+    whole: u64,
+    total: u64,
+    /// `whole * 2^64 / total`, rounded down: its upper and its lower half.
+    factor: [u64; 2],
+}
+
+impl Sharing {
+    /// `total` is the sum of all weights that will come. `None` if it is zero.
+    #[must_use]
+    pub fn new(amount: i128, total: u128) -> Option<Self> {
+        let whole = amount.unsigned_abs();
+        (total > 0).then(|| Self {
+            whole,
+            is_negative: amount < 0,
+            total,
+            weights: 0,
+            given: 0,
+            narrow: Narrow::new(whole, total),
+        })
+    }
+
+    /// The share of the next part.
+    pub fn next(&mut self, weight: u64) -> i128 {
+        self.weights += u128::from(weight);
+        let upto = match &self.narrow {
+            Some(narrow) => narrow.upto(low(self.weights)).into(),
+            None => multiply_divide(self.whole, self.weights.min(self.total), self.total).0,
+        };
+        let part = i128::try_from(upto - self.given).unwrap_or(i128::MAX);
+        self.given = upto;
+        if self.is_negative { -part } else { part }
+    }
+}
+
+impl Narrow {
+    fn new(whole: u128, total: u128) -> Option<Self> {
+        let below = |number: u128| u64::try_from(number).ok().filter(|n| *n < 1 << 63);
+        let (whole, total) = (below(whole)?, below(total)?);
+        let factor = (u128::from(whole) << 64) / u128::from(total);
+        Some(Self {
+            whole,
+            total,
+            factor: [low(factor >> 64), low(factor)],
+        })
+    }
+
+    /// `whole * weights / total`, rounded down: multiplied with the factor it is that or one less,
+    /// as the factor lacks less than one, and `weights` are below 2^64.
+    fn upto(&self, weights: u64) -> u64 {
+        let [upper, lower] = self.factor;
+        let carried = low((u128::from(lower) * u128::from(weights)) >> 64);
+        let upto = upper.wrapping_mul(weights).wrapping_add(carried);
+        let product = self.whole.wrapping_mul(weights);
+        let remainder = product.wrapping_sub(upto.wrapping_mul(self.total));
+        upto + u64::from(remainder >= self.total)
+    }
+}
+
+/// The lower half.
+fn low(wide: u128) -> u64 {
+    u64::try_from(wide & u128::from(u64::MAX)).unwrap_or(0)
+}
+
 /// `a * b / c` and its remainder, exact even if the product needs more than 128 bits. `b` is at
 /// most `c`, and `c` below 2^127.
 fn multiply_divide(a: u128, b: u128, c: u128) -> (u128, u128) {
@@ -96,6 +177,29 @@ mod tests {
                     amount.unsigned_abs(), weight.unsigned_abs(), total.unsigned_abs());
                 prop_assert!(part.unsigned_abs() == share || part.unsigned_abs() == share + 1);
             }
+        }
+
+        #[test]
+        fn sharing_gives_all_and_each_within_one_of_its_share(
+            amount in prop_oneof![
+                -(1_i128 << 62)..(1_i128 << 62), -(1_i128 << 90)..(1_i128 << 90), -9_i128..9],
+            weights in prop::collection::vec(
+                prop_oneof![0_u64..10, 0_u64..1 << 40, 0_u64..1 << 62], 1..20),
+        ) {
+            let total: u128 = weights.iter().copied().map(u128::from).sum();
+            prop_assume!(total > 0);
+            let mut sharing = Sharing::new(amount, total).expect("a weight is above zero");
+            let (mut all, mut before) = (0, 0_u128);
+            for weight in &weights {
+                let part = sharing.next(*weight);
+                before += u128::from(*weight);
+                all += part;
+                let (upto, _) = multiply_divide(amount.unsigned_abs(), before, total);
+                prop_assert_eq!(all.unsigned_abs(), upto);
+                let share = multiply_divide(amount.unsigned_abs(), (*weight).into(), total).0;
+                prop_assert!(part.unsigned_abs() == share || part.unsigned_abs() == share + 1);
+            }
+            prop_assert_eq!(all, amount);
         }
 
         #[test]

@@ -1,281 +1,210 @@
 //! Sharing a bill out over the estimate, day by day: whose amount each billed line becomes.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
 use super::Unbilled;
+use super::billed::{Bill, Bills, identity};
 use crate::model::bill::{Basis, BillDay, Charge, PricedKind, Standing};
-use crate::model::cost::{By, CostLines};
-use crate::model::identity::Identity;
-use crate::model::label;
-use crate::model::rates::USD;
+use crate::model::cost::{By, CostDay, CostGroups};
 use crate::model::window::day_start;
-use crate::report::allocate::{Billed, Method, NO_ACCOUNT, Share, Sold, Use, allocate};
+use crate::report::allocate::{Method, NO_ACCOUNT, Share, Sold, Uses, allocate};
 use crate::report::sheet::{Marks, Sheet, Sums, UNALLOCATED, What, charge_name};
 use crate::store::Terms;
 
 const KINDS: usize = PricedKind::ALL.len();
 
-/// Numbers of names.
+/// What the groups of the estimate are, in numbers.
 #[derive(Debug, Default)]
-struct Numbers<K>(HashMap<K, u32>, Vec<K>);
+struct Groups {
+    sold: Vec<Sold>,
+    users: Vec<u32>,
+    /// The asked dimensions as names of the sheet, one group after the other; times are filled in.
+    keys: Vec<u32>,
+}
 
-impl<K: std::hash::Hash + Eq + Clone> Numbers<K> {
-    fn of(&mut self, key: K) -> u32 {
-        if let Some(number) = self.0.get(&key) {
-            return *number;
+/// Sums of the days of one time key, by group and kind.
+#[derive(Debug, Default)]
+struct Totals {
+    actual: Vec<[i128; KINDS]>,
+    marks: Vec<[Marks; KINDS]>,
+    touched: Vec<u32>,
+}
+
+impl Totals {
+    fn mark(&mut self, group: u32, kind: PricedKind, marks: Marks) {
+        let known = &mut self.marks[group as usize];
+        if *known == [Marks::default(); KINDS] {
+            self.touched.push(group);
         }
-        let number = u32::try_from(self.1.len()).unwrap_or(u32::MAX);
-        self.1.push(key.clone());
-        self.0.insert(key, number);
-        number
+        known[kind as usize].add(marks);
     }
 }
 
-/// What is billed of one day, ready to be shared out.
+/// What came of sharing a bill out.
 #[derive(Debug, Default)]
-struct Bill {
-    billed: Vec<Billed>,
-    /// Users that may be no persons: roles, and sessions of machines.
-    unsure: BTreeSet<u32>,
-    /// How sure each provider's bill is.
-    standing: HashMap<Arc<str>, Standing>,
+pub(super) struct Shared {
+    pub(super) actual: i128,
+    pub(super) marks: Marks,
+    pub(super) unbilled: Unbilled,
 }
 
-impl Bill {
-    /// The bill with persons only: a name that neither the directory nor telemetry of the day
-    /// knows stands for a machine that many may use, so its amounts are shared like those without
-    /// a name.
-    fn named(&self, uses: &[Use]) -> Vec<Billed> {
-        let seen: BTreeSet<u32> = if self.unsure.is_empty() {
-            BTreeSet::new()
-        } else {
-            uses.iter().map(|used| used.user).collect()
-        };
-        let mut billed = self.billed.clone();
-        for line in &mut billed {
-            let is_person = |user: &u32| !self.unsure.contains(user) || seen.contains(user);
-            line.user = line.user.filter(is_person);
+impl Shared {
+    /// Takes in what came of other days.
+    pub(super) fn take(&mut self, other: Self) {
+        self.actual = self.actual.saturating_add(other.actual);
+        self.marks.add(other.marks);
+        for (provider, days) in other.unbilled {
+            self.unbilled.entry(provider).or_default().extend(days);
         }
-        billed
     }
-}
-
-/// What a group of the estimate is, in numbers.
-#[derive(Debug)]
-struct Of {
-    sold: Sold,
-    user: u32,
-    /// The asked dimensions as names of the sheet; times are filled in.
-    key: Box<[u32]>,
 }
 
 /// The work of sharing out, day by day.
 pub(super) struct Work {
     by: Vec<By>,
     terms: Arc<Terms>,
-    pub(super) sheet: Sheet,
-    bills: BTreeMap<Date, Bill>,
-    sold: Numbers<(Arc<str>, Arc<str>)>,
-    users: Numbers<Arc<str>>,
-    accounts: Numbers<Arc<str>>,
-    groups: Vec<Of>,
-    /// The uses of a day; kept for their memory.
-    uses: Vec<Use>,
-    /// Sums of the days of one time key, by group and kind.
-    sums: Vec<[(i128, Marks); KINDS]>,
-    touched: Vec<u32>,
-    is_touched: Vec<bool>,
-    /// The day of which the sums are.
+    sheet: Sheet,
+    bills: Bills,
+    groups: Groups,
+    totals: Totals,
+    /// The day of which the totals are.
     at: Option<Date>,
-    pub(super) actual: i128,
-    pub(super) marks: Marks,
-    pub(super) unbilled: Unbilled,
+    done: Shared,
 }
 
 impl Work {
-    pub(super) fn new(bill: &[BillDay], basis: Basis, by: &[By], terms: Arc<Terms>) -> Self {
-        let mut work = Self {
+    pub(super) fn new<'b>(
+        bill: impl Iterator<Item = &'b BillDay>,
+        basis: Basis,
+        by: &[By],
+        terms: Arc<Terms>,
+        sheet: Sheet,
+    ) -> Self {
+        Self {
             by: by.to_vec(),
+            sheet,
+            bills: Bills::new(bill, basis, &terms),
             terms,
-            sheet: Sheet::default(),
-            bills: BTreeMap::new(),
-            sold: Numbers::default(),
-            users: Numbers::default(),
-            accounts: Numbers::default(),
-            groups: Vec::new(),
-            uses: Vec::new(),
-            sums: Vec::new(),
-            touched: Vec::new(),
-            is_touched: Vec::new(),
+            groups: Groups::default(),
+            totals: Totals::default(),
             at: None,
-            actual: 0,
-            marks: Marks::default(),
-            unbilled: Unbilled::new(),
-        };
-        let none = work.accounts.of("".into());
-        debug_assert_eq!(none, NO_ACCOUNT);
-        for day in bill {
-            work.take(day, basis);
-        }
-        work
-    }
-
-    /// Takes a day of the bill in.
-    fn take(&mut self, day: &BillDay, basis: Basis) {
-        let standing = day.standing();
-        let providers = day.lines.iter().map(|line| &*line.provider);
-        for provider in providers.chain([&*day.provider]) {
-            let bill = self.bills.entry(day.day).or_default();
-            let known = bill.standing.entry(provider.into()).or_insert(standing);
-            *known = least(*known, standing);
-        }
-        for line in &day.lines {
-            if *line.currency != *USD {
-                continue;
-            }
-            let model = line.sku.model.as_deref().unwrap_or_default();
-            let sold = (Arc::from(&*line.provider), Arc::from(model));
-            let user = line.user.as_deref().map(|user| {
-                let (name, is_sure) = self.person(user, day.day);
-                let user = self.users.of(name);
-                if !is_sure {
-                    let bill = self.bills.entry(day.day).or_default();
-                    bill.unsure.insert(user);
-                }
-                user
-            });
-            let billed = Billed {
-                charge: line.charge,
-                sold: self.sold.of(sold),
-                account: self.accounts.of(Arc::from(&*line.account)),
-                kind: line.sku.kind,
-                user,
-                amount: line.amounts.on(basis).0,
-            };
-            self.bills.entry(day.day).or_default().billed.push(billed);
-        }
-    }
-
-    /// Who a user of the bill is, and whether that is somebody for sure. Of a role that somebody
-    /// took, as in `assumed-role/ROLE/NAME`, the name counts.
-    fn person(&self, raw: &str, day: Date) -> (Arc<str>, bool) {
-        let at = day_start(day, &TimeZone::UTC);
-        let named = |name: &str| {
-            let user = label::fold(name)?.into_owned();
-            let identity = identity(&user);
-            let known = self.terms.directory.attribute(&identity, at);
-            let is_sure = *known.user != *user
-                || known.team.is_some()
-                || known.project.is_some()
-                || known.cost_center.is_some()
-                || (user.contains('@') && !user.contains('/'));
-            Some((Arc::<str>::from(&*known.user), is_sure))
-        };
-        let last = || raw.rsplit_once('/').and_then(|(_, name)| named(name));
-        match named(raw) {
-            Some((known, true)) => (known, true),
-            whole => last().or(whole).unwrap_or_else(|| (raw.into(), false)),
+            done: Shared::default(),
         }
     }
 
     /// Visits a day of the estimate.
-    pub(super) fn day(&mut self, day: Date, lines: &CostLines) {
-        while let Some((first, bill)) = self.bills.pop_first() {
-            if first >= day {
-                self.bills.insert(first, bill);
-                break;
-            }
-            self.share_out(first, &bill, &[]);
+    pub(super) fn day(&mut self, day: &CostDay, groups: &CostGroups) {
+        while let Some(first) = self.bills.days.first_entry()
+            && *first.key() < day.date
+        {
+            let (date, bill) = first.remove_entry();
+            self.share_out(&CostDay::of(date), &bill);
         }
-        self.learn(lines);
-        let mut uses = std::mem::take(&mut self.uses);
-        uses.clear();
-        uses.extend(lines.lines.iter().map(|line| {
-            let of = &self.groups[line.group as usize];
-            Use {
-                group: line.group,
-                sold: of.sold,
-                user: of.user,
-                kind: line.kind,
-                tokens: line.tokens,
-                estimate: line.estimate.0,
-            }
-        }));
-        let bill = self.bills.remove(&day).unwrap_or_default();
-        self.share_out(day, &bill, &uses);
-        self.uses = uses;
+        self.learn(groups);
+        let bill = self.bills.days.remove(&day.date).unwrap_or_default();
+        self.share_out(day, &bill);
     }
 
     /// Learns what new groups are.
-    fn learn(&mut self, lines: &CostLines) {
-        let known = u32::try_from(self.groups.len()).unwrap_or(u32::MAX);
-        for group in known..lines.groups() {
-            let value = |by| Arc::<str>::from(lines.key(group, by));
-            let sold = self.sold.of((value(By::Provider), value(By::Model)));
-            let user = self.users.of(value(By::User));
-            let by = self.by.iter();
-            let key = by.map(|by| self.sheet.name(lines.key(group, *by)));
-            self.groups.push(Of {
-                sold,
-                user,
-                key: key.collect(),
-            });
-            self.sums.push(Default::default());
-            self.is_touched.push(false);
+    fn learn(&mut self, groups: &CostGroups) {
+        let known = u32::try_from(self.groups.sold.len()).unwrap_or(u32::MAX);
+        for group in known..groups.count() {
+            let value = |by| Arc::<str>::from(groups.key(group, by));
+            let sold = (value(By::Provider), value(By::Model));
+            self.groups.sold.push(self.bills.sold.of(sold));
+            let user = self.bills.users.of(value(By::User));
+            self.groups.users.push(user);
+            for by in &self.by {
+                let name = self.sheet.name(groups.key(group, *by));
+                self.groups.keys.push(name);
+            }
+            self.totals.actual.push([0; KINDS]);
+            self.totals.marks.push([Marks::default(); KINDS]);
         }
     }
 
     /// Shares one day out.
-    fn share_out(&mut self, day: Date, bill: &Bill, uses: &[Use]) {
-        if self.at.is_some_and(|at| !self.is_same_time(at, day)) {
+    fn share_out(&mut self, day: &CostDay, bill: &Bill) {
+        if self.at.is_some_and(|at| !self.is_same_time(at, day.date)) {
             self.flush();
         }
-        self.at = Some(day);
-        let standing = |(provider, _): &(Arc<str>, Arc<str>)| bill.standing.get(provider);
-        let standings = self.sold.1.iter().map(|sold| standing(sold).copied());
-        let standings: Vec<Option<Standing>> = standings.collect();
-        let mut is_open = vec![false; standings.len()];
-        for used in uses {
-            let marks = if let Some(standing) = standings[used.sold as usize] {
-                Marks::standing(standing)
-            } else {
-                is_open[used.sold as usize] = true;
-                Marks::open()
-            };
-            self.add(used, 0, marks);
-        }
-        for ((provider, _), _) in self.sold.1.iter().zip(is_open).filter(|(_, open)| *open) {
-            let days = self.unbilled.entry(provider.clone()).or_default();
-            days.insert(day);
-        }
-        for standing in bill.standing.values() {
-            self.marks.add(Marks::standing(*standing));
-        }
-        for share in allocate(uses, &bill.named(uses)) {
-            self.actual = self.actual.saturating_add(share.amount());
-            match share {
-                Share::Use {
-                    place,
-                    amount,
-                    method,
-                } => self.add(&uses[place], amount, Marks::method(method)),
-                share => self.own_row(day, bill, &share),
+        self.at = Some(day.date);
+        let of_part = day.parts.iter().map(|rows| day.groups[rows.start]);
+        let sold: Vec<Sold> = of_part
+            .map(|group| self.groups.sold[group as usize])
+            .collect();
+        self.stand(day, &sold, &bill.standing);
+        let (mut actual, mut others) = (0_i128, Vec::new());
+        let uses = Uses {
+            day,
+            sold: &sold,
+            users: &self.groups.users,
+        };
+        let totals = &mut self.totals;
+        allocate(&uses, &bill.named(&uses), |share| match share {
+            Share::Use {
+                row,
+                kind,
+                amount,
+                method,
+            } => {
+                let group = day.groups[row] as usize;
+                let sum = &mut totals.actual[group][kind as usize];
+                *sum = sum.saturating_add(amount);
+                actual = actual.saturating_add(amount);
+                totals.marks[group][kind as usize].add(Marks::method(method));
             }
+            share => others.push(share),
+        });
+        for share in others {
+            actual = actual.saturating_add(share.amount());
+            self.own_row(day.date, bill, &share);
         }
+        self.done.actual = self.done.actual.saturating_add(actual);
     }
 
-    fn add(&mut self, used: &Use, amount: i128, marks: Marks) {
-        let group = used.group as usize;
-        if !std::mem::replace(&mut self.is_touched[group], true) {
-            self.touched.push(used.group);
+    /// Marks what was used with how sure its bill is.
+    fn stand(&mut self, day: &CostDay, sold: &[Sold], standing: &HashMap<Arc<str>, Standing>) {
+        for known in standing.values() {
+            self.done.marks.add(Marks::standing(*known));
         }
-        let (sum, known) = &mut self.sums[group][used.kind as usize];
-        *sum = sum.saturating_add(amount);
-        known.add(marks);
+        for (rows, sold) in day.parts.iter().zip(sold) {
+            let (provider, _) = &self.bills.sold.1[*sold as usize];
+            let marks = if let Some(standing) = standing.get(provider) {
+                Marks::standing(*standing)
+            } else {
+                let days = self.done.unbilled.entry(provider.clone()).or_default();
+                days.insert(day.date);
+                Marks::open()
+            };
+            for kind in PricedKind::ALL {
+                let Some((tokens, estimate)) = day.uses(kind, rows) else {
+                    continue;
+                };
+                let groups = &day.groups[rows.clone()];
+                for ((group, tokens), estimate) in groups.iter().zip(tokens).zip(estimate) {
+                    if *tokens != 0 || *estimate != 0 {
+                        self.totals.mark(*group, kind, marks);
+                    }
+                }
+            }
+        }
+        self.stand_idle(day, standing);
+    }
+
+    /// Requests without any tokens are told with the input.
+    fn stand_idle(&mut self, day: &CostDay, standing: &HashMap<Arc<str>, Standing>) {
+        for group in &day.idle {
+            let sold = self.groups.sold[*group as usize];
+            let (provider, _) = &self.bills.sold.1[sold as usize];
+            let standing = standing.get(provider).copied();
+            let marks = standing.map_or(Marks::open(), Marks::standing);
+            self.totals.mark(*group, PricedKind::Input, marks);
+        }
     }
 
     /// Adds a share that no use has.
@@ -293,15 +222,15 @@ impl Work {
             } => (charge, sold, kind, account, None),
             Share::Use { .. } => return,
         };
-        let (provider, model) = self.sold.1[sold as usize].clone();
-        let user = user.map(|user| self.users.1[user as usize].clone());
+        let (provider, model) = self.bills.sold.1[sold as usize].clone();
+        let user = user.map(|user| self.bills.users.1[user as usize].clone());
         let at = day_start(day, &TimeZone::UTC);
         let identity = user.as_deref().map(identity).unwrap_or_default();
         let terms = self.terms.clone();
         let person = user
             .is_some()
             .then(|| terms.directory.attribute(&identity, at));
-        let mut key: Vec<u32> = Vec::with_capacity(self.by.len() + 2);
+        let mut key: Vec<u32> = Vec::with_capacity(self.by.len());
         for by in self.by.clone() {
             let person = person.as_ref();
             let text: &str = match by {
@@ -314,7 +243,7 @@ impl Work {
                 By::Role => person.and_then(|person| person.role).unwrap_or_default(),
                 By::Provider => &provider,
                 By::Model => &model,
-                By::Account => &self.accounts.1[account as usize],
+                By::Account => &self.bills.accounts.1[account as usize],
                 _ => "",
             };
             key.push(self.sheet.name(text));
@@ -335,7 +264,8 @@ impl Work {
             marks,
             ..Sums::default()
         };
-        self.sheet.add(&mut key, What { charge, kind }, &sums);
+        let group = self.sheet.group(&key);
+        self.sheet.add(group, What { charge, kind }, &sums);
     }
 
     /// Puts the names of a day and its month where they belong.
@@ -357,56 +287,40 @@ impl Work {
         !self.by.contains(&By::Month) || a.first_of_month() == b.first_of_month()
     }
 
-    /// Moves the sums of days that rows do not tell apart into the sheet.
+    /// Moves the totals of days that rows do not tell apart into the sheet.
     fn flush(&mut self) {
         let Some(day) = self.at else { return };
-        let mut key = Vec::new();
-        for group in std::mem::take(&mut self.touched) {
-            self.is_touched[group as usize] = false;
-            let sums = std::mem::take(&mut self.sums[group as usize]);
+        let width = self.by.len();
+        let mut key = Vec::with_capacity(width);
+        for group in std::mem::take(&mut self.totals.touched) {
+            let group = group as usize;
+            let actual = std::mem::take(&mut self.totals.actual[group]);
+            let marks = std::mem::take(&mut self.totals.marks[group]);
             key.clear();
-            key.extend_from_slice(&self.groups[group as usize].key);
+            key.extend_from_slice(&self.groups.keys[group * width..(group + 1) * width]);
             self.fill_time(&mut key, day);
-            for (kind, (actual, marks)) in PricedKind::ALL.into_iter().zip(sums) {
+            let row = self.sheet.group(&key);
+            for ((kind, actual), marks) in PricedKind::ALL.into_iter().zip(actual).zip(marks) {
                 if marks == Marks::default() {
                     continue;
                 }
-                let what = What {
-                    charge: charge_name(Charge::Tokens),
-                    kind: Some(kind),
-                };
                 let sums = Sums {
                     actual,
                     marks,
                     ..Sums::default()
                 };
-                self.sheet.add(&mut key, what, &sums);
+                self.sheet.add(row, What::usage(kind), &sums);
             }
         }
     }
 
     /// Shares out the days after the last use.
-    pub(super) fn finish(mut self) -> Self {
-        for (day, bill) in std::mem::take(&mut self.bills) {
-            self.share_out(day, &bill, &[]);
+    pub(super) fn finish(mut self) -> (Sheet, Shared) {
+        for (date, bill) in std::mem::take(&mut self.bills.days) {
+            self.share_out(&CostDay::of(date), &bill);
         }
         self.flush();
-        self
-    }
-}
-
-fn identity(user: &str) -> Identity {
-    Identity {
-        user: Some(user.into()),
-        ..Identity::default()
-    }
-}
-
-const fn least(a: Standing, b: Standing) -> Standing {
-    match (a, b) {
-        (Standing::Provisional, _) | (_, Standing::Provisional) => Standing::Provisional,
-        (Standing::Final, _) | (_, Standing::Final) => Standing::Final,
-        (Standing::Closed, Standing::Closed) => Standing::Closed,
+        (self.sheet, self.done)
     }
 }
 

@@ -12,7 +12,7 @@
 use std::ops::Range;
 
 use super::super::table::{Cell, Kind, Table};
-use crate::model::money::{PICO_DIGITS, PicoUsd};
+use crate::model::money::{PICO_DIGITS, PicoUsd, divide_floor};
 
 /// The fewest decimal places of money that can be asked for; with the most, all is exact.
 const LEAST_DECIMALS: u32 = 2;
@@ -101,7 +101,7 @@ impl Rounding {
         if column.total.is_none() {
             return exact.rounded(self.decimals);
         }
-        let remainder = exact.0.rem_euclid(self.step);
+        let (_, remainder) = divide_floor(exact.0, self.step);
         let floor = exact.0 - remainder;
         let part = column.parts[usize::from(index >= self.settled)];
         let is_up = part.up.is_some_and(|(least, last)| {
@@ -180,7 +180,7 @@ impl Sum {
         self.any = true;
         self.total = self.total.checked_add(value)?;
         if is_money {
-            let remainder = value.rem_euclid(step);
+            let (_, remainder) = divide_floor(value, step);
             self.floors = self.floors.checked_add(value.checked_sub(remainder)?)?;
             // A step more, or less, is added when it is shown.
             value.checked_add(step)?;

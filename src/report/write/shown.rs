@@ -1,5 +1,7 @@
 //! Figures as they are shown: money rounded once, so that lines add up to their total.
 
+use std::fmt::Write as _;
+
 use super::super::table::Cell;
 use super::super::{Report, Request};
 use super::csv;
@@ -38,18 +40,41 @@ pub fn show(report: &Report) -> Option<Shown> {
 /// A cell as text: numbers without separators, times with the offset of the zone.
 #[must_use]
 pub fn cell_text(cell: &Cell, request: &Request) -> String {
-    match cell {
-        Cell::Empty => String::new(),
-        Cell::Text(text) => text.to_string(),
-        Cell::Count(count) => count.to_string(),
-        Cell::Money(amount) => amount.to_decimal(request.decimals),
+    let mut text = String::new();
+    put_cell(&mut text, cell, request);
+    text
+}
+
+/// Writes the same behind a text.
+pub(super) fn put_cell(text: &mut String, cell: &Cell, request: &Request) {
+    // Writing to a string does not fail.
+    let _ = match cell {
+        Cell::Empty => Ok(()),
+        Cell::Text(name) => text.write_str(name),
+        Cell::Count(count) => {
+            decimal::put_fixed(text, *count, 0);
+            Ok(())
+        }
+        Cell::Money(amount) => {
+            amount.put_decimal(text, request.decimals);
+            Ok(())
+        }
         // For a million tokens: a millionth of a dollar a token is a dollar.
-        Cell::UnitPrice(amount) => PicoUsd(amount.0.saturating_mul(1_000_000)).to_string(),
-        Cell::Ratio(value) => decimal::fixed((*value).into(), 6),
-        Cell::Decimal(value) => decimal::fixed((*value).into(), 3),
-        Cell::Date(date) => date.to_string(),
-        Cell::Time(time) => time
-            .display_with_offset(request.zone.to_offset(*time))
-            .to_string(),
-    }
+        Cell::UnitPrice(amount) => {
+            write!(text, "{}", PicoUsd(amount.0.saturating_mul(1_000_000)))
+        }
+        Cell::Ratio(value) => {
+            decimal::put_fixed(text, (*value).into(), 6);
+            Ok(())
+        }
+        Cell::Decimal(value) => {
+            decimal::put_fixed(text, (*value).into(), 3);
+            Ok(())
+        }
+        Cell::Date(date) => write!(text, "{date}"),
+        Cell::Time(time) => {
+            let offset = request.zone.to_offset(*time);
+            write!(text, "{}", time.display_with_offset(offset))
+        }
+    };
 }

@@ -1,4 +1,4 @@
-//! Groups of the estimate: their keys as numbers of names, and their sums by kind.
+//! Groups of the estimate: their keys as numbers of names.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -7,17 +7,13 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::super::numbers::NumberMap;
-use super::super::query::{Place, Reader};
-use super::super::rollup::Sums;
+use super::super::query::Reader;
 use super::super::span::start_of;
+use super::super::sums::Place;
 use super::super::terms::Terms;
 use super::super::{QueryError, StoreError};
-use super::split::Split;
-use super::{KINDS, MAX_GROUPS};
-use crate::model::bill::PricedKind;
-use crate::model::cost::{By, CostLine};
+use crate::model::cost::{By, CostGroups, Room};
 use crate::model::identity::Identity;
-use crate::model::money::PicoUsd;
 use crate::model::usage::Sku;
 use crate::model::window;
 
@@ -44,10 +40,10 @@ impl Names {
     }
 }
 
-/// An identity, the edges passed, and a SKU.
-type Row = (i64, usize, i64);
+/// An identity and a SKU.
+type Row = (i64, i64);
 
-/// The groups of rows that were met before. Days list the same people in the same order, so the
+/// The members of rows that were met before. Days list the same people in the same order, so the
 /// row that came next the last time is looked at first.
 #[derive(Debug, Default)]
 struct Known {
@@ -58,24 +54,51 @@ struct Known {
 }
 
 impl Known {
-    fn group(&mut self, row: Row) -> Option<u32> {
+    fn member(&mut self, row: Row) -> Option<u32> {
         let next = self.rows.get(self.next);
         if next.is_none_or(|(known, _)| *known != row) {
             self.next = *self.places.get(&row)?;
         }
-        let (_, group) = self.rows[self.next];
+        let (_, member) = self.rows[self.next];
         self.next += 1;
-        Some(group)
+        Some(member)
     }
 
-    fn add(&mut self, row: Row, group: u32) {
+    fn add(&mut self, row: Row, member: u32) {
         self.places.insert(row, self.rows.len());
-        self.rows.push((row, group));
+        self.rows.push((row, member));
         self.next = self.rows.len();
     }
 }
 
-/// Finds the group of a row, with a memory of what was looked up.
+/// Keys, each with a number from 0 on.
+#[derive(Debug, Default)]
+struct Numbered {
+    numbers: HashMap<Box<[u32]>, u32>,
+    /// All keys, one after the other.
+    keys: Vec<u32>,
+    room: Room,
+}
+
+impl Numbered {
+    fn of(&mut self, key: &[u32]) -> Result<u32, QueryError> {
+        if let Some(number) = self.numbers.get(key) {
+            return Ok(*number);
+        }
+        if !self.room.take() {
+            return Err(QueryError::too_many_groups());
+        }
+        let number = u32::try_from(self.numbers.len()).unwrap_or(u32::MAX);
+        self.keys.extend_from_slice(key);
+        self.numbers.insert(key.into(), number);
+        Ok(number)
+    }
+}
+
+/// Where a member has no group yet.
+const NO_GROUP: u32 = u32::MAX;
+
+/// Finds the group of a row, with a memory of what was looked up. Rows come in order of time.
 #[derive(Debug)]
 pub(super) struct Keys<'q> {
     by: &'q [By],
@@ -84,19 +107,19 @@ pub(super) struct Keys<'q> {
     /// The times at which the directory or a price changes.
     edges: &'q [Timestamp],
     names: Names,
-    times: NumberMap<i64, Parts>,
-    /// By identity and the number of edges passed.
-    people: NumberMap<(i64, usize), Parts>,
-    models: NumberMap<i64, Parts>,
-    /// The begin of the row before, and the number of edges passed by then.
+    /// The begin of the row before, the number of edges passed by then, and what it tells.
     last: (i64, usize),
-    /// Where time is no part of the key.
+    time: Parts,
+    /// Since the last edge.
+    people: NumberMap<i64, Parts>,
+    models: NumberMap<i64, Parts>,
     known: Known,
-    has_time: bool,
+    /// What keys tell besides time.
+    members: Numbered,
+    /// By member: its group at the time.
+    at: Vec<u32>,
+    groups: Numbered,
     key: Vec<u32>,
-    groups: HashMap<Box<[u32]>, u32>,
-    /// The keys of all groups, one after the other.
-    keys: Vec<u32>,
 }
 
 impl<'q> Keys<'q> {
@@ -105,6 +128,7 @@ impl<'q> Keys<'q> {
         zone: &'q TimeZone,
         terms: &'q Terms,
         edges: &'q [Timestamp],
+        room: Room,
     ) -> Self {
         Self {
             by,
@@ -112,116 +136,128 @@ impl<'q> Keys<'q> {
             terms,
             edges,
             names: Names::default(),
-            times: NumberMap::default(),
+            last: (i64::MIN, 0),
+            time: Parts::default(),
             people: NumberMap::default(),
             models: NumberMap::default(),
-            last: (i64::MIN, 0),
             known: Known::default(),
-            has_time: by
-                .iter()
-                .any(|by| matches!(by, By::Month | By::Day | By::Hour)),
+            members: Numbered::default(),
+            at: Vec::new(),
+            groups: Numbered {
+                room,
+                ..Numbered::default()
+            },
             key: vec![0; by.len()],
-            groups: HashMap::new(),
-            keys: Vec::new(),
         }
     }
 
-    /// The number of a row's group, counted from 0 in the order in which groups were met.
+    /// Moves to the time of a row. Returns true if it is told under other keys than the row before.
+    pub(super) fn turn(&mut self, place: Place) -> bool {
+        if self.last.0 == place.start {
+            return false;
+        }
+        let at = start_of(place.start);
+        let epoch = self.edges.partition_point(|edge| *edge <= at);
+        if epoch != self.last.1 {
+            self.known = Known::default();
+            self.people.clear();
+        }
+        self.last = (place.start, epoch);
+        let time = time_parts(self.by, &mut self.names, at, self.zone);
+        if time == self.time {
+            return false;
+        }
+        self.time = time;
+        self.at.clear();
+        true
+    }
+
+    /// The number of a row's group, counted from 0 in the order in which groups were met. The
+    /// time of the row is that of the last [`turn`](Self::turn).
     pub(super) fn group(&mut self, reader: &Reader, place: Place) -> Result<u32, QueryError> {
-        let Place {
-            start,
-            identity,
-            sku,
-        } = place;
-        if self.last.0 != start {
-            let at = start_of(start);
-            self.last = (start, self.edges.partition_point(|edge| *edge <= at));
+        let row = (place.identity, place.sku);
+        let member = match self.known.member(row) {
+            Some(member) => member,
+            None => self.learn(reader, row)?,
+        };
+        let at = member as usize;
+        if at >= self.at.len() {
+            self.at.resize(at + 1, NO_GROUP);
         }
-        let epoch = self.last.1;
-        let row = (identity, epoch, sku);
-        if !self.has_time
-            && let Some(group) = self.known.group(row)
-        {
-            return Ok(group);
+        if self.at[at] == NO_GROUP {
+            let width = self.by.len();
+            self.key.clear();
+            let key = &self.members.keys[at * width..(at + 1) * width];
+            self.key.extend_from_slice(key);
+            for (place, name) in &self.time {
+                self.key[*place] = *name;
+            }
+            self.at[at] = self.groups.of(&self.key)?;
         }
-        let at = start_of(start);
+        Ok(self.at[at])
+    }
+
+    /// Learns the member of a row.
+    fn learn(&mut self, reader: &Reader, row: Row) -> Result<u32, QueryError> {
+        let (identity, sku) = row;
         let dangling = |id| StoreError::Dangling { id };
         let who = reader
             .identities
             .get(&identity)
             .ok_or_else(|| dangling(identity))?;
         let what = reader.skus.get(&sku).ok_or_else(|| dangling(sku))?;
-        let (by, zone, terms, names) = (self.by, self.zone, self.terms, &mut self.names);
-        let time = self
-            .times
-            .entry(start)
-            .or_insert_with(|| time_parts(by, names, at, zone));
+        let (by, terms, names) = (self.by, self.terms, &mut self.names);
+        let at = start_of(self.last.0);
         let person = self
             .people
-            .entry((identity, epoch))
+            .entry(identity)
             .or_insert_with(|| person_parts(by, names, terms, who, at));
         let model = self
             .models
             .entry(sku)
             .or_insert_with(|| sku_parts(by, names, what));
-        for (place, name) in time.iter().chain(person.iter()).chain(model.iter()) {
+        self.key.clear();
+        self.key.resize(by.len(), 0);
+        for (place, name) in person.iter().chain(model.iter()) {
             self.key[*place] = *name;
         }
-        let group = self.number()?;
-        if !self.has_time {
-            self.known.add(row, group);
-        }
-        Ok(group)
-    }
-
-    /// The number of the group with the key that was put together.
-    fn number(&mut self) -> Result<u32, QueryError> {
-        if let Some(group) = self.groups.get(self.key.as_slice()) {
-            return Ok(*group);
-        }
-        if self.groups.len() >= MAX_GROUPS {
-            return Err(QueryError::TooLarge(format!(
-                "the report has more than {MAX_GROUPS} groups: ask for a shorter period, or \
-                 group_by less"
-            )));
-        }
-        let group = u32::try_from(self.groups.len()).unwrap_or(u32::MAX);
-        self.keys.extend_from_slice(&self.key);
-        let key = self.key.clone().into_boxed_slice();
-        self.groups.insert(key, group);
-        Ok(group)
+        let member = self.members.of(&self.key)?;
+        self.known.add(row, member);
+        Ok(member)
     }
 
     /// The names and keys so far, in the order in which they were met.
     pub(super) fn met(&self) -> (&[Arc<str>], &[u32]) {
-        (&self.names.list, &self.keys)
-    }
-
-    /// Names in their own order, and the groups in the order of their keys: each key with the
-    /// number that the group had.
-    pub(super) fn sorted(self) -> (Vec<Arc<str>>, Vec<Numbered>) {
-        let list = &self.names.list;
-        let mut order: Vec<u32> = (0..).take(list.len()).collect();
-        order.sort_by(|a, b| list[*a as usize].cmp(&list[*b as usize]));
-        let mut rank = vec![0; order.len()];
-        for (place, name) in (0..).zip(&order) {
-            rank[*name as usize] = place;
-        }
-        let names = order.iter().map(|name| Arc::clone(&list[*name as usize]));
-        let names = names.collect();
-        let mut sorted: Vec<Numbered> = self.groups.into_iter().collect();
-        for (key, _) in &mut sorted {
-            for name in key {
-                *name = rank[*name as usize];
-            }
-        }
-        sorted.sort_unstable();
-        (names, sorted)
+        (&self.names.list, &self.groups.keys)
     }
 }
 
-/// A key, and the number of its group.
-pub(super) type Numbered = (Box<[u32]>, u32);
+/// The groups in the order of their keys, with names in their own order; and by the number that a
+/// group had the one that it has now.
+pub(super) fn sorted(by: Vec<By>, groups: &CostGroups) -> (CostGroups, Vec<u32>) {
+    let list = groups.names();
+    let mut order: Vec<u32> = (0..).take(list.len()).collect();
+    order.sort_unstable_by(|a, b| list[*a as usize].cmp(&list[*b as usize]));
+    let rank = ranks(&order);
+    let names = order.iter().map(|name| Arc::clone(&list[*name as usize]));
+    let key = |group: u32| {
+        let places = groups.places(group).iter();
+        places.map(|name| rank[*name as usize])
+    };
+    let mut sorted: Vec<u32> = (0..groups.count()).collect();
+    sorted.sort_unstable_by(|a, b| key(*a).cmp(key(*b)));
+    let keys = sorted.iter().flat_map(|group| key(*group)).collect();
+    (CostGroups::new(by, names.collect(), keys), ranks(&sorted))
+}
+
+/// The place of each number in an order.
+fn ranks(order: &[u32]) -> Vec<u32> {
+    let mut ranks = vec![0; order.len()];
+    for (rank, number) in (0..).zip(order) {
+        ranks[*number as usize] = rank;
+    }
+    ranks
+}
 
 /// The parts of a key that `name` tells, with their places.
 fn parts<T: AsRef<str>>(by: &[By], names: &mut Names, name: impl Fn(By) -> Option<T>) -> Parts {
@@ -270,48 +306,4 @@ fn sku_parts(by: &[By], names: &mut Names, sku: &Sku) -> Parts {
         By::Context => Some(sku.band.name()),
         _ => None,
     })
-}
-
-/// Sums of one group by kind.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Group {
-    requests: i64,
-    tokens: [i64; KINDS],
-    estimate: [i128; KINDS],
-    list: [i128; KINDS],
-    unpriced: [i64; KINDS],
-}
-
-impl Group {
-    pub(super) fn add(&mut self, sums: &Sums, split: &Split) {
-        self.requests += sums.requests;
-        for kind in 0..KINDS {
-            self.tokens[kind] += sums.tokens[kind];
-            self.estimate[kind] += split.estimate[kind];
-            self.list[kind] += split.list[kind];
-            self.unpriced[kind] += split.unpriced[kind];
-        }
-    }
-
-    /// A line for each kind that was used; the first one tells the requests.
-    pub(super) fn lines(&self, group: u32, lines: &mut Vec<CostLine>) {
-        let count = |value: i64| u64::try_from(value).unwrap_or(0);
-        let mut requests = count(self.requests);
-        for (place, kind) in PricedKind::ALL.into_iter().enumerate() {
-            let used = self.tokens[place] != 0 || self.estimate[place] != 0;
-            let last = place + 1 == KINDS;
-            if used || (last && requests > 0) {
-                lines.push(CostLine {
-                    group,
-                    // Requests without any tokens are told with the input.
-                    kind: if used { kind } else { PricedKind::Input },
-                    tokens: count(self.tokens[place]),
-                    requests: std::mem::take(&mut requests),
-                    estimate: PicoUsd(self.estimate[place]),
-                    list: PicoUsd(self.list[place]),
-                    unpriced: count(self.unpriced[place]),
-                });
-            }
-        }
-    }
 }

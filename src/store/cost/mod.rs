@@ -4,39 +4,37 @@
 //! table has changed since, the stored sum is split in proportion, so that totals stay those of
 //! the ledger to the pico-dollar.
 
+mod day;
 mod groups;
 mod split;
+mod step;
 
 use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
-use super::query::{Reader, each_sum};
-use super::span::{Spans, start_of};
+use super::query::Reader;
+use super::span::Spans;
+use super::sums::each_sum;
 use super::terms::Terms;
 use super::{Ledger, QueryError, StoreError};
 use crate::model::bill::PricedKind;
-use crate::model::cost::{By, CostLines, CostQuery};
+use crate::model::cost::{By, CostDay, CostGroups, CostLines, CostQuery, MAX_GROUPS, Room};
 use crate::model::query::{Dimension, UsageQuery};
 use crate::model::window;
-use groups::{Group, Keys};
+use day::Day;
+use groups::{Keys, sorted};
 use split::Prices;
-
-/// Groups in one answer at most: 10,000 people with three models on each day of a month, or in
-/// each month of two years.
-const MAX_GROUPS: usize = 1_000_000;
+use step::Step;
 
 /// Kinds of tokens that have prices of their own.
 const KINDS: usize = PricedKind::ALL.len();
-
-/// Quarter hours of a UTC day.
-const QUARTERS_A_DAY: i64 = 96;
 
 impl Ledger {
     /// The estimate of what was used in a range, by `query.by` and by kind. Whatever it is told
     /// apart by, the totals are the same.
     ///
-    /// Errors: too many groups for one answer.
+    /// Errors: more than [`MAX_GROUPS`] groups.
     pub async fn cost_lines(&self, query: CostQuery) -> Result<CostLines, QueryError> {
         let inner = self.inner.clone();
         self.read(move |reader| {
@@ -46,18 +44,38 @@ impl Ledger {
         .await
     }
 
-    /// Visits the estimate of each UTC day in `[from, to)`, in order, told apart by `by`, which
-    /// has no time in it. Groups keep their numbers from day to day, but are in no order. Returns
-    /// what the visits made, and the groups of all days.
+    /// Visits the same, a step of time after the other, with the groups so far and the lines of the
+    /// step, which are in no order. A group may have lines in several steps. Returns what the
+    /// visits made.
     ///
-    /// Errors: too many groups for one answer.
+    /// Errors: more than [`MAX_GROUPS`] groups.
+    pub async fn cost_steps<S: Send + 'static>(
+        &self,
+        query: CostQuery,
+        room: Room,
+        state: S,
+        visit: impl FnMut(&mut S, &CostLines) + Send + 'static,
+    ) -> Result<S, QueryError> {
+        let inner = self.inner.clone();
+        self.read(move |reader| {
+            let on = (&**inner.terms.load(), &inner.spans);
+            reader.at_once(|reader| reader.cost_steps(&query, on, room, state, visit))
+        })
+        .await
+    }
+
+    /// Visits the estimate of each UTC day in `[from, to)`, in order, told apart by `by`, which
+    /// has no time in it, with the groups so far: they keep their numbers from day to day, but are
+    /// in no order. Returns what the visits made.
+    ///
+    /// Errors: more than [`MAX_GROUPS`] groups.
     pub async fn cost_days<S: Send + 'static>(
         &self,
         (from, to): (Date, Date),
         by: Vec<By>,
         state: S,
-        visit: impl FnMut(&mut S, Date, &CostLines) + Send + 'static,
-    ) -> Result<(S, CostLines), QueryError> {
+        visit: impl FnMut(&mut S, &CostDay, &CostGroups) + Send + 'static,
+    ) -> Result<S, QueryError> {
         let inner = self.inner.clone();
         let start = |day| window::day_start(day, &TimeZone::UTC);
         let query = CostQuery {
@@ -96,30 +114,51 @@ impl Reader {
         terms: &Terms,
         spans: &Spans,
     ) -> Result<CostLines, QueryError> {
+        let all = CostLines {
+            groups: CostGroups::new(query.by.clone(), Vec::new(), Vec::new()),
+            lines: Vec::new(),
+        };
+        let CostLines { groups, mut lines } =
+            self.cost_steps(query, (terms, spans), Room::default(), all, |all, step| {
+                all.groups.extend(step.groups.met());
+                all.lines.extend_from_slice(&step.lines);
+            })?;
+        let (groups, now) = sorted(query.by.clone(), &groups);
+        for line in &mut lines {
+            line.group = now[line.group as usize];
+        }
+        lines.sort_by_key(|line| (line.group, line.kind));
+        lines.dedup_by(|next, line| line.take(next));
+        Ok(CostLines { groups, lines })
+    }
+
+    fn cost_steps<S>(
+        &mut self,
+        query: &CostQuery,
+        (terms, spans): (&Terms, &Spans),
+        room: Room,
+        mut state: S,
+        mut visit: impl FnMut(&mut S, &CostLines),
+    ) -> Result<S, QueryError> {
         self.refresh()?;
         let spans = spans.reload(&self.connection)?;
         let edges = edges(terms);
-        let mut keys = Keys::new(&query.by, &query.zone, terms, &edges);
+        let mut keys = Keys::new(&query.by, &query.zone, terms, &edges, room);
         let mut prices = Prices::default();
-        let mut groups: Vec<Group> = Vec::new();
+        let mut step = Step::new(&query.by);
         let usage = usage_query(query);
         each_sum(&self.connection, &usage, &spans, &edges, |place, sums| {
-            let group = keys.group(self, place)? as usize;
-            if group == groups.len() {
-                groups.push(Group::default());
+            if keys.turn(place) {
+                step.tell(&keys, &mut state, &mut visit);
             }
+            let group = keys.group(self, place)?;
             let sku = self.sku(place.sku)?;
-            groups[group].add(sums, &prices.split(sums, sku, place.start, terms));
+            let split = prices.split(sums, sku, place.start, terms);
+            step.group(group).add(sums, &split);
             Ok(())
         })?;
-        let (names, sorted) = keys.sorted();
-        let mut keys = Vec::with_capacity(sorted.len() * query.by.len());
-        let mut lines = Vec::with_capacity(sorted.len() * 4);
-        for (number, (key, group)) in (0..).zip(sorted) {
-            keys.extend_from_slice(&key);
-            groups[group as usize].lines(number, &mut lines);
-        }
-        Ok(CostLines::new(query.by.clone(), names, keys, lines))
+        step.tell(&keys, &mut state, &mut visit);
+        Ok(state)
     }
 
     fn cost_days<S>(
@@ -128,36 +167,49 @@ impl Reader {
         terms: &Terms,
         spans: &Spans,
         mut state: S,
-        mut visit: impl FnMut(&mut S, Date, &CostLines),
-    ) -> Result<(S, CostLines), QueryError> {
+        mut visit: impl FnMut(&mut S, &CostDay, &CostGroups),
+    ) -> Result<S, QueryError> {
         self.refresh()?;
         let spans = spans.reload(&self.connection)?;
         let edges = edges(terms);
-        let mut keys = Keys::new(&query.by, &query.zone, terms, &edges);
-        let mut prices = Prices::default();
-        let mut day = Day::new(&query.by);
+        let mut keys = Keys::new(&query.by, &query.zone, terms, &edges, Room::default());
+        let mut groups = CostGroups::new(query.by.clone(), Vec::new(), Vec::new());
+        let mut day = Day::default();
+        let mut tell = |day: &mut Day, keys: &Keys<'_>| -> Result<(), StoreError> {
+            if let Some(day) = day.take(self, terms)? {
+                groups.extend(keys.met());
+                visit(&mut state, day, &groups);
+            }
+            Ok(())
+        };
         let usage = UsageQuery::by_day(query.from, query.to);
         each_sum(&self.connection, &usage, &spans, &edges, |place, sums| {
-            let number = place.start.div_euclid(QUARTERS_A_DAY);
-            if day.number != number {
-                day.tell(&keys, &mut state, &mut visit);
-                day.number = number;
+            if day.is_over(place) {
+                tell(&mut day, &keys)?;
             }
-            let group = keys.group(self, place)?;
-            let sku = self.sku(place.sku)?;
-            let split = prices.split(sums, sku, place.start, terms);
-            day.group(group).add(sums, &split);
+            keys.turn(place);
+            day.push(place, keys.group(self, place)?, sums);
             Ok(())
         })?;
-        day.tell(&keys, &mut state, &mut visit);
-        day.lines.extend_groups(keys.met());
-        Ok((state, day.lines))
+        tell(&mut day, &keys)?;
+        Ok(state)
     }
 
     fn sku(&self, number: i64) -> Result<(i64, &crate::model::usage::Sku), StoreError> {
         let sku = self.skus.get(&number);
         let sku = sku.ok_or(StoreError::Dangling { id: number })?;
         Ok((number, sku))
+    }
+}
+
+impl QueryError {
+    /// More than [`MAX_GROUPS`].
+    #[must_use]
+    pub fn too_many_groups() -> Self {
+        Self::TooLarge(format!(
+            "the report has more than {MAX_GROUPS} groups: ask for a shorter period, or group_by \
+             less"
+        ))
     }
 }
 
@@ -184,65 +236,5 @@ fn usage_query(query: &CostQuery) -> UsageQuery {
         group_by: query.by.iter().filter_map(time).collect(),
         zone: query.zone.clone(),
         user: None,
-    }
-}
-
-/// The day that is being read.
-struct Day {
-    /// UTC days since 1970.
-    number: i64,
-    /// By number of group; `met` tells which have something.
-    groups: Vec<Group>,
-    is_met: Vec<bool>,
-    met: Vec<u32>,
-    lines: CostLines,
-}
-
-impl Day {
-    fn new(by: &[By]) -> Self {
-        Self {
-            number: i64::MIN,
-            groups: Vec::new(),
-            is_met: Vec::new(),
-            met: Vec::new(),
-            lines: CostLines::new(by.to_vec(), Vec::new(), Vec::new(), Vec::new()),
-        }
-    }
-
-    fn group(&mut self, number: u32) -> &mut Group {
-        let place = number as usize;
-        if place >= self.groups.len() {
-            self.groups.resize(place + 1, Group::default());
-            self.is_met.resize(place + 1, false);
-        }
-        if !self.is_met[place] {
-            self.is_met[place] = true;
-            self.met.push(number);
-        }
-        &mut self.groups[place]
-    }
-
-    /// Lets the day be visited, and forgets it.
-    fn tell<S>(
-        &mut self,
-        keys: &Keys<'_>,
-        state: &mut S,
-        visit: &mut impl FnMut(&mut S, Date, &CostLines),
-    ) {
-        if self.met.is_empty() {
-            return;
-        }
-        self.lines.extend_groups(keys.met());
-        self.lines.lines.clear();
-        self.met.sort_unstable();
-        for number in self.met.drain(..) {
-            let place = number as usize;
-            self.groups[place].lines(number, &mut self.lines.lines);
-            self.groups[place] = Group::default();
-            self.is_met[place] = false;
-        }
-        let day = start_of(self.number * QUARTERS_A_DAY).to_zoned(TimeZone::UTC);
-        visit(state, day.date(), &self.lines);
-        self.lines.lines.clear();
     }
 }

@@ -21,11 +21,18 @@ pub(super) struct Split {
 }
 
 /// Unit prices by kind: those that hold, and those of the list.
-type Units = [[Option<u64>; KINDS]; 2];
+pub(super) type Units = [[Option<u64>; KINDS]; 2];
+
+/// A SKU and a UTC day.
+type Sold = (i64, i64);
 
 /// Prices by SKU and UTC day, as far as they were needed.
 #[derive(Debug, Default)]
-pub(super) struct Prices(NumberMap<(i64, i64), Units>);
+pub(super) struct Prices {
+    known: NumberMap<Sold, Units>,
+    /// Those of the row before: rows of one SKU often follow each other.
+    last: Option<(Sold, Units)>,
+}
 
 impl Prices {
     /// Splits a row that begins with a quarter hour.
@@ -36,16 +43,21 @@ impl Prices {
         quarter: i64,
         terms: &Terms,
     ) -> Split {
-        let day = quarter.div_euclid(QUARTERS_A_DAY);
-        let units = self
-            .0
-            .entry((sku_number, day))
-            .or_insert_with(|| units(sku, quarter, terms));
-        split(sums, units)
+        let sold = (sku_number, quarter.div_euclid(QUARTERS_A_DAY));
+        if let Some((last, units)) = &self.last
+            && *last == sold
+        {
+            return split(sums, units);
+        }
+        let known = self.known.entry(sold);
+        let units = *known.or_insert_with(|| units(sku, quarter, terms));
+        self.last = Some((sold, units));
+        split(sums, &units)
     }
 }
 
-fn units(sku: &Sku, quarter: i64, terms: &Terms) -> Units {
+/// The prices of a SKU on the UTC day of a quarter hour.
+pub(super) fn units(sku: &Sku, quarter: i64, terms: &Terms) -> Units {
     let at = start_of(quarter);
     let write = terms.write_lifetime(&sku.provider);
     let units = [terms.prices.unit(sku, at), terms.prices.list_unit(sku, at)];
@@ -58,15 +70,15 @@ fn units(sku: &Sku, quarter: i64, terms: &Terms) -> Units {
 /// What the prices do not explain any more, because they have changed, is split in proportion: the
 /// parts add up to what is stored.
 fn split(sums: &Sums, [own, list]: &Units) -> Split {
-    let mut split = Split::default();
-    for (kind, tokens) in sums.tokens.iter().enumerate() {
-        let times = |price: u64| i128::from(price) * i128::from(*tokens);
-        match own[kind] {
-            Some(price) => split.estimate[kind] = times(price),
-            None => split.unpriced[kind] = *tokens,
-        }
-        split.list[kind] = list[kind].map_or(0, times);
-    }
+    let unpriced = std::array::from_fn(|kind| match own[kind] {
+        Some(_) => 0,
+        None => sums.tokens[kind],
+    });
+    let mut split = Split {
+        estimate: priced(sums, own),
+        list: priced(sums, list),
+        unpriced,
+    };
     let stored = i128::from(sums.cost);
     if split.estimate.iter().sum::<i128>() != stored {
         split.estimate = shared(stored, &split.estimate, &sums.tokens);
@@ -77,6 +89,44 @@ fn split(sums: &Sums, [own, list]: &Units) -> Split {
         split.unpriced = unpriced.map(|count| i64::try_from(count).unwrap_or(i64::MAX));
     }
     split
+}
+
+/// What the tokens of each kind cost; nothing where there is no price.
+fn priced(sums: &Sums, prices: &[Option<u64>; KINDS]) -> [i128; KINDS] {
+    let price = |kind: usize| i128::from(prices[kind].unwrap_or(0));
+    std::array::from_fn(|kind| price(kind) * i128::from(sums.tokens[kind]))
+}
+
+/// What a row costs by kind, as [`split`] has it. No part is larger than what is stored, unless
+/// others are below zero.
+pub(super) fn estimate(sums: &Sums, units: &Units) -> [i64; KINDS] {
+    let explained = explained(sums, &units[0]);
+    explained.unwrap_or_else(|| {
+        let parts = split(sums, units).estimate;
+        let narrow = |parts: [i128; KINDS]| {
+            let parts = parts.map(|part| i64::try_from(part).ok());
+            parts
+                .iter()
+                .all(Option::is_some)
+                .then(|| parts.map(Option::unwrap_or_default))
+        };
+        let stored = || shared(sums.cost.into(), &parts, &sums.tokens);
+        narrow(parts)
+            .or_else(|| narrow(stored()))
+            .unwrap_or([sums.cost, 0, 0, 0, 0, 0])
+    })
+}
+
+/// The parts of a row that today's prices explain: those of nearly all rows.
+fn explained(sums: &Sums, prices: &[Option<u64>; KINDS]) -> Option<[i64; KINDS]> {
+    let mut parts = [0; KINDS];
+    let mut whole = 0_i64;
+    for (kind, price) in prices.iter().enumerate() {
+        let price = i64::try_from(price.unwrap_or(0)).ok()?;
+        parts[kind] = price.checked_mul(sums.tokens[kind])?;
+        whole = whole.checked_add(parts[kind])?;
+    }
+    (whole == sums.cost).then_some(parts)
 }
 
 /// Shares an amount out in proportion to weights, or to tokens where all weights are zero.
@@ -142,6 +192,10 @@ mod tests {
             let split = split(&sums(tokens, cost, unpriced), &[prices, prices]);
             prop_assert_eq!(split.estimate.iter().sum::<i128>(), i128::from(cost));
             prop_assert_eq!(split.unpriced.iter().sum::<i64>(), unpriced);
+            let row = sums(tokens, cost, unpriced);
+            let estimate = estimate(&row, &[prices, prices]).map(i128::from);
+            prop_assert_eq!(estimate.iter().sum::<i128>(), i128::from(cost));
+            prop_assert!(estimate == split.estimate || split.estimate.iter().any(|part| i64::try_from(*part).is_err()));
         }
     }
 }
