@@ -148,7 +148,7 @@ impl Book {
     /// How all limits of a subject stand. Holds nothing.
     pub fn check(&mut self, subject: &Subject, estimate: &Usage, now: Timestamp) -> Decision {
         let standings = self.standings(subject, now);
-        match self.judge(&standings, estimate) {
+        match self.judge(&standings, |rule| self.amount(estimate, rule)) {
             Ok(shadow_denials) => Decision::Allowed(Grant {
                 expires_at: now,
                 standings,
@@ -178,10 +178,11 @@ impl Book {
             return Err(QuotaError::TooMany);
         }
         let mut standings = self.standings(&request.asked.subject, now);
-        let shadow_denials = match self.judge(&standings, &request.estimate) {
-            Ok(shadow_denials) => shadow_denials,
-            Err(verdict) => return Ok(Decision::Denied(verdict.denial(standings))),
-        };
+        let shadow_denials =
+            match self.judge(&standings, |rule| self.amount(&request.estimate, rule)) {
+                Ok(shadow_denials) => shadow_denials,
+                Err(verdict) => return Ok(Decision::Denied(verdict.denial(standings))),
+            };
         let mut holds = Vec::with_capacity(standings.len());
         for standing in &mut standings {
             let unit = self.policy.limits[standing.limit].unit;
@@ -339,9 +340,10 @@ impl Book {
         }
         let expires_at = known.expires_at;
         let asked = known.asked.clone();
-        let beyond = known.beyond(so_far);
+        let held = known.estimate;
         let standings = self.standings(&asked.subject, now);
-        let goes_on = self.judge(&standings, &beyond).is_ok();
+        let beyond = |rule: &Limit| (self.amount(so_far, rule) - self.amount(&held, rule)).max(0);
+        let goes_on = self.judge(&standings, beyond).is_ok();
         Ok((expires_at, goes_on))
     }
 
@@ -498,15 +500,24 @@ impl Book {
         standings
     }
 
-    /// Which limits have no room. `Ok` tells those in shadow mode that have none.
-    fn judge(&self, standings: &[Standing], asked: &Usage) -> Result<Vec<usize>, Verdict> {
+    /// What a usage is under a limit, in grains.
+    fn amount(&self, usage: &Usage, rule: &Limit) -> i128 {
+        usage.amount(rule.unit, &self.policy.weights)
+    }
+
+    /// Which limits have no room for what is asked of them. `Ok` tells those in shadow mode that have none.
+    fn judge(
+        &self,
+        standings: &[Standing],
+        asked: impl Fn(&Limit) -> i128,
+    ) -> Result<Vec<usize>, Verdict> {
         let mut verdict = Verdict::default();
         for (place, standing) in standings.iter().enumerate() {
             let Bound::At(bound) = standing.bound else {
                 continue;
             };
             let rule = &self.policy.limits[standing.limit];
-            let amount = asked.amount(rule.unit, &self.policy.weights);
+            let amount = asked(rule);
             if standing.used + standing.held + amount <= bound {
                 continue;
             }

@@ -67,7 +67,7 @@ pub const QUOTA_OVERAGE: &Desc = &counter(
     "tallyd_quota_overage_total",
     "",
     &[],
-    "Settlements that charged more than was held.",
+    "Settlements that charged more than was held, in tokens of all kinds or in money.",
 );
 
 pub const QUOTA_LATE: &Desc = &counter(

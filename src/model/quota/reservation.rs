@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::model::identity::Identity;
-use crate::model::policy::{Subject, Usage};
+use crate::model::policy::{Subject, Unit, Usage, Weights};
 use crate::model::usage::Sku;
 
 /// What a caller asks to hold.
@@ -117,21 +117,10 @@ impl Reservation {
         &self.asked.subject
     }
 
-    /// More was used than is held.
+    /// More was used than is held: in tokens of all kinds together, for what was estimated as input
+    /// may be written to the cache, or in money.
     pub(super) fn is_exceeded_by(&self, actual: &Usage) -> bool {
-        self.beyond(actual) != Usage::default()
-    }
-
-    /// What is used beyond what is held, by kind.
-    pub(super) fn beyond(&self, used: &Usage) -> Usage {
-        let held = &self.estimate;
-        Usage {
-            input: (used.input - held.input).max(0),
-            output: (used.output - held.output).max(0),
-            cache_read: (used.cache_read - held.cache_read).max(0),
-            cache_write: (used.cache_write - held.cache_write).max(0),
-            requests: (used.requests - held.requests).max(0),
-            cost: (used.cost - held.cost).max(0),
-        }
+        let tokens = |usage: &Usage| usage.amount(Unit::Tokens, &Weights::default());
+        tokens(actual) > tokens(&self.estimate) || actual.cost > self.estimate.cost
     }
 }

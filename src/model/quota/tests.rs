@@ -289,3 +289,24 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn input_that_was_written_to_the_cache_is_within_the_hold() {
+    let mut book = book();
+    book.reserve(&request("a", "ann", 900), noon()).unwrap();
+    let cached = |write: i64| Usage {
+        cache_write: write,
+        ..tokens(100)
+    };
+    let lease = SignedDuration::from_mins(2);
+    let goes_on = |book: &mut Book, so_far: &Usage| {
+        let extended = book.extend("a", lease, so_far, noon());
+        extended.unwrap().1
+    };
+    assert!(goes_on(&mut book, &cached(800)));
+    // The user's day has room for 1,000.
+    assert!(!goes_on(&mut book, &cached(950)));
+    assert!(!book.settle("a", &cached(800), noon()).unwrap().overage);
+    book.reserve(&request("b", "bob", 100), noon()).unwrap();
+    assert!(book.settle("b", &cached(1), noon()).unwrap().overage);
+}
