@@ -419,6 +419,9 @@ fn row(
             write!(out, "<td class=\"d\">{text}</td>")?;
         } else if text.len() >= SENTENCE {
             write!(out, "<td class=\"w\">{text}</td>")?;
+        } else if text.contains('-') && !text.contains(' ') {
+            // Names of models would stand on three lines.
+            write!(out, "<td class=\"k\">{text}</td>")?;
         } else {
             write!(out, "<td{}>{text}</td>", class(kind))?;
         }
