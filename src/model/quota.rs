@@ -185,8 +185,7 @@ impl Book {
             };
         let mut holds = Vec::with_capacity(standings.len());
         for standing in &mut standings {
-            let unit = self.policy.limits[standing.limit].unit;
-            let amount = request.estimate.amount(unit, &self.policy.weights);
+            let amount = self.amount(&request.estimate, &self.policy.limits[standing.limit]);
             if let Some(counter) = self.counters[standing.limit].known(&standing.scope) {
                 counter.held += amount;
             }
@@ -235,7 +234,7 @@ impl Book {
             if is_over {
                 continue;
             }
-            let amount = request.estimate.amount(rule.unit, &self.policy.weights);
+            let amount = self.amount(&request.estimate, rule);
             if let Some(counter) = self.counters[standing.limit].known(&standing.scope) {
                 counter.held += amount;
             }
