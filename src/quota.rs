@@ -4,7 +4,7 @@
 //! what clients report counts once. Live reservations are in the book and in the journal; a
 //! settlement is a usage record like any other, with the reservation as its id.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -14,7 +14,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::model::adjustment::Adjustment;
 use crate::model::names::ModelNames;
 use crate::model::policy::{OnStoreError, Policy, Subject, Usage};
-use crate::model::quota::{Book, Decision, Grant, QuotaError, Request, Reservation, Standing};
+use crate::model::quota::{Book, Decision, QuotaError, Request, Reservation, Standing};
 use crate::store::{Booked, Journal, StoreError, Terms, reservation_key};
 pub use adjust::{Correction, CorrectionError};
 pub use balance::Balances;
@@ -96,6 +96,9 @@ struct Inner {
     in_force: ArcSwapOption<InForce>,
     known: Known,
     state: Mutex<State>,
+    /// Taken after the state, and kept when that is let go: lines come in the order of decisions,
+    /// and nobody who decides waits for a write.
+    journal: Mutex<Journal>,
     watch: OnceLock<Watch>,
 }
 
@@ -110,9 +113,8 @@ struct State {
     /// `None` until a policy is there.
     book: Option<Book>,
     version: u64,
-    journal: Journal,
     /// Reservations by the key under which the ledger tells of them.
-    by_key: HashMap<i64, Arc<str>>,
+    by_key: hashbrown::HashMap<i64, Arc<str>>,
     /// Corrections by hand that may concern a window, by id.
     adjustments: BTreeMap<Box<str>, Adjustment>,
     /// When empty counters were forgotten last.
@@ -130,8 +132,7 @@ impl Quota {
         let state = State {
             book: None,
             version: 0,
-            journal,
-            by_key: HashMap::new(),
+            by_key: hashbrown::HashMap::new(),
             adjustments: BTreeMap::new(),
             pruned: Timestamp::MIN,
         };
@@ -141,6 +142,7 @@ impl Quota {
             in_force: ArcSwapOption::empty(),
             known: Known::default(),
             state: Mutex::new(state),
+            journal: Mutex::new(journal),
             watch: OnceLock::new(),
         };
         let quota = Self {
@@ -154,6 +156,14 @@ impl Quota {
             .state
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The journal, for lines of what was decided in `state`, which is let go.
+    fn journal(&self, state: MutexGuard<'_, State>) -> MutexGuard<'_, Journal> {
+        let journal = self.inner.journal.lock();
+        let journal = journal.unwrap_or_else(PoisonError::into_inner);
+        drop(state);
+        journal
     }
 
     /// The policy in force and its version.
@@ -210,60 +220,74 @@ impl Quota {
         lease: SignedDuration,
         now: Timestamp,
     ) -> Result<Answer, Refused> {
-        let output = resolved.estimate.output;
+        let key = reservation_key(id);
+        let mut request = Request {
+            id: id.into(),
+            asked: resolved.asked.clone(),
+            estimate: resolved.estimate,
+            output: resolved.estimate.output,
+            lease: lease.clamp(MIN_LEASE, MAX_LEASE),
+        };
+        let line = |request: &Request| {
+            let until = request.until(now);
+            Entry::Reserve(Box::new(Reserved::of(request, now, until))).line()
+        };
+        // What is capped is known only under the lock; all else is written out before.
+        let mut written = (fit == Fit::Strict).then(|| line(&request));
         let mut state = self.state();
         let State {
             book,
-            journal,
             by_key,
             version,
             ..
         } = &mut *state;
+        let version = *version;
         let book = book.as_mut().ok_or(Refused::NoPolicy)?;
         if fit == Fit::Cap {
             let terms = self.inner.terms.load();
             resolved.estimate = cap::fitting(book, id, &resolved, &terms, now);
+            request.estimate = resolved.estimate;
         }
-        let id: Arc<str> = id.into();
-        let request = Request {
-            id: id.clone(),
-            asked: resolved.asked.clone(),
-            estimate: resolved.estimate,
-            output,
-            lease: lease.clamp(MIN_LEASE, MAX_LEASE),
-        };
         let decision = book.reserve(&request, now)?;
-        if let Decision::Allowed(Grant {
-            replayed: false,
-            standings,
-            ..
-        }) = &decision
-        {
-            let held = book.reservation(&id);
-            let line = held.map(|held| Entry::Reserve(Box::new(Reserved::of(&id, held))));
-            if line.is_some_and(|line| journal.append(|out| line.write(out)).is_err()) {
-                let open = opens(book.policy(), standings);
-                book.forget(&id);
+        let policy = book.policy().clone();
+        if let Decision::Allowed(grant) = &decision {
+            let is_new = !grant.replayed;
+            if is_new {
+                by_key.insert(key, request.id.clone());
+            }
+            let line = written.take().unwrap_or_else(|| line(&request));
+            // A call that is answered again waits for the line of the first answer.
+            let mut journal = self.journal(state);
+            if is_new && journal.append(&line).is_err() {
+                drop(journal);
+                self.take_back(id, key);
+                let open = opens(&policy, &grant.standings);
                 return Err(Refused::Store { open });
             }
-            by_key.insert(reservation_key(&id), id);
         }
         Ok(Answer {
-            policy: book.policy().clone(),
-            version: *version,
+            policy,
+            version,
             resolved,
             decision,
         })
     }
 
+    fn take_back(&self, id: &str, key: i64) {
+        let mut state = self.state();
+        if let Some(book) = &mut state.book {
+            book.forget(id);
+        }
+        state.by_key.remove(&key);
+    }
+
     /// Frees a hold without a charge.
     pub fn release(&self, id: &str, now: Timestamp) -> Result<(), Refused> {
         let mut state = self.state();
-        let State { book, journal, .. } = &mut *state;
-        let book = book.as_mut().ok_or(Refused::NoPolicy)?;
+        let book = state.book.as_mut().ok_or(Refused::NoPolicy)?;
         book.release(id, now)?;
         // If the line is lost, the lease ends the hold.
-        let _ = entry::end(journal, &[id]);
+        let _ = self.journal(state).append(&Entry::End(id.into()).line());
         Ok(())
     }
 
@@ -276,13 +300,12 @@ impl Quota {
         now: Timestamp,
     ) -> Result<(Timestamp, bool), Refused> {
         let mut state = self.state();
-        let State { book, journal, .. } = &mut *state;
-        let book = book.as_mut().ok_or(Refused::NoPolicy)?;
+        let book = state.book.as_mut().ok_or(Refused::NoPolicy)?;
         let lease = lease.clamp(MIN_LEASE, MAX_LEASE);
         let (expires_at, goes_on) = book.extend(id, lease, so_far, now)?;
-        journal
-            .append(|out| Entry::Extend(id.into(), expires_at).write(out))
-            .map_err(|_| Refused::Store { open: false })?;
+        let line = Entry::Extend(id.into(), expires_at).line();
+        let appended = self.journal(state).append(&line);
+        appended.map_err(|_| Refused::Store { open: false })?;
         Ok((expires_at, goes_on))
     }
 
@@ -293,28 +316,23 @@ impl Quota {
         state.book.as_ref()?.reservation(id).cloned()
     }
 
-    /// How the limits of a subject stand.
-    pub fn standings(&self, subject: &Subject, now: Timestamp) -> Vec<Standing> {
+    /// How the limits of a subject stand; `None` without a policy.
+    pub fn standings(&self, subject: &Subject, now: Timestamp) -> Option<Balances> {
         let mut state = self.state();
-        let Some(book) = &mut state.book else {
-            return Vec::new();
-        };
-        match book.check(subject, &Usage::default(), now) {
-            Decision::Allowed(grant) => grant.standings,
-            Decision::Denied(denial) => denial.standings,
-        }
+        let version = state.version;
+        let book = state.book.as_mut()?;
+        Some(Balances {
+            policy: book.policy().clone(),
+            version,
+            standings: book.standings(subject, now),
+        })
     }
 
     /// Takes what a commit booked, before the commit is acknowledged: a settlement's hold is
     /// freed and its charge posted in one step.
     pub fn booked(&self, booked: &[Booked], now: Timestamp) {
         let mut state = self.state();
-        let State {
-            book,
-            journal,
-            by_key,
-            ..
-        } = &mut *state;
+        let State { book, by_key, .. } = &mut *state;
         let Some(book) = book else {
             return;
         };
@@ -331,8 +349,9 @@ impl Quota {
             book.post(&asked.subject, &booking.usage, booking.at, now);
             ended.push(id.clone());
         }
+        let lines = entry::ends(&ended);
         // If the lines are lost, the ledger tells at the next start what was settled.
-        let _ = entry::end(journal, &ended);
+        let _ = self.journal(state).append(&lines);
     }
 
     fn post(&self, book: &mut Book, booking: &Booked, now: Timestamp) {

@@ -193,14 +193,14 @@ fn metadata(call: &Call, outcomes: &[Outcome], now: Timestamp) -> Struct {
 }
 
 /// How a limit stands, as the other doors tell it, without what the gateway said itself.
-fn limit_value(limit: &LimitStanding) -> Value {
+fn limit_value(limit: &LimitStanding<'_>) -> Value {
     let amount = |amount: &Amount| match amount {
         Amount::Count(count) => (*count).into(),
         Amount::Usd(usd) => Kind::Text(usd.to_string()).into(),
     };
     let bound = |bound: &Option<Amount>| bound.as_ref().map_or(Kind::Null(0).into(), amount);
     let fields = [
-        ("name", (&*limit.name).into()),
+        ("name", limit.name.into()),
         ("unit", limit.unit.into()),
         ("mode", limit.mode.into()),
         ("limit", bound(&limit.limit)),

@@ -129,6 +129,7 @@ impl Bench {
             .door
             .quota
             .standings(answer.unwrap().resolved.subject(), self.clock.now());
+        let standings = standings.unwrap().standings;
         standings[0].used + standings[0].held
     }
 }

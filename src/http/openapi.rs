@@ -85,7 +85,7 @@ use super::{
         health::readyz,
     ),
     components(
-        schemas(UsageBody, WireRecord<'static>, cloud_event::WireEvent<'static>, ProblemBody, QuotaProblemBody),
+        schemas(UsageBody, WireRecord<'static>, cloud_event::WireEvent<'static>, ProblemBody, QuotaProblemBody<'static>),
         responses(
             Invalid, Unauthorized, Forbidden, TooLarge, UnsupportedType, QueryTooLarge,
             Overloaded, Unavailable, Unsigned, WebhookOff, QuotaForbidden, QuotaExceeded, QuotaConflict,
@@ -147,7 +147,7 @@ problems! {
 }
 
 problems! {
-    QuotaProblemBody;
+    QuotaProblemBody<'static>;
     QuotaForbidden: "The token lacks the scope or may not ask for this subject (`scope_missing`, \
         `identity_not_allowed`), or the policy does not allow the call (`no_policy`, \
         `model_not_allowed`, `project_type_not_allowed`).",

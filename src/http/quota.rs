@@ -161,7 +161,8 @@ impl Held {
 pub(super) enum Failed {
     /// Not a matter of quotas.
     Problem(Problem),
-    Explained(Box<Explanation>, Headers),
+    /// A problem of quotas, as it is answered.
+    Explained(Response),
 }
 
 impl From<Problem> for Failed {
@@ -183,7 +184,38 @@ impl Failed {
             .as_ref()
             .and_then(|(policy, _)| policy.contact.as_deref());
         let explanation = Explanation::of_refused(refused, contact);
-        Self::Explained(Box::new(explanation), Headers::new())
+        Self::explained(explanation, Vec::new(), Headers::new())
+    }
+
+    /// With how the limits stand that are in the way, and those that are not.
+    pub(super) fn explained(
+        explanation: Explanation,
+        limits: Vec<LimitStanding<'_>>,
+        headers: Headers,
+    ) -> Self {
+        let status = StatusCode::from_u16(explanation.status)
+            .expect("explanations have statuses of RFC 9110");
+        let body = QuotaProblemBody {
+            kind: "about:blank",
+            title: status.canonical_reason().unwrap_or("Error"),
+            status: explanation.status,
+            code: explanation.code,
+            detail: explanation.text,
+            violated: explanation.violated,
+            retry_after_s: explanation.retry_after_s,
+            allowed_models: explanation.allowed_models,
+            fail_mode: explanation.fail_mode,
+            limits,
+            client_answer: explanation.client_answer,
+        };
+        let mut response = answer(status, &body, headers);
+        let headers = response.headers_mut();
+        let content_type = HeaderValue::from_static("application/problem+json");
+        headers.insert(CONTENT_TYPE, content_type);
+        if let Some(seconds) = explanation.retry_after_s {
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        Self::Explained(response)
     }
 }
 
@@ -192,7 +224,10 @@ impl From<SettleError> for Failed {
         match error {
             SettleError::Record(error) => Self::Problem(error.into()),
             SettleError::Query(error) => Self::Problem(error.into()),
-            error => Self::Explained(Box::new(Explanation::of_settle(&error)), Headers::new()),
+            error => {
+                let explanation = Explanation::of_settle(&error);
+                Self::explained(explanation, Vec::new(), Headers::new())
+            }
         }
     }
 }
@@ -201,7 +236,7 @@ impl From<SettleError> for Failed {
 /// stand.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = QuotaProblem)]
-pub(super) struct QuotaProblemBody {
+pub(super) struct QuotaProblemBody<'a> {
     /// Always `about:blank`: the `code` tells problems apart.
     #[serde(rename = "type")]
     #[schema(example = "about:blank")]
@@ -228,7 +263,7 @@ pub(super) struct QuotaProblemBody {
     #[serde(skip_serializing_if = "Option::is_none")]
     fail_mode: Option<&'static str>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    limits: Vec<LimitStanding>,
+    limits: Vec<LimitStanding<'a>>,
     /// What to answer the client, ready to pass on.
     #[serde(skip_serializing_if = "Option::is_none")]
     client_answer: Option<ClientAnswer>,
@@ -236,34 +271,10 @@ pub(super) struct QuotaProblemBody {
 
 impl IntoResponse for Failed {
     fn into_response(self) -> Response {
-        let (explanation, headers) = match self {
-            Self::Problem(problem) => return problem.into_response(),
-            Self::Explained(explanation, headers) => (*explanation, headers),
-        };
-        let status = StatusCode::from_u16(explanation.status)
-            .expect("explanations have statuses of RFC 9110");
-        let body = QuotaProblemBody {
-            kind: "about:blank",
-            title: status.canonical_reason().unwrap_or("Error"),
-            status: explanation.status,
-            code: explanation.code,
-            detail: explanation.text,
-            violated: explanation.violated,
-            retry_after_s: explanation.retry_after_s,
-            allowed_models: explanation.allowed_models,
-            fail_mode: explanation.fail_mode,
-            limits: explanation.limits,
-            client_answer: explanation.client_answer,
-        };
-        let mut response = answer(status, &body, headers);
-        let content_type = HeaderValue::from_static("application/problem+json");
-        response.headers_mut().insert(CONTENT_TYPE, content_type);
-        if let Some(seconds) = explanation.retry_after_s {
-            response
-                .headers_mut()
-                .insert(RETRY_AFTER, HeaderValue::from(seconds));
+        match self {
+            Self::Problem(problem) => problem.into_response(),
+            Self::Explained(response) => response,
         }
-        response
     }
 }
 

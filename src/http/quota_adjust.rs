@@ -8,6 +8,7 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
 use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -71,13 +72,13 @@ enum WireAmount {
 
 /// A correction that is on disk and counted.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct AdjustmentAnswer {
+pub(super) struct AdjustmentAnswer<'a> {
     id: Box<str>,
     /// It was made before with the same body; nothing more is counted.
     replayed: bool,
     policy_version: u64,
     /// How the counter stands now.
-    limits: Vec<LimitStanding>,
+    limits: Vec<LimitStanding<'a>>,
 }
 
 impl WireAdjustment<'_> {
@@ -121,8 +122,8 @@ impl WireAdjustment<'_> {
     security((), ("bearer" = ["admin"])),
     request_body = WireAdjustment<'static>,
     responses(
-        (status = 200, description = "It was made before.", body = AdjustmentAnswer),
-        (status = 201, description = "It is made.", body = AdjustmentAnswer),
+        (status = 200, description = "It was made before.", body = AdjustmentAnswer<'static>),
+        (status = 201, description = "It is made.", body = AdjustmentAnswer<'static>),
         (status = 400, response = super::openapi::Invalid),
         (status = 401, response = super::openapi::Unauthorized),
         (status = 403, response = super::openapi::QuotaForbidden),
@@ -137,7 +138,7 @@ pub(super) async fn post(
     State(api): State<Arc<Api>>,
     headers: HeaderMap,
     body: Body,
-) -> Result<(StatusCode, Json<AdjustmentAnswer>), Failed> {
+) -> Result<Response, Failed> {
     let grant = auth::grant(&api, &headers, Scope::Admin)?;
     body::media_type(&headers, &["application/json"])?;
     let body = body::read(&headers, body, api.body_limits).await?;
@@ -158,7 +159,7 @@ pub(super) async fn post(
         policy_version: balances.version,
         limits: limits(&balances.policy, &balances.standings, now),
     };
-    Ok((status, Json(answer)))
+    Ok((status, Json(answer)).into_response())
 }
 
 /// Corrections, the newest first.

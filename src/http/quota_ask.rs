@@ -89,13 +89,13 @@ pub(super) struct WireEstimate {
 /// A call that may be made.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = QuotaAnswer)]
-pub(super) struct AllowAnswer {
+pub(super) struct AllowAnswer<'a> {
     /// Always `allow`: what is denied is a problem.
     #[schema(example = "allow")]
     decision: &'static str,
     /// Absent for a check.
     #[serde(skip_serializing_if = "Option::is_none")]
-    id: Option<String>,
+    id: Option<&'a str>,
     /// `live`, `settled`, `released` or `expired`; absent for a check.
     #[serde(skip_serializing_if = "Option::is_none")]
     status: Option<&'static str>,
@@ -109,10 +109,10 @@ pub(super) struct AllowAnswer {
     expires_at: Option<String>,
     policy_version: u64,
     /// The canonical name.
-    model: Box<str>,
+    model: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    role: Option<RoleAnswer>,
-    limits: Vec<LimitStanding>,
+    role: Option<RoleAnswer<'a>>,
+    limits: Vec<LimitStanding<'a>>,
     /// Limits in shadow mode that would have denied.
     #[schema(value_type = Vec<String>)]
     shadow_denials: Vec<Arc<str>>,
@@ -124,8 +124,8 @@ pub(super) struct AllowAnswer {
 
 /// What the policy says of the role besides its limits.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct RoleAnswer {
-    name: String,
+pub(super) struct RoleAnswer<'a> {
+    name: &'a str,
     /// For the gateway to enforce.
     can_access_external_apis: bool,
     /// `minimal`, `standard` or `full`.
@@ -193,7 +193,7 @@ impl WireAsk<'_> {
     security((), ("bearer" = ["quota"])),
     request_body = WireAsk<'static>,
     responses(
-        (status = 200, description = "It would be admitted.", body = AllowAnswer),
+        (status = 200, description = "It would be admitted.", body = AllowAnswer<'static>),
         (status = 400, response = super::openapi::Invalid),
         (status = 401, response = super::openapi::Unauthorized),
         (status = 403, response = super::openapi::QuotaForbidden),
@@ -232,8 +232,8 @@ pub(super) async fn check(
     security((), ("bearer" = ["quota"])),
     request_body = WireAsk<'static>,
     responses(
-        (status = 200, description = "It was reserved before.", body = AllowAnswer),
-        (status = 201, description = "It is reserved.", body = AllowAnswer),
+        (status = 200, description = "It was reserved before.", body = AllowAnswer<'static>),
+        (status = 201, description = "It is reserved.", body = AllowAnswer<'static>),
         (status = 400, response = super::openapi::Invalid),
         (status = 401, response = super::openapi::Unauthorized),
         (status = 403, response = super::openapi::QuotaForbidden),
@@ -264,18 +264,18 @@ pub(super) async fn reserve(
         quota.reserve(&id, &asked.ask, asked.lease, &grant.name, now)
     };
     let answer = answer.map_err(|refused| Failed::refused(&refused, quota))?;
-    respond(&api, Some(id), &answer, now)
+    respond(&api, Some(&id), &answer, now)
 }
 
 fn respond(
     api: &Api,
-    id: Option<String>,
+    id: Option<&str>,
     answer: &Answer,
     now: Timestamp,
 ) -> Result<Response, Failed> {
     let rates = rate_headers(&answer.policy, answer.standings(), now);
     if let Some(explanation) = answer.explanation(now) {
-        return Err(Failed::Explained(Box::new(explanation), rates));
+        return Err(Failed::explained(explanation, answer.limits(now), rates));
     }
     let Decision::Allowed(grant) = &answer.decision else {
         return Err(Problem::internal().into());
@@ -289,14 +289,14 @@ fn respond(
     Ok(super::quota::answer(status, &body, rates))
 }
 
-fn allow(
+fn allow<'a>(
     api: &Api,
-    id: Option<String>,
-    answer: &Answer,
+    id: Option<&'a str>,
+    answer: &'a Answer,
     grant: &Grant,
     now: Timestamp,
-) -> AllowAnswer {
-    let phase = match &id {
+) -> AllowAnswer<'a> {
+    let phase = match id {
         Some(id) if grant.replayed => api.quota.reservation(id).map(|known| known.phase),
         Some(_) => Some(Phase::Live),
         None => None,
@@ -309,12 +309,12 @@ fn allow(
         replayed: grant.replayed,
         held: Held::of(estimate),
         max_output_tokens: u64::try_from(estimate.output).unwrap_or(0),
-        expires_at: id.as_ref().map(|_| grant.expires_at.to_string()),
+        expires_at: id.map(|_| grant.expires_at.to_string()),
         id,
         policy_version: answer.version,
-        model: answer.resolved.asked.sku.model.clone(),
+        model: &answer.resolved.asked.sku.model,
         role: answer.policy.roles.get(role).map(|rules| RoleAnswer {
-            name: role.to_owned(),
+            name: role,
             can_access_external_apis: rules.can_access_external_apis,
             audit_level: rules.audit_level.name(),
         }),

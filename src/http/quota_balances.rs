@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, Uri};
+use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -23,11 +24,11 @@ const MAX_COUNTERS: usize = 1_000;
 
 /// How limits stand now.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct BalancesAnswer {
+pub(super) struct BalancesAnswer<'a> {
     now: String,
     timezone: String,
     policy_version: u64,
-    limits: Vec<LimitStanding>,
+    limits: Vec<LimitStanding<'a>>,
     /// Counters that were left out: the emptiest ones.
     left_out: usize,
 }
@@ -49,7 +50,7 @@ pub(super) struct BalancesAnswer {
             description = "For limits that match on models."),
     ),
     responses(
-        (status = 200, description = "The limits.", body = BalancesAnswer),
+        (status = 200, description = "The limits.", body = BalancesAnswer<'static>),
         (status = 400, response = super::openapi::Invalid),
         (status = 401, response = super::openapi::Unauthorized),
         (status = 403, response = super::openapi::QuotaForbidden),
@@ -59,7 +60,7 @@ pub(super) async fn get(
     State(api): State<Arc<Api>>,
     headers: HeaderMap,
     uri: Uri,
-) -> Result<Json<BalancesAnswer>, Failed> {
+) -> Result<Response, Failed> {
     let grant = auth::grant_any(&api, &headers, &[Scope::Read, Scope::Quota])?;
     let parameters = Parameters::of(&uri, &["user", "team", "project", "model"])?;
     let name = |field| parameters.get(field).map(Box::from);
@@ -82,11 +83,12 @@ pub(super) async fn get(
     let mut balances = balances.ok_or_else(|| Failed::refused(&Refused::NoPolicy, &api.quota))?;
     let left_out = balances.standings.len().saturating_sub(MAX_COUNTERS);
     balances.standings.truncate(MAX_COUNTERS);
-    Ok(Json(BalancesAnswer {
+    let answer = BalancesAnswer {
         now: now.to_string(),
         timezone: zone_name(&balances.policy.zone),
         policy_version: balances.version,
         limits: limits(&balances.policy, &balances.standings, now),
         left_out,
-    }))
+    };
+    Ok(Json(answer).into_response())
 }

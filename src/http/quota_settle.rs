@@ -83,7 +83,7 @@ pub(super) struct WireSettle<'a> {
 /// What a settlement did. It is on disk when this is sent.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = SettlementAnswer)]
-pub(super) struct SettleAnswer {
+pub(super) struct SettleAnswer<'a> {
     /// Always `settled`.
     #[schema(example = "settled")]
     status: &'static str,
@@ -96,7 +96,7 @@ pub(super) struct SettleAnswer {
     late: bool,
     /// It was settled with the same counts before; nothing more is charged.
     replayed: bool,
-    limits: Vec<LimitStanding>,
+    limits: Vec<LimitStanding<'a>>,
     /// Headers to add to the client's answer: a warning from three quarters of a limit on.
     client_headers: BTreeMap<&'static str, String>,
 }
@@ -116,7 +116,7 @@ pub(super) struct SettleAnswer {
     ),
     request_body = WireSettle<'static>,
     responses(
-        (status = 200, description = "It is settled.", body = SettleAnswer),
+        (status = 200, description = "It is settled.", body = SettleAnswer<'static>),
         (status = 400, response = super::openapi::Invalid),
         (status = 401, response = super::openapi::Unauthorized),
         (status = 403, response = super::openapi::Forbidden),
@@ -192,11 +192,9 @@ fn settle_of(wire: WireSettle<'_>, is_upsert: bool, now: Timestamp) -> Result<Se
 fn settle_answer(api: &Api, settled: &Settled, now: Timestamp) -> Response {
     let charged = total(&settled.charged);
     let held = settled.held.as_ref().map_or(charged, total);
-    let (standings, policy) = match (&settled.subject, api.quota.policy()) {
-        (Some(subject), Some((policy, _))) => (api.quota.standings(subject, now), Some(policy)),
-        _ => (Vec::new(), None),
-    };
-    let policy = policy.as_deref();
+    let subject = settled.subject.as_ref();
+    let known = subject.and_then(|subject| api.quota.standings(subject, now));
+    let known = known.as_ref();
     let body = SettleAnswer {
         status: "settled",
         charged: Held::of(&settled.charged),
@@ -204,10 +202,10 @@ fn settle_answer(api: &Api, settled: &Settled, now: Timestamp) -> Response {
         overage: charged.saturating_sub(held),
         late: settled.late,
         replayed: settled.replayed,
-        limits: policy.map_or_else(Vec::new, |policy| limits(policy, &standings, now)),
-        client_headers: policy.map_or_else(BTreeMap::new, |policy| warning(policy, &standings)),
+        limits: known.map_or_else(Vec::new, |k| limits(&k.policy, &k.standings, now)),
+        client_headers: known.map_or_else(BTreeMap::new, |k| warning(&k.policy, &k.standings)),
     };
-    let headers = policy.map(|policy| rate_headers(policy, &standings, now));
+    let headers = known.map(|known| rate_headers(&known.policy, &known.standings, now));
     answer(StatusCode::OK, &body, headers.unwrap_or_default())
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, Uri};
-use jiff::Timestamp;
+use axum::response::{IntoResponse, Response};
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
@@ -19,6 +19,7 @@ use super::range::{Parameters, Window};
 use crate::model::access::Scope;
 use crate::model::policy::{Field, Span};
 use crate::model::query::{ControlRow, Dimension, UsageQuery, UsageRow};
+use crate::model::quota::Standing;
 use crate::model::tokens::Tokens;
 use crate::quota::answer::{LimitStanding, limits};
 use crate::quota::{Balances, Claims};
@@ -326,14 +327,14 @@ fn sources_of(rows: &[ControlRow]) -> Vec<SourceTotals> {
 
 /// What one user used in the current calendar window.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct UserUsage {
+pub(super) struct UserUsage<'a> {
     #[schema(example = "alice@example.com")]
     user: String,
     window: WindowBounds,
     #[serde(flatten)]
     totals: Totals,
     /// The user's own quota limits with this window, as they stand; empty without a policy.
-    limits: Vec<LimitStanding>,
+    limits: Vec<LimitStanding<'a>>,
 }
 
 /// A calendar window, half-open.
@@ -367,7 +368,7 @@ pub(super) struct WindowBounds {
                 configured one."),
     ),
     responses(
-        (status = 200, description = "The figures.", body = UserUsage),
+        (status = 200, description = "The figures.", body = UserUsage<'static>),
         (status = 400, response = super::openapi::Invalid),
         (status = 401, response = super::openapi::Unauthorized),
         (status = 403, response = super::openapi::Forbidden),
@@ -380,7 +381,7 @@ pub(super) async fn user_usage(
     headers: HeaderMap,
     uri: Uri,
     path: Result<Path<String>, axum::extract::rejection::PathRejection>,
-) -> Result<Json<UserUsage>, Problem> {
+) -> Result<Response, Problem> {
     let grant = auth::grant_any(&api, &headers, &[Scope::Read, Scope::Quota])?;
     let Path(user) = path.map_err(|_| Problem::parameter("user: must be UTF-8"))?;
     let user = user.trim().to_lowercase();
@@ -405,7 +406,10 @@ pub(super) async fn user_usage(
         user: Some(user.clone()),
     };
     let rows = api.ledger.usage(query).await?;
-    Ok(Json(UserUsage {
+    let standings = balances
+        .as_ref()
+        .map_or_else(Vec::new, |known| of_window(known, window.name()));
+    let answer = UserUsage {
         user,
         window: WindowBounds {
             name: window.name(),
@@ -414,12 +418,15 @@ pub(super) async fn user_usage(
             timezone: zone_name(&zone),
         },
         totals: Totals::of(&rows),
-        limits: balances.map_or_else(Vec::new, |known| of_window(&known, window.name(), now)),
-    }))
+        limits: balances
+            .as_ref()
+            .map_or_else(Vec::new, |known| limits(&known.policy, &standings, now)),
+    };
+    Ok(Json(answer).into_response())
 }
 
 /// The limits that count each user in a calendar window.
-fn of_window(balances: &Balances, window: &str, now: Timestamp) -> Vec<LimitStanding> {
+fn of_window(balances: &Balances, window: &str) -> Vec<Standing> {
     let rules = &balances.policy.limits;
     let mut standings = balances.standings.clone();
     standings.retain(|standing| {
@@ -427,5 +434,5 @@ fn of_window(balances: &Balances, window: &str, now: Timestamp) -> Vec<LimitStan
         let is_same = matches!(rule.span, Span::Calendar(known) if known.name() == window);
         is_same && rule.per.contains(&Field::User)
     });
-    limits(&balances.policy, &standings, now)
+    standings
 }

@@ -197,7 +197,7 @@ impl Book {
                 window: standing.window.start,
             });
         }
-        let expires_at = now.saturating_add(request.lease).unwrap_or(Timestamp::MAX);
+        let expires_at = request.until(now);
         let reservation = Reservation::new(request, now, expires_at, holds);
         self.keep(request.id.clone(), reservation);
         Ok(Decision::Allowed(Grant {
@@ -490,7 +490,8 @@ impl Book {
         }
     }
 
-    fn standings(&mut self, subject: &Subject, now: Timestamp) -> Vec<Standing> {
+    /// How the limits of a subject stand, in the policy's order.
+    pub fn standings(&mut self, subject: &Subject, now: Timestamp) -> Vec<Standing> {
         let mut standings = Vec::with_capacity(4);
         let policy = self.policy.clone();
         self.each_counter(subject, now, |limit, _, counter| {

@@ -17,7 +17,7 @@ use crate::model::policy::{Bound, Policy, Span, Usage};
 use crate::model::quota::{Decision, Denial, QuotaError, Standing};
 pub use headers::{Headers, headers, warning};
 pub use limits::{Amount, LimitStanding, Usd, WindowBounds, grains, limits};
-use limits::{Round, amount, zone_name};
+use limits::{Round, amount, reset_after, zone_name};
 
 mod headers;
 mod limits;
@@ -40,7 +40,6 @@ pub struct Explanation {
     pub retry_after_s: Option<u64>,
     /// Names of the limits that had no room.
     pub violated: Vec<Arc<str>>,
-    pub limits: Vec<LimitStanding>,
     /// Patterns, where the model is not one of them.
     pub allowed_models: Vec<Box<str>>,
     /// `closed` or `open`, where tallyd could not decide: what the gateway should do.
@@ -80,7 +79,7 @@ pub struct ClientError {
 impl Answer {
     /// How the limits stand that concern the subject.
     #[must_use]
-    pub fn limits(&self, now: Timestamp) -> Vec<LimitStanding> {
+    pub fn limits(&self, now: Timestamp) -> Vec<LimitStanding<'_>> {
         limits(&self.policy, self.standings(), now)
     }
 
@@ -100,12 +99,12 @@ impl Answer {
             return None;
         };
         let policy = &*self.policy;
-        let limits = self.limits(now);
-        let name = |place: &usize| limits[*place].name.clone();
-        let violated: Vec<_> = denial.violated.iter().map(name).collect();
+        let violated = denial.violated.iter().map(|p| &denial.standings[*p]);
+        let violated = violated.map(|standing| (standing, &policy.limits[standing.limit]));
         // Waiting for one limit is no use while another has no room.
-        let retry = denial.violated.iter().map(|p| limits[*p].reset_after_s);
-        let retry = retry.max().filter(|_| !denial.never);
+        let resets = violated.clone();
+        let resets = resets.map(|(standing, rule)| reset_after(rule.span, standing, now));
+        let retry = resets.max().filter(|_| !denial.never);
         let text = denied_text(policy, denial, &self.resolved.estimate, now);
         let (status, code, client) = if denial.never {
             (422, "never_admissible", 400)
@@ -118,8 +117,7 @@ impl Answer {
             client_answer: Some(ClientAnswer::new(client, retry, &text)),
             text,
             retry_after_s: retry,
-            violated,
-            limits,
+            violated: violated.map(|(_, rule)| rule.name.clone()).collect(),
             allowed_models: Vec::new(),
             fail_mode: None,
         })
@@ -174,7 +172,6 @@ impl Explanation {
             text,
             retry_after_s: kept,
             violated: Vec::new(),
-            limits: Vec::new(),
             allowed_models,
             fail_mode,
         }
@@ -198,7 +195,6 @@ impl Explanation {
             text: error.to_string(),
             retry_after_s: retry,
             violated: Vec::new(),
-            limits: Vec::new(),
             allowed_models: Vec::new(),
             fail_mode: None,
             client_answer: None,

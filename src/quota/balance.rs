@@ -6,8 +6,8 @@ use jiff::Timestamp;
 
 use super::who::is_trusted;
 use super::{Claims, Quota, identity, subject};
-use crate::model::policy::{Field, Limit, Policy, Usage};
-use crate::model::quota::{Decision, Standing};
+use crate::model::policy::{Field, Limit, Policy};
+use crate::model::quota::Standing;
 use crate::model::usage::{Band, Sku, Tier};
 
 /// How limits stand under a policy.
@@ -52,10 +52,7 @@ impl Quota {
         let version = state.version;
         let book = state.book.as_mut()?;
         let policy = book.policy().clone();
-        let mut standings = match book.check(&subject, &Usage::default(), now) {
-            Decision::Allowed(grant) => grant.standings,
-            Decision::Denied(denial) => denial.standings,
-        };
+        let mut standings = book.standings(&subject, now);
         standings.retain(|standing| concerns(&policy.limits[standing.limit]));
         Some(Balances {
             policy,

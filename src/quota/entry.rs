@@ -9,9 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::identity::{Identity, Origin};
 use crate::model::policy::{Field, Subject, Usage};
-use crate::model::quota::{Asked, Request, Reservation};
+use crate::model::quota::{Asked, Request};
 use crate::model::usage::Sku;
-use crate::store::{Journal, StoreError};
 
 /// One line.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -47,24 +46,36 @@ pub(super) struct Reserved<'a> {
 }
 
 impl Entry<'_> {
-    /// Writes the entry as a line without its end.
+    /// Appends the entry as a line.
     pub(super) fn write(&self, out: &mut Vec<u8>) {
-        serde_json::to_writer(out, self).expect("texts, numbers and times have a JSON form");
+        serde_json::to_writer(&mut *out, self).expect("texts, numbers and times have a JSON form");
+        out.push(b'\n');
+    }
+
+    /// The entry as a line.
+    pub(super) fn line(&self) -> Vec<u8> {
+        /// Of most reservations.
+        const USUAL_BYTES: usize = 512;
+        let mut line = Vec::with_capacity(USUAL_BYTES);
+        self.write(&mut line);
+        line
     }
 }
 
 impl<'a> Reserved<'a> {
-    pub(super) fn of(id: &'a str, held: &'a Reservation) -> Self {
+    pub(super) fn of(request: &'a Request, at: Timestamp, until: Timestamp) -> Self {
         let Asked {
-            identity: who, sku, ..
-        } = &*held.asked;
-        let usage = &held.estimate;
+            subject,
+            identity: who,
+            sku,
+        } = &*request.asked;
+        let usage = &request.estimate;
         let text = |text: &'a Option<Box<str>>| text.as_deref().map(Cow::Borrowed);
         Self {
-            id: id.into(),
-            at: held.reserved_at,
-            until: held.expires_at,
-            subject: Field::ALL.map(|field| held.subject().get(field).into()),
+            id: (&*request.id).into(),
+            at,
+            until,
+            subject: Field::ALL.map(|field| subject.get(field).into()),
             estimate: [
                 usage.input,
                 usage.output,
@@ -83,7 +94,7 @@ impl<'a> Reserved<'a> {
             ],
             model: (&*sku.raw_model).into(),
             provider: (&*sku.provider).into(),
-            asked_output: Some(held.output).filter(|output| *output != usage.output),
+            asked_output: Some(request.output).filter(|output| *output != usage.output),
         }
     }
 
@@ -137,19 +148,13 @@ impl<'a> Reserved<'a> {
     }
 }
 
-/// Writes that reservations ended, in one piece.
-pub(super) fn end<S: AsRef<str>>(journal: &mut Journal, ids: &[S]) -> Result<(), StoreError> {
-    if ids.is_empty() {
-        return Ok(());
+/// Lines that say that reservations ended.
+pub(super) fn ends<S: AsRef<str>>(ids: &[S]) -> Vec<u8> {
+    let mut lines = Vec::new();
+    for id in ids {
+        Entry::End(id.as_ref().into()).write(&mut lines);
     }
-    journal.append(|out| {
-        for (place, id) in ids.iter().enumerate() {
-            if place > 0 {
-                out.push(b'\n');
-            }
-            Entry::End(id.as_ref().into()).write(out);
-        }
-    })
+    lines
 }
 
 /// The reservations that are live after all lines, by id. A line that cannot be read is passed

@@ -126,7 +126,10 @@ fn reserve(quota: &Quota, id: &str, ask: &Ask) -> Result<Answer, Refused> {
 /// Used and held of the one limit that concerns a user, in whole tokens.
 fn standing(quota: &Quota, user: &str) -> (i128, i128) {
     let resolved = quota.resolve(&ask(user, 0, 0), "", now()).unwrap();
-    let standings = quota.standings(resolved.subject(), now());
+    let standings = quota
+        .standings(resolved.subject(), now())
+        .unwrap()
+        .standings;
     assert_eq!(standings.len(), 1);
     (standings[0].used / 10, standings[0].held / 10)
 }
@@ -367,8 +370,11 @@ async fn an_expired_reservation_is_charged_as_the_limit_says_until_it_is_settled
     reserve(&bench.quota, "a", &ask("ann", 100, 900)).unwrap();
     let used_of_all = || {
         let resolved = bench.quota.resolve(&ask("ann", 0, 0), "", now()).unwrap();
-        let standings = bench.quota.standings(resolved.subject(), now());
-        let all = standings.iter().find(|standing| standing.limit == 0);
+        let balances = bench.quota.standings(resolved.subject(), now()).unwrap();
+        let all = balances
+            .standings
+            .iter()
+            .find(|standing| standing.limit == 0);
         all.map(|standing| (standing.used, standing.held))
     };
     let later = now() + SignedDuration::from_mins(2);

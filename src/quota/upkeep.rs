@@ -94,12 +94,7 @@ impl Quota {
         let settled = ledger.settled(keys).await?;
         live.retain(|id, _| !settled.contains(&reservation_key(id)));
         let mut state = self.state();
-        let State {
-            book,
-            journal,
-            by_key,
-            ..
-        } = &mut *state;
+        let State { book, by_key, .. } = &mut *state;
         for reserved in live.values() {
             let (model, provider) = reserved.model();
             let sku = self.sku(model, Some(provider), &Tokens::default());
@@ -113,6 +108,7 @@ impl Quota {
         let entries = live
             .into_values()
             .map(|reserved| Entry::Reserve(Box::new(reserved)));
+        let mut journal = self.journal(state);
         let new = journal.compact().write(entries, Entry::write)?;
         journal.replace(new)?;
         Ok(count)
@@ -124,7 +120,6 @@ impl Quota {
         let mut state = self.state();
         let State {
             book,
-            journal,
             by_key,
             pruned,
             ..
@@ -142,32 +137,34 @@ impl Quota {
             by_key.remove(&reservation_key(id));
         }
         let ended: Vec<_> = charges.iter().map(|(id, _)| id.as_ref()).collect();
+        let lines = entry::ends(&ended);
         // If the lines are lost, the ends of the leases in the journal say the same.
-        let _ = entry::end(journal, &ended);
+        let _ = self.journal(state).append(&lines);
         charges
     }
 
     /// Flushes the journal and keeps it short. Waits for the disk; decisions do not.
     pub fn flush(&self) -> Result<(), StoreError> {
-        let mut state = self.state();
-        let State { book, journal, .. } = &mut *state;
-        let unflushed = journal.unflushed();
-        let compaction = journal.is_large().then(|| {
-            let live = book.iter().flat_map(Book::live);
-            let live = live.map(|(id, held)| (id.clone(), held.clone()));
-            (journal.compact(), live.collect::<Vec<_>>())
-        });
-        drop(state);
+        let (unflushed, is_large) = {
+            let mut journal = self.journal(self.state());
+            (journal.unflushed(), journal.is_large())
+        };
         if let Some(unflushed) = unflushed {
             unflushed.flush()?;
         }
-        let Some((compaction, live)) = compaction else {
+        if !is_large {
             return Ok(());
-        };
+        }
+        let state = self.state();
+        let live = state.book.iter().flat_map(Book::live);
+        let live: Vec<_> = live.map(|(id, held)| (id.clone(), held.clone())).collect();
+        // What is held from here on comes after the lines that are there.
+        let compaction = self.journal(state).compact();
         let new = compaction.write(live.iter(), |(id, held), out| {
-            Entry::Reserve(Box::new(Reserved::of(id, held))).write(out);
+            let (at, until) = (held.reserved_at, held.expires_at);
+            Entry::Reserve(Box::new(Reserved::of(&request_of(id, held), at, until))).write(out);
         })?;
-        self.state().journal.replace(new)
+        self.journal(self.state()).replace(new)
     }
 }
 

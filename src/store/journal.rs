@@ -28,8 +28,6 @@ pub struct Journal {
     compacted: u64,
     /// Something was appended since the last flush.
     dirty: bool,
-    /// Room for a line.
-    line: Vec<u8>,
 }
 
 /// What has to be flushed, without the journal being held meanwhile.
@@ -85,24 +83,23 @@ impl Journal {
             bytes,
             compacted: 0,
             dirty: false,
-            line: Vec::new(),
         };
         Ok((journal, lines))
     }
 
-    /// Appends the line, or lines, that `write` writes without the last one's end.
-    pub fn append(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> Result<(), StoreError> {
-        self.line.clear();
-        write(&mut self.line);
-        self.line.push(b'\n');
+    /// Appends whole lines, each with its end.
+    pub fn append(&mut self, lines: &[u8]) -> Result<(), StoreError> {
+        if lines.is_empty() {
+            return Ok(());
+        }
         // One write: a line of a killed process is there or is not.
-        let written = (&*self.file).write_all(&self.line);
+        let written = (&*self.file).write_all(lines);
         if let Err(error) = written {
             // A full disk may have taken a part, to which the next line would be glued.
             let _ = self.file.set_len(self.bytes);
             return Err(StoreError::file("write", &self.path)(error));
         }
-        self.bytes += self.line.len() as u64;
+        self.bytes += lines.len() as u64;
         self.dirty = true;
         Ok(())
     }
@@ -160,7 +157,7 @@ impl Unflushed {
 }
 
 impl Compaction {
-    /// Writes one line for each entry, as `write` says.
+    /// Writes one line for each entry, as `write` says, with its end.
     pub fn write<T>(
         self,
         entries: impl Iterator<Item = T>,
@@ -187,7 +184,6 @@ impl Compaction {
         for entry in entries {
             line.clear();
             write(&entry, &mut line);
-            line.push(b'\n');
             bytes += line.len() as u64;
             out.write_all(&line).map_err(failed("write"))?;
         }
@@ -208,8 +204,7 @@ mod tests {
     use super::*;
 
     fn append(journal: &mut Journal, line: &str) {
-        let write = |out: &mut Vec<u8>| out.extend(line.as_bytes());
-        journal.append(write).unwrap();
+        journal.append(format!("{line}\n").as_bytes()).unwrap();
     }
 
     fn lines(folder: &Path) -> Vec<String> {
@@ -239,7 +234,7 @@ mod tests {
         let compaction = journal.compact();
         append(&mut journal, "three");
         let live = ["two"].into_iter();
-        let new = compaction.write(live, |line, out| out.extend(line.as_bytes()));
+        let new = compaction.write(live, |line, out| out.extend(format!("{line}\n").bytes()));
         append(&mut journal, "four");
         journal.replace(new.unwrap()).unwrap();
         append(&mut journal, "five");

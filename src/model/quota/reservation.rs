@@ -20,6 +20,14 @@ pub struct Request {
     pub lease: SignedDuration,
 }
 
+impl Request {
+    /// The end of the lease, if it begins now.
+    #[must_use]
+    pub fn until(&self, now: Timestamp) -> Timestamp {
+        now.saturating_add(self.lease).unwrap_or(Timestamp::MAX)
+    }
+}
+
 /// Who asks for what: calls of the same kind share it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Asked {

@@ -1,8 +1,7 @@
-//! How limits stand, in their units. Texts are made where they are written, not before: most
-//! answers go to a gateway that reads three numbers of them.
+//! How limits stand, in their units. Texts are borrowed from the policy and the standings: answers
+//! are made thousands of times a second, and counting who shares a text is what costs there.
 
 use std::fmt;
-use std::sync::Arc;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -10,7 +9,7 @@ use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
 
 use crate::model::policy::{Bound, Field, Policy, SCOPE_SEPARATOR, Span, Unit, Weights};
-use crate::model::quota::{Bounds, Standing};
+use crate::model::quota::Standing;
 use crate::model::window::QUARTER_SECONDS;
 
 /// An amount in a unit: a whole number, or USD as exact decimal text. Parts of a weighted token
@@ -24,12 +23,12 @@ pub enum Amount {
 
 /// How one limit stands for one subject.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
-pub struct LimitStanding {
-    #[schema(value_type = String, example = "role-developer-day")]
-    pub name: Arc<str>,
+pub struct LimitStanding<'a> {
+    #[schema(example = "role-developer-day")]
+    pub name: &'a str,
     /// The fields by which the limit counts, with the values of this counter.
     #[schema(value_type = BTreeMap<String, String>)]
-    pub scope: Scope,
+    pub scope: Scope<'a>,
     /// `tokens`, `input_tokens`, `output_tokens`, `weighted_tokens`, `requests` or `usd`.
     #[schema(example = "weighted_tokens")]
     pub unit: &'static str,
@@ -44,39 +43,39 @@ pub struct LimitStanding {
     pub over_by: Amount,
     /// `enforce`, or `shadow` where the limit only tells.
     pub mode: &'static str,
-    pub window: WindowBounds,
+    pub window: WindowBounds<'a>,
     /// Seconds to the end of the window; of a rolling one, to its next step.
     pub reset_after_s: u64,
 }
 
-/// A window, half-open, in the policy's zone.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+/// A window, half-open, in the policy's zone, to the second.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[schema(as = QuotaWindow)]
-pub struct WindowBounds {
-    #[schema(value_type = String, example = "2026-11-22T00:00:00+09:00")]
-    pub start: LocalTime,
-    #[schema(value_type = String, example = "2026-11-23T00:00:00+09:00")]
-    pub end: LocalTime,
-    #[schema(value_type = String, example = "Asia/Tokyo")]
-    pub tz: ZoneName,
+pub struct WindowBounds<'a> {
+    #[schema(example = "2026-11-22T00:00:00+09:00")]
+    pub start: &'a str,
+    #[schema(example = "2026-11-23T00:00:00+09:00")]
+    pub end: &'a str,
+    #[schema(example = "Asia/Tokyo")]
+    pub tz: &'a str,
 }
 
 /// Values of a counter by their fields.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Scope {
-    fields: Arc<[Field]>,
-    values: Arc<str>,
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Scope<'a> {
+    fields: &'a [Field],
+    values: &'a str,
 }
 
-impl Scope {
+impl<'a> Scope<'a> {
     /// The fields with their values.
-    pub fn pairs(&self) -> impl Iterator<Item = (&'static str, &str)> {
+    pub fn pairs(&self) -> impl Iterator<Item = (&'static str, &'a str)> {
         let fields = self.fields.iter().map(|field| field.name());
         fields.zip(self.values.split(SCOPE_SEPARATOR))
     }
 }
 
-impl Serialize for Scope {
+impl Serialize for Scope<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_map(self.pairs())
     }
@@ -107,48 +106,22 @@ impl Serialize for Usd {
     }
 }
 
-/// An end of a window in a zone, to the second.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LocalTime {
-    window: Arc<Bounds>,
-    zone: TimeZone,
-    is_end: bool,
-}
-
-impl Serialize for LocalTime {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let texts = self.window.texts(&self.zone);
-        let text = if self.is_end {
-            &texts.end
-        } else {
-            &texts.start
-        };
-        serializer.serialize_str(text)
-    }
-}
-
-/// The name of a zone.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ZoneName(TimeZone);
-
-impl Serialize for ZoneName {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(zone_name(&self.0))
-    }
-}
-
 pub(super) fn zone_name(zone: &TimeZone) -> &str {
     zone.iana_name().unwrap_or("UTC")
 }
 
 /// How limits stand, in units.
 #[must_use]
-pub fn limits(policy: &Policy, standings: &[Standing], now: Timestamp) -> Vec<LimitStanding> {
-    let standing = |standing: &Standing| limit_of(policy, standing, now);
-    standings.iter().map(standing).collect()
+pub fn limits<'a>(
+    policy: &'a Policy,
+    standings: &'a [Standing],
+    now: Timestamp,
+) -> Vec<LimitStanding<'a>> {
+    let standings = standings.iter();
+    standings.map(|one| limit_of(policy, one, now)).collect()
 }
 
-fn limit_of(policy: &Policy, standing: &Standing, now: Timestamp) -> LimitStanding {
+fn limit_of<'a>(policy: &'a Policy, standing: &'a Standing, now: Timestamp) -> LimitStanding<'a> {
     let rule = &policy.limits[standing.limit];
     let used_up = |grains| amount(grains, rule.unit, &policy.weights, Round::Up);
     let left = |grains| amount(grains, rule.unit, &policy.weights, Round::Down);
@@ -156,16 +129,12 @@ fn limit_of(policy: &Policy, standing: &Standing, now: Timestamp) -> LimitStandi
         Bound::Unlimited => None,
         Bound::At(bound) => Some(left(bound)),
     };
-    let end = |is_end| LocalTime {
-        window: standing.window.clone(),
-        zone: policy.zone.clone(),
-        is_end,
-    };
+    let window = standing.window.texts(&policy.zone);
     LimitStanding {
-        name: rule.name.clone(),
+        name: &rule.name,
         scope: Scope {
-            fields: rule.per.clone(),
-            values: standing.scope.clone(),
+            fields: &rule.per,
+            values: &standing.scope,
         },
         unit: rule.unit.name(),
         limit: bound,
@@ -175,9 +144,9 @@ fn limit_of(policy: &Policy, standing: &Standing, now: Timestamp) -> LimitStandi
         over_by: used_up(standing.over_by()),
         mode: rule.mode.name(),
         window: WindowBounds {
-            start: end(false),
-            end: end(true),
-            tz: ZoneName(policy.zone.clone()),
+            start: &window.start,
+            end: &window.end,
+            tz: zone_name(&policy.zone),
         },
         reset_after_s: reset_after(rule.span, standing, now),
     }
