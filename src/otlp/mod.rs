@@ -15,6 +15,7 @@ mod http;
 mod ids;
 mod item;
 mod json;
+mod json_repair;
 mod json_scalar;
 mod json_value;
 mod key;
@@ -141,7 +142,25 @@ impl Decoded {
 }
 
 /// Reads a request. It is pure: nothing is recorded.
+///
+/// JSON with text that was cut within a character is mended and read again.
 pub fn decode(
+    signal: Signal,
+    encoding: Encoding,
+    body: &[u8],
+    context: Context<'_>,
+) -> Result<Decoded, Malformed> {
+    let read = walk(signal, encoding, body, context);
+    if read.is_err()
+        && encoding == Encoding::Json
+        && let Some(mended) = json_repair::repair(body)
+    {
+        return walk(signal, encoding, &mended, context);
+    }
+    read
+}
+
+fn walk(
     signal: Signal,
     encoding: Encoding,
     body: &[u8],

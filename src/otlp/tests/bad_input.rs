@@ -362,11 +362,57 @@ fn invalid_utf8_in_protobuf_costs_the_item_that_is_read() {
     assert_eq!(reasons, "model: is not valid text");
 }
 
+/// A body with one good record, and one whose attribute holds these bytes.
+fn with_raw(key: &str, raw: &[u8]) -> Vec<u8> {
+    let mut body = log(&request());
+    let bad = request_with(key, json!("PLACE"));
+    let records = json!([
+        record(&bad),
+        record(&request_with("event.sequence", json!(2)))
+    ]);
+    body["resourceLogs"][0]["scopeLogs"][0]["logRecords"] = records;
+    let body = body.to_string();
+    let (before, after) = body.split_once("PLACE").expect("a place");
+    [before.as_bytes(), raw, after.as_bytes()].concat()
+}
+
 #[test]
-fn invalid_utf8_in_json_is_malformed() {
-    let body = b"{\"resourceLogs\":[{\"\xff\":1}]}";
-    let result = try_read(Signal::Logs, Encoding::Json, body);
-    assert!(matches!(result, Err(Malformed::Json { .. })));
+fn text_cut_within_a_character_costs_nothing_where_it_is_dropped() {
+    for raw in [&br"cut \ud83d"[..], br"\ude00 cut", b"cut \xf0\x9f"] {
+        let body = with_raw("prompt", raw);
+        let (intake, refused, reasons) = read(Signal::Logs, Encoding::Json, &body);
+        assert_eq!((intake.records.len(), refused), (2, 0), "{reasons}");
+    }
+}
+
+#[test]
+fn half_a_pair_in_a_name_is_read_as_the_replacement_character() {
+    let body = with_raw("session.id", b"s\\ud83d");
+    let (intake, refused, _) = read(Signal::Logs, Encoding::Json, &body);
+    let sessions: Vec<_> = intake
+        .records
+        .iter()
+        .map(|r| r.session.as_deref())
+        .collect();
+    assert_eq!((sessions, refused), (vec![Some("s\u{fffd}"), Some("s")], 0));
+}
+
+#[test]
+fn invalid_utf8_in_json_costs_the_item_that_is_read() {
+    for key in ["model", "session.id", "input_tokens"] {
+        let body = with_raw(key, b"\xff");
+        let (intake, refused, reasons) = read(Signal::Logs, Encoding::Json, &body);
+        assert_eq!((intake.records.len(), refused), (1, 1), "{key}");
+        let told = reasons.strip_prefix(key).expect("the field is named");
+        assert!(told.starts_with(": is not "), "{reasons}");
+    }
+}
+
+#[test]
+fn what_is_wrong_besides_cut_text_is_told_at_its_place() {
+    let body = b"{\"resourceLogs\":[{\"\xff\":\"\\ud83d\"},\n{no]}";
+    let error = try_read(Signal::Logs, Encoding::Json, body).expect_err("not JSON");
+    assert_eq!(error, Malformed::Json { line: 2, column: 2 });
 }
 
 #[test]
