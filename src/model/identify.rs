@@ -29,6 +29,33 @@ pub struct HeaderNames {
     pub cost_center: Vec<String>,
 }
 
+impl HeaderNames {
+    /// The names of all headers that are believed.
+    pub fn all(&self) -> impl Iterator<Item = &str> {
+        let Self {
+            gateway,
+            user,
+            organization,
+            team,
+            project,
+            department,
+            cost_center,
+        } = self;
+        [
+            gateway,
+            user,
+            organization,
+            team,
+            project,
+            department,
+            cost_center,
+        ]
+        .into_iter()
+        .flatten()
+        .map(String::as_str)
+    }
+}
+
 /// How identities are found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IdentityRules {

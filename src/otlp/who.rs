@@ -34,6 +34,8 @@ pub(super) struct Who<'c> {
     rules: &'c IdentityRules,
     headers: &'c HeaderMap,
     grant: &'c Grant,
+    /// What is wrong with a header that is believed; it holds for all items of the delivery.
+    bad_header: Option<Refusal>,
     telling: Vec<(&'c str, Option<Key>)>,
     known: Recent<(Told, Arc<Identity>)>,
 }
@@ -55,6 +57,7 @@ impl<'c> Who<'c> {
             rules,
             headers,
             grant,
+            bad_header: bad_header(rules, headers, grant),
             telling: names.map(|name| (name, Key::of(name))).collect(),
             known: Recent::default(),
         }
@@ -66,16 +69,28 @@ impl<'c> Who<'c> {
         own: &Attributes<'_>,
         resource: &Attributes<'_>,
     ) -> Result<Arc<Identity>, Refusal> {
+        if let Some(refusal) = &self.bad_header {
+            return Err(refusal.clone());
+        }
         let same = |told: &Told| {
             let mut pairs = self.telling.iter().zip(told);
-            pairs.all(|((name, key), told)| told.as_deref() == tell(own, resource, name, *key))
+            pairs.all(
+                |((name, key), told)| match find(own, resource, name, *key) {
+                    Value::Text(text) => told.as_deref() == Some(text),
+                    Value::Bad => false,
+                    _ => told.is_none(),
+                },
+            )
         };
         if let Some((_, identity)) = self.known.find(|(told, _)| same(told)) {
             return Ok(Arc::clone(identity));
         }
         let told = self.told(own, resource)?;
-        let attribute = |name: &str| tell(own, resource, name, Key::of(name));
-        let header = |name: &str| self.headers.get(name)?.to_str().ok();
+        let attribute = |name: &str| match find(own, resource, name, Key::of(name)) {
+            Value::Text(text) => Some(&**text),
+            _ => None,
+        };
+        let header = |name: &str| str::from_utf8(self.headers.get(name)?.as_bytes()).ok();
         let authenticated = self.grant.authenticated;
         let identity = self.rules.identify(&attribute, &header, authenticated);
         self.grant.binding.permits(&identity)?;
@@ -87,9 +102,13 @@ impl<'c> Who<'c> {
     fn told(&self, own: &Attributes<'_>, resource: &Attributes<'_>) -> Result<Told, Refusal> {
         let mut told = Vec::with_capacity(self.telling.len());
         for (name, key) in &self.telling {
-            let text = tell(own, resource, name, *key);
+            let text = match find(own, resource, name, *key) {
+                Value::Text(text) => Some(&**text),
+                Value::Bad => return Err(refuse("malformed", name, "is not valid text")),
+                _ => None,
+            };
             if text.is_some_and(|text| text.len() > MAX_TEXT) {
-                return Err(refuse("too_long", name, "is longer than 256 bytes"));
+                return Err(too_long(name));
             }
             told.push(text.map(Box::from));
         }
@@ -97,23 +116,38 @@ impl<'c> Who<'c> {
     }
 }
 
-/// The text of an attribute: the item's own, else the resource's.
-fn tell<'v>(
-    own: &'v Attributes<'_>,
-    resource: &'v Attributes<'_>,
+/// Headers tell identities like attributes do, and have their bounds.
+fn bad_header(rules: &IdentityRules, headers: &HeaderMap, grant: &Grant) -> Option<Refusal> {
+    if !grant.authenticated {
+        return None;
+    }
+    rules.headers.all().find_map(|name| {
+        let text = str::from_utf8(headers.get(name)?.as_bytes());
+        match text {
+            Ok(text) if text.len() > MAX_TEXT => Some(too_long(name)),
+            Ok(_) => None,
+            Err(_) => Some(refuse("malformed", name, "is not valid text")),
+        }
+    })
+}
+
+fn too_long(name: &str) -> Refusal {
+    refuse("too_long", name, "is longer than 256 bytes")
+}
+
+/// An attribute: the item's own, else the resource's.
+fn find<'v, 'a>(
+    own: &'v Attributes<'a>,
+    resource: &'v Attributes<'a>,
     name: &str,
     key: Option<Key>,
-) -> Option<&'v str> {
-    let read = |attributes: &'v Attributes<'_>| match key {
+) -> &'v Value<'a> {
+    let read = |attributes: &'v Attributes<'a>| match key {
         Some(key) => attributes.get(key),
         None => attributes.named(name),
     };
-    let value = match read(own) {
+    match read(own) {
         Value::Absent => read(resource),
         value => value,
-    };
-    match value {
-        Value::Text(text) => Some(text),
-        _ => None,
     }
 }

@@ -398,8 +398,25 @@ fn half_a_pair_in_a_name_is_read_as_the_replacement_character() {
 }
 
 #[test]
+fn invalid_utf8_in_protobuf_that_tells_the_user_costs_the_item() {
+    use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
+    use prost::Message;
+    let body = super::support::fixture("delta-protobuf-gzip/00-logs.pb.gz");
+    let request = ExportLogsServiceRequest::decode(&body[..]).expect("protobuf");
+    let mut bytes = request.encode_to_vec();
+    let key = b"user.id";
+    let keys: Vec<_> = (0..bytes.len() - key.len())
+        .filter(|at| bytes[*at..].starts_with(key))
+        .collect();
+    // The key is followed by the heads of the value and of its text.
+    bytes[keys[0] + key.len() + 4] = 0xff;
+    let (_, refused, reasons) = read(Signal::Logs, Encoding::Protobuf, &bytes);
+    assert_eq!((refused, &*reasons), (1, "user.id: is not valid text"));
+}
+
+#[test]
 fn invalid_utf8_in_json_costs_the_item_that_is_read() {
-    for key in ["model", "session.id", "input_tokens"] {
+    for key in ["model", "session.id", "input_tokens", "user.email"] {
         let body = with_raw(key, b"\xff");
         let (intake, refused, reasons) = read(Signal::Logs, Encoding::Json, &body);
         assert_eq!((intake.records.len(), refused), (1, 1), "{key}");

@@ -291,6 +291,26 @@ async fn identity_headers_are_believed_of_known_senders_only() {
 }
 
 #[tokio::test]
+async fn identity_headers_have_the_bounds_of_attributes() {
+    let rows: [(&[u8], &str); 2] = [
+        (&[b'x'; 5_000], "x-user-email: is longer than 256 bytes"),
+        (b"al\xffce", "x-user-email: is not valid text"),
+    ];
+    for (value, expected) in rows {
+        let door = locked(Scope::Ingest, Binding::default());
+        let request = post("/v1/logs", JSON, fixture("delta-json/00-logs.json"));
+        let mut request = with(request, "authorization", "Bearer secret");
+        let value = axum::http::HeaderValue::from_bytes(value).expect("a header");
+        request.headers_mut().insert("x-user-email", value);
+        let (_, response) = send(&door, request).await;
+        assert_eq!(
+            json_of(&response)["partialSuccess"],
+            json!({ "rejectedLogRecords": "6", "errorMessage": expected })
+        );
+    }
+}
+
+#[tokio::test]
 async fn what_was_taken_is_passed_on_unpacked() {
     let passed = Arc::new(Mutex::new(Vec::new()));
     let seen = Arc::clone(&passed);
