@@ -19,7 +19,7 @@ use tonic_prost::ProstCodec;
 
 use crate::clock::Clock;
 use crate::config::Envoy;
-use crate::heard::{Delivery, Heard, Sender};
+use crate::heard::{Delivery, Heard, Rejection, Sender};
 use crate::model::access::{AccessList, Denied, Grant, Scope};
 use crate::quota::Quota;
 use crate::record::Recorder;
@@ -126,7 +126,15 @@ pub fn router(door: Arc<EnvoyDoor>) -> Router {
 async fn answer(door: Arc<EnvoyDoor>, request: Request) -> Response {
     let grant = match authorize(&door, request.headers()) {
         Ok(grant) => grant,
-        Err(denied) => return refusal(denied).into_http(),
+        Err(denied) => {
+            let rejection = Rejection {
+                signal: "usage",
+                code: denied.code(),
+            };
+            let now = door.clock.now();
+            door.heard.reject(rejection, &denied.to_string(), now);
+            return refusal(denied).into_http();
+        }
     };
     let codec = ProstCodec::<RateLimitResponse, RateLimitRequest>::default();
     let mut grpc = tonic::server::Grpc::new(codec).max_decoding_message_size(MAX_MESSAGE_BYTES);

@@ -1,14 +1,18 @@
-//! Who is heard: the senders seen since start, and what was refused from them.
+//! Who is heard: the senders seen since start, what was refused from them, and the deliveries that
+//! were refused whole.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, PoisonError};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::model::identity::Origin;
 
 /// Senders remembered at most; further ones are summed under the client name `other`.
 const MAX_SENDERS: usize = 1_000;
+
+/// The log tells of refusals for one reason at most this often.
+const LOG_PAUSE: SignedDuration = SignedDuration::from_mins(1);
 
 /// Tells senders apart.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -20,6 +24,28 @@ pub struct Sender {
     pub signal: &'static str,
     /// The record's source: `gateway`, `events`, `metrics`, ...
     pub source: String,
+}
+
+/// Deliveries that were refused whole, by what they carried and why. Both are closed sets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Rejection {
+    /// `metrics`, `logs`, `traces` or `usage`.
+    pub signal: &'static str,
+    /// `token_missing`, `malformed`, `overloaded`, ...
+    pub code: &'static str,
+}
+
+/// What is known of the deliveries that were refused for one reason.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rejected {
+    pub first_seen: Timestamp,
+    pub last_seen: Timestamp,
+    pub deliveries: u64,
+    /// What the last of them was answered.
+    pub reason: String,
+    /// How many the log has told of, and when.
+    logged: u64,
+    logged_at: Timestamp,
 }
 
 /// What is known of one sender.
@@ -49,6 +75,7 @@ pub struct Delivery {
 #[derive(Debug, Default)]
 pub struct Heard {
     senders: Mutex<HashMap<Sender, Hearing>>,
+    rejected: Mutex<BTreeMap<Rejection, Rejected>>,
 }
 
 impl Heard {
@@ -79,6 +106,40 @@ impl Heard {
         for (origin, count) in delivery.origins {
             *hearing.origins.entry(origin).or_default() += count;
         }
+    }
+
+    /// Adds one delivery that was refused whole. Its sender is not known, or not believed.
+    pub fn reject(&self, rejection: Rejection, reason: &str, now: Timestamp) {
+        let mut all = self.rejected.lock().unwrap_or_else(PoisonError::into_inner);
+        let rejected = all.entry(rejection).or_insert_with(|| Rejected {
+            first_seen: now,
+            ..Rejected::default()
+        });
+        rejected.last_seen = now;
+        rejected.deliveries += 1;
+        if rejected.reason != reason {
+            reason.clone_into(&mut rejected.reason);
+        }
+        let is_told = rejected.logged > 0 && now.duration_since(rejected.logged_at) < LOG_PAUSE;
+        if is_told {
+            return;
+        }
+        let deliveries = rejected.deliveries - rejected.logged;
+        rejected.logged = rejected.deliveries;
+        rejected.logged_at = now;
+        drop(all);
+        let Rejection { signal, code } = rejection;
+        tracing::warn!(signal, code, reason, deliveries, "refused whole deliveries");
+    }
+
+    /// All deliveries that were refused whole, sorted.
+    #[must_use]
+    pub fn rejected(&self) -> Vec<(Rejection, Rejected)> {
+        let all = self.rejected.lock().unwrap_or_else(PoisonError::into_inner);
+        let pairs = all.iter();
+        pairs
+            .map(|(rejection, rejected)| (*rejection, rejected.clone()))
+            .collect()
     }
 
     /// All senders, sorted.

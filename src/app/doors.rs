@@ -4,6 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::body::Bytes;
+use axum::extract::{MatchedPath, Request, State};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::Response;
+use tonic::Code;
 
 use super::Parts;
 use crate::config::{Config, Signal};
@@ -13,7 +17,8 @@ use crate::grpc::{self, EnvoyDoor};
 use crate::http::{self, Api, BodyLimits, Expose, Exposition, Families};
 use crate::model::catalogue;
 use crate::otlp::{self, OtlpDoor};
-use crate::serve::Doors;
+use crate::registry::Registry;
+use crate::serve::{Doors, TurnedAway};
 use crate::web;
 
 pub(super) fn all(parts: &Parts, config: &Config) -> Doors {
@@ -62,13 +67,36 @@ pub(super) fn all(parts: &Parts, config: &Config) -> Doors {
         parts.clock.clone(),
     ));
     let beside = web::router().merge(otlp::router(otlp.clone()));
+    let services = otlp::grpc_routes(otlp.clone())
+        .into_axum_router()
+        .merge(grpc::router(envoy));
     Doors {
-        http: http::router(api, beside),
-        otlp_http: otlp::router(otlp.clone()),
-        grpc: otlp::grpc_routes(otlp)
-            .into_axum_router()
-            .merge(grpc::router(envoy)),
+        http: http::router(api.clone(), beside),
+        otlp_http: http::watched(otlp::router(otlp), api),
+        grpc: services.layer(from_fn_with_state(parts.registry.clone(), count_call)),
+        turned_away: TurnedAway {
+            registry: parts.registry.clone(),
+            heard: parts.heard.clone(),
+            clock: parts.clock.clone(),
+        },
     }
+}
+
+/// Counts a gRPC call by its status. A call that failed has it in its headers; one that answers a
+/// message ends well.
+async fn count_call(
+    State(registry): State<Arc<Registry>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let path = request.extensions().get::<MatchedPath>().cloned();
+    let response = next.run(request).await;
+    let status = response.headers().get("grpc-status");
+    let code = status.map_or(Code::Ok, |status| Code::from_bytes(status.as_bytes()));
+    let method = path.as_ref().map_or("none", MatchedPath::as_str);
+    let labels = [method, &*format!("{code:?}")];
+    registry.add(catalogue::GRPC_REQUESTS, &labels, 1);
+    response
 }
 
 /// Hands what was accepted to the forwarder, unpacked.
@@ -115,6 +143,13 @@ fn refusals(parts: &Parts) {
         for (code, count) in hearing.refused {
             *totals.entry((sender.signal, code)).or_default() += count;
         }
+    }
+    for (rejection, rejected) in parts.heard.rejected() {
+        let labels = [rejection.signal, rejection.code];
+        let total = rejected.deliveries.into();
+        parts
+            .registry
+            .raise(catalogue::REFUSED_DELIVERIES, &labels, total);
     }
     for ((signal, code), total) in totals {
         let labels = [signal, &*code];

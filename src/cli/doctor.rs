@@ -28,10 +28,26 @@ const SKEW_SECONDS: i64 = 60;
 /// Claude Code sends every minute while it is used; after this long it is worth a look.
 const SILENT_SECONDS: i64 = 24 * 3_600;
 
+/// Deliveries that were last refused longer ago than this are history.
+const OLD_REFUSAL_SECONDS: i64 = 3_600;
+
 #[derive(Debug, Default, Deserialize)]
 struct Heard {
     now: Timestamp,
     sources: Vec<Sender>,
+    /// Older daemons do not tell it.
+    #[serde(default)]
+    refused_deliveries: Vec<Refused>,
+}
+
+/// Deliveries that were refused whole for one reason.
+#[derive(Clone, Debug, Default, Deserialize)]
+struct Refused {
+    signal: String,
+    code: String,
+    reason: String,
+    deliveries: u64,
+    last_seen: Timestamp,
 }
 
 /// One sender and signal, as `GET /api/v1/sources` tells it.
@@ -143,7 +159,12 @@ fn findings(heard: &Heard, now: Timestamp) -> Vec<Finding> {
             skew.abs()
         )));
     }
-    if heard.sources.is_empty() {
+    deliveries(heard, &mut findings);
+    if heard.sources.is_empty() && !heard.refused_deliveries.is_empty() {
+        findings.push(Finding::Wrong(
+            "nothing was taken since tallyd started: all that came was refused".to_owned(),
+        ));
+    } else if heard.sources.is_empty() {
         findings.push(Finding::Wrong(
             "nobody was heard since tallyd started: check that clients have the settings of \
              `tallyd client-config`, that they reach this address and port (firewall, proxy), that \
@@ -151,7 +172,6 @@ fn findings(heard: &Heard, now: Timestamp) -> Vec<Finding> {
              where tokens are configured"
                 .to_owned(),
         ));
-        return findings;
     }
     let clients: BTreeSet<&str> = heard.sources.iter().map(|s| s.client.as_str()).collect();
     for client in clients {
@@ -243,6 +263,46 @@ fn refusals(client: &str, senders: &[&Sender], findings: &mut Vec<Finding>) {
     }
 }
 
+/// Deliveries that were refused whole: what is in them is lost unless the sender comes again.
+fn deliveries(heard: &Heard, findings: &mut Vec<Finding>) {
+    for refused in &heard.refused_deliveries {
+        let remedy = match refused.code.as_str() {
+            "token_missing" | "token_unknown" => {
+                "send a token of this daemon (`tallyd token new --scope ingest`), and look for \
+                 senders that were forgotten when tokens changed"
+            }
+            "scope_missing" => "the sender's token needs the scope ingest",
+            "content_type" | "unsupported_media_type" => {
+                "set OTEL_EXPORTER_OTLP_PROTOCOL to what the sender speaks"
+            }
+            "body_too_large" | "too_many_records" | "transport" => {
+                "send smaller batches, or raise limits.body"
+            }
+            "overloaded" | "too_many_requests" | "timeout" => {
+                "tallyd had too much to do; senders come again, see tallyd_ledger_commit_seconds"
+            }
+            "unavailable" | "store_unavailable" => {
+                "the ledger could not be written; the log says why, senders come again"
+            }
+            _ => "the sender writes something else than its protocol says",
+        };
+        let silent = seconds(refused.last_seen, heard.now);
+        let text = format!(
+            "{}: {} deliveries were refused whole as {}, the last {} ({}): {remedy}",
+            refused.signal,
+            grouped(refused.deliveries),
+            refused.code,
+            ago(silent),
+            refused.reason
+        );
+        findings.push(if silent > OLD_REFUSAL_SECONDS {
+            Finding::Note(text)
+        } else {
+            Finding::Wrong(text)
+        });
+    }
+}
+
 fn versions(client: &str, senders: &[&Sender], findings: &mut Vec<Finding>) {
     if !client.starts_with("claude-code") {
         return;
@@ -307,6 +367,7 @@ mod tests {
             &Heard {
                 now: now(),
                 sources,
+                ..Heard::default()
             },
             now(),
         )
@@ -371,10 +432,37 @@ mod tests {
     }
 
     #[test]
+    fn deliveries_that_were_refused_whole_are_told() {
+        let refused = |last_seen: &str| Refused {
+            signal: "logs".to_owned(),
+            code: "token_missing".to_owned(),
+            reason: "a bearer token is needed".to_owned(),
+            deliveries: 5,
+            last_seen: last_seen.parse().unwrap(),
+        };
+        let mut heard = Heard {
+            now: now(),
+            refused_deliveries: vec![refused("2026-11-22T11:59:30Z")],
+            ..Heard::default()
+        };
+        let [Finding::Wrong(why), Finding::Wrong(nothing)] = &findings(&heard, now())[..] else {
+            panic!("two things are wrong");
+        };
+        let told = "logs: 5 deliveries were refused whole as token_missing, the last 30 s ago (a \
+                    bearer token is needed): send a token";
+        assert!(why.starts_with(told), "{why}");
+        assert!(nothing.contains("all that came was refused"), "{nothing}");
+        heard.refused_deliveries = vec![refused("2026-11-22T10:00:00Z")];
+        heard.sources = vec![sender("metrics"), sender("logs")];
+        assert!(matches!(&findings(&heard, now())[..], [Finding::Note(_)]));
+    }
+
+    #[test]
     fn a_wrong_clock_is_told() {
         let heard = Heard {
             now: now(),
             sources: vec![sender("metrics"), sender("logs")],
+            ..Heard::default()
         };
         let here = "2026-11-22T12:05:00Z".parse().unwrap();
         let findings = findings(&heard, here);

@@ -135,12 +135,11 @@ impl IntoResponse for Problem {
 
 impl From<Denied> for Problem {
     fn from(denied: Denied) -> Self {
-        let (status, code) = match denied {
-            Denied::Missing => (StatusCode::UNAUTHORIZED, "token_missing"),
-            Denied::Unknown => (StatusCode::UNAUTHORIZED, "token_unknown"),
-            Denied::Scope(_) => (StatusCode::FORBIDDEN, "scope_missing"),
+        let status = match denied {
+            Denied::Missing | Denied::Unknown => StatusCode::UNAUTHORIZED,
+            Denied::Scope(_) => StatusCode::FORBIDDEN,
         };
-        Self::new(status, code, denied.to_string())
+        Self::new(status, denied.code(), denied.to_string())
     }
 }
 

@@ -3,12 +3,26 @@
 use axum::body::Bytes;
 use axum::http::StatusCode;
 
+use super::Api;
 use super::delivery::Batch;
 use super::elements::BodyFault;
 use super::error::Problem;
+use crate::heard::Rejection;
 
 /// Bodies above this size are read beside the event loop: they take longer than a millisecond.
 const LARGE_BODY_BYTES: usize = 128 * 1024;
+
+/// Notes a delivery of usage that is refused whole.
+pub(super) fn turned_away(api: &Api) -> impl FnOnce(&Problem) + '_ {
+    |problem| {
+        let rejection = Rejection {
+            signal: "usage",
+            code: problem.code,
+        };
+        api.heard
+            .reject(rejection, &problem.detail, api.clock.now());
+    }
+}
 
 /// Reads a body into a batch, on another thread if it is large.
 pub(super) async fn off_thread(

@@ -13,7 +13,7 @@ use super::body;
 use super::delivery::{self, Batch, Context, Door};
 use super::elements::{BodyFault, Layout};
 use super::error::{Problem, ProblemBody};
-use super::intake::off_thread;
+use super::intake::{off_thread, turned_away};
 use super::litellm_call::WireCall;
 use super::receipt::{self, UsageReceipt};
 use crate::model::access::Scope;
@@ -90,9 +90,18 @@ pub(super) async fn post(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<UsageReceipt>, Problem> {
-    let grant = auth::grant(&api, &headers, Scope::Ingest)?;
-    let media_type = body::media_type(&headers, &TYPES)?;
-    let body = body::read(&headers, body, api.body_limits).await?;
+    let taken = take(&api, &headers, body).await;
+    taken.inspect_err(turned_away(&api))
+}
+
+async fn take(
+    api: &Arc<Api>,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Json<UsageReceipt>, Problem> {
+    let grant = auth::grant(api, headers, Scope::Ingest)?;
+    let media_type = body::media_type(headers, &TYPES)?;
+    let body = body::read(headers, body, api.body_limits).await?;
     let now = api.clock.now();
     let names = api.names.load_full();
     let binding = grant.binding.clone();
@@ -106,5 +115,5 @@ pub(super) async fn post(
         parse(body, layout_of(media_type, body), context)
     })
     .await?;
-    receipt::record(&api, &grant, &headers, batch, now).await
+    receipt::record(api, &grant, headers, batch, now).await
 }

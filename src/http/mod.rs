@@ -130,9 +130,12 @@ pub fn router(api: Arc<Api>, others: Router) -> Router {
     for (path, methods) in routes() {
         router = router.route(path, methods);
     }
+    watched(router.with_state(Arc::clone(&api)).merge(others), api)
+}
+
+/// Counts and times the requests of a router; what no route answers is a problem.
+pub fn watched(router: Router, api: Arc<Api>) -> Router {
     router
-        .with_state(Arc::clone(&api))
-        .merge(others)
         .method_not_allowed_fallback(watch::method_not_allowed)
         .fallback(watch::not_found)
         .layer(from_fn_with_state(api, watch::watch))

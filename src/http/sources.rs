@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 use super::Api;
 use super::auth;
 use super::error::Problem;
-use crate::heard::{Hearing, Sender};
+use crate::heard::{Hearing, Rejected, Rejection, Sender};
 use crate::model::access::Scope;
 use crate::model::usage::source;
 
@@ -23,6 +23,38 @@ pub(super) struct SourcesAnswer {
     #[schema(example = "2026-11-22T03:06:46.65Z")]
     now: String,
     sources: Vec<HeardSender>,
+    /// Deliveries that were refused whole, by signal and code.
+    refused_deliveries: Vec<RefusedDeliveries>,
+}
+
+/// Deliveries that were refused whole for one reason. Who sent them is not known.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct RefusedDeliveries {
+    /// `metrics`, `logs`, `traces` or `usage`.
+    #[schema(example = "logs")]
+    signal: &'static str,
+    /// Stable, for programs.
+    #[schema(example = "token_missing")]
+    code: &'static str,
+    /// What the last of them was answered.
+    #[schema(example = "a bearer token is needed")]
+    reason: String,
+    deliveries: u64,
+    first_seen: String,
+    last_seen: String,
+}
+
+impl RefusedDeliveries {
+    fn of((rejection, rejected): (Rejection, Rejected)) -> Self {
+        Self {
+            signal: rejection.signal,
+            code: rejection.code,
+            reason: rejected.reason,
+            deliveries: rejected.deliveries,
+            first_seen: rejected.first_seen.to_string(),
+            last_seen: rejected.last_seen.to_string(),
+        }
+    }
 }
 
 /// One sender and signal.
@@ -99,7 +131,8 @@ impl HeardSender {
 /// List who is heard
 ///
 /// Tells per client, version, signal and source when it was heard, what was taken and refused,
-/// and how users became known. The list begins with the start of tallyd.
+/// and how users became known; and which deliveries were refused whole. Both lists begin with the
+/// start of tallyd.
 #[utoipa::path(
     get, path = "/api/v1/sources", tag = "operation",
     operation_id = "listSources",
@@ -119,5 +152,11 @@ pub(super) async fn list(
     Ok(Json(SourcesAnswer {
         now: now.to_string(),
         sources: api.heard.list().into_iter().map(HeardSender::of).collect(),
+        refused_deliveries: api
+            .heard
+            .rejected()
+            .into_iter()
+            .map(RefusedDeliveries::of)
+            .collect(),
     }))
 }

@@ -14,7 +14,7 @@ use super::cloud_event::{Envelope, WireEvent};
 use super::delivery::{self, Batch, Context, Door};
 use super::elements::{BodyFault, Layout};
 use super::error::{Problem, ProblemBody};
-use super::intake::off_thread;
+use super::intake::{off_thread, turned_away};
 use super::lenient::Part;
 use super::receipt::{self, UsageReceipt};
 use super::usage_record::WireRecord;
@@ -112,9 +112,18 @@ pub(super) async fn post(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<UsageReceipt>, Problem> {
-    let grant = auth::grant(&api, &headers, Scope::Ingest)?;
-    let writing = Writing::of(&headers)?;
-    let body = body::read(&headers, body, api.body_limits).await?;
+    let taken = take(&api, &headers, body).await;
+    taken.inspect_err(turned_away(&api))
+}
+
+async fn take(
+    api: &Arc<Api>,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Json<UsageReceipt>, Problem> {
+    let grant = auth::grant(api, headers, Scope::Ingest)?;
+    let writing = Writing::of(headers)?;
+    let body = body::read(headers, body, api.body_limits).await?;
     let now = api.clock.now();
     let names = api.names.load_full();
     let binding = grant.binding.clone();
@@ -128,5 +137,5 @@ pub(super) async fn post(
         parse(body, &writing, context)
     })
     .await?;
-    receipt::record(&api, &grant, &headers, batch, now).await
+    receipt::record(api, &grant, headers, batch, now).await
 }

@@ -12,7 +12,7 @@ use super::auth;
 use super::body;
 use super::delivery::{Context, Door};
 use super::error::{Problem, ProblemBody};
-use super::intake::off_thread;
+use super::intake::{off_thread, turned_away};
 use super::receipt::{self, UsageReceipt};
 use super::usage_events::{Writing, parse};
 use super::usage_record::WireRecord;
@@ -49,9 +49,18 @@ pub(super) async fn post(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<UsageReceipt>, Problem> {
-    let grant = auth::grant(&api, &headers, Scope::Admin)?;
-    let writing = Writing::of(&headers)?;
-    let body = body::read(&headers, body, api.body_limits).await?;
+    let taken = take(&api, &headers, body).await;
+    taken.inspect_err(turned_away(&api))
+}
+
+async fn take(
+    api: &Arc<Api>,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Json<UsageReceipt>, Problem> {
+    let grant = auth::grant(api, headers, Scope::Admin)?;
+    let writing = Writing::of(headers)?;
+    let body = body::read(headers, body, api.body_limits).await?;
     let now = api.clock.now();
     let names = api.names.load_full();
     let batch = off_thread(body, move |body| {
@@ -64,5 +73,5 @@ pub(super) async fn post(
         parse(body, &writing, context)
     })
     .await?;
-    receipt::record_history(&api, batch).await
+    receipt::record_history(api, batch).await
 }

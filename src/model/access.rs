@@ -110,6 +110,18 @@ pub enum Denied {
     Scope(Scope),
 }
 
+impl Denied {
+    /// Stable, for programs.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Missing => "token_missing",
+            Self::Unknown => "token_unknown",
+            Self::Scope(_) => "scope_missing",
+        }
+    }
+}
+
 /// The configured tokens, by the hash of their secret.
 #[derive(Clone, Debug)]
 pub struct AccessList {

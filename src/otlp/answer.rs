@@ -31,12 +31,18 @@ pub(super) enum Failure {
     NotUnpacked,
     #[error("the body ended before it was complete")]
     Cut,
+    #[error("gRPC: the message is too large, not packed as it says, or incomplete")]
+    Transport,
     #[error("content-type: must be application/x-protobuf or application/json")]
     ContentType,
     #[error("content-encoding: must be gzip, zstd or identity")]
     ContentEncoding,
     #[error("too many deliveries are waiting, try again")]
     Overloaded,
+    #[error("too many requests are in progress, try again")]
+    Busy,
+    #[error("the request took too long, try again")]
+    Slow,
     #[error("usage cannot be recorded just now, try again")]
     Unavailable,
     #[error("the request could not be read because of a fault in tallyd")]
@@ -49,12 +55,31 @@ impl Failure {
         match self {
             Self::Denied(Denied::Scope(_)) => 403,
             Self::Denied(_) => 401,
-            Self::Malformed(_) | Self::NotUnpacked | Self::Cut => 400,
+            Self::Malformed(_) | Self::NotUnpacked | Self::Cut | Self::Transport => 400,
             Self::TooLarge(_) => 413,
             Self::ContentType | Self::ContentEncoding => 415,
-            Self::Overloaded => 429,
-            Self::Unavailable => 503,
+            Self::Overloaded | Self::Busy => 429,
+            Self::Unavailable | Self::Slow => 503,
             Self::Internal => 500,
+        }
+    }
+
+    /// Stable, for the list of refused deliveries.
+    pub(super) fn reason_code(&self) -> &'static str {
+        match self {
+            Self::Denied(denied) => denied.code(),
+            Self::Malformed(_) => "malformed",
+            Self::TooLarge(_) => "body_too_large",
+            Self::NotUnpacked => "not_unpacked",
+            Self::Cut => "body_cut",
+            Self::Transport => "transport",
+            Self::ContentType => "content_type",
+            Self::ContentEncoding => "content_encoding",
+            Self::Overloaded => "overloaded",
+            Self::Busy => "too_many_requests",
+            Self::Slow => "timeout",
+            Self::Unavailable => "unavailable",
+            Self::Internal => "internal",
         }
     }
 
@@ -64,7 +89,7 @@ impl Failure {
         match self {
             Self::Denied(Denied::Scope(_)) => Code::PermissionDenied,
             Self::Denied(_) => Code::Unauthenticated,
-            Self::Overloaded | Self::Unavailable => Code::Unavailable,
+            Self::Overloaded | Self::Busy | Self::Unavailable | Self::Slow => Code::Unavailable,
             Self::Internal => Code::Internal,
             _ => Code::InvalidArgument,
         }
@@ -73,7 +98,7 @@ impl Failure {
     /// Seconds after which the request may be sent again, if that can help.
     pub(super) fn retry_after_seconds(&self) -> Option<u8> {
         match self {
-            Self::Overloaded => Some(1),
+            Self::Overloaded | Self::Busy | Self::Slow => Some(1),
             Self::Unavailable => Some(5),
             _ => None,
         }

@@ -1,6 +1,7 @@
 //! OTLP over gRPC. Messages are taken as bytes, so that both transports share one reader.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Router;
 use axum::extract::{Request, State};
@@ -16,7 +17,7 @@ use super::http::authorize;
 use super::{Delivery, Encoding, OtlpDoor, Signal};
 
 /// The path of a signal's only method.
-const fn path(signal: Signal) -> &'static str {
+pub(super) const fn path(signal: Signal) -> &'static str {
     match signal {
         Signal::Logs => "/opentelemetry.proto.collector.logs.v1.LogsService/Export",
         Signal::Metrics => "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export",
@@ -39,14 +40,20 @@ pub fn routes(door: Arc<OtlpDoor>) -> Routes {
 async fn export(door: Arc<OtlpDoor>, signal: Signal, request: Request) -> Response {
     let grant = match authorize(&door, request.headers()) {
         Ok(grant) => grant,
-        Err(failure) => return status(&failure).into_http(),
+        Err(failure) => {
+            door.turn_away(signal, &failure);
+            return status(&failure).into_http();
+        }
     };
     let headers = request.headers().clone();
     let mut grpc = tonic::server::Grpc::new(Whole)
         .accept_compressed(CompressionEncoding::Gzip)
         .send_compressed(CompressionEncoding::Gzip)
         .max_decoding_message_size(door.max_body);
+    let came = Arc::new(AtomicBool::new(false));
+    let (inner, has_come) = (Arc::clone(&door), Arc::clone(&came));
     let service = tower::service_fn(move |request: tonic::Request<Bytes>| {
+        has_come.store(true, Ordering::Relaxed);
         let delivery = Delivery {
             signal,
             encoding: Encoding::Protobuf,
@@ -54,18 +61,21 @@ async fn export(door: Arc<OtlpDoor>, signal: Signal, request: Request) -> Respon
             grant: grant.clone(),
             headers: headers.clone(),
         };
-        let door = Arc::clone(&door);
+        let door = Arc::clone(&inner);
         async move {
-            let answer = door
-                .receive(delivery)
-                .await
-                .map_err(|error| status(&error))?;
+            let answer = door.receive(delivery).await.map_err(|failure| {
+                door.turn_away(signal, &failure);
+                status(&failure)
+            })?;
             Ok(tonic::Response::new(Bytes::from(answer)))
         }
     });
-    grpc.unary(service, request)
-        .await
-        .map(axum::body::Body::new)
+    let response = grpc.unary(service, request).await;
+    if !came.load(Ordering::Relaxed) {
+        // Larger than its bound, badly packed, or cut off: it has its answer already.
+        door.turn_away(signal, &Failure::Transport);
+    }
+    response.map(axum::body::Body::new)
 }
 
 fn status(failure: &Failure) -> Status {

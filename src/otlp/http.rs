@@ -30,21 +30,50 @@ pub fn router(door: Arc<OtlpDoor>) -> Router {
 
 async fn export(door: &Arc<OtlpDoor>, signal: Signal, request: Request) -> Response {
     let encoding = encoding_of(request.headers());
-    // A sender whose encoding is not known can most likely read JSON.
-    let answer_in = encoding.unwrap_or(Encoding::Json);
+    let answer_in = answer_encoding(request.headers());
     let taken = match encoding {
         Some(encoding) => take(door, signal, encoding, request).await,
         None => Err(Failure::ContentType),
     };
-    let content_type = (header::CONTENT_TYPE, answer_in.content_type());
-    let failure = match taken {
-        Ok(body) => return ([content_type], body).into_response(),
-        Err(failure) => failure,
-    };
-    tracing::debug!(signal = signal.name(), error = %failure, "refused an OTLP request");
+    match taken {
+        Ok(body) => ([(header::CONTENT_TYPE, answer_in.content_type())], body).into_response(),
+        Err(failure) => {
+            door.turn_away(signal, &failure);
+            respond(&failure, answer_in)
+        }
+    }
+}
+
+/// Why an export did not come through to its door.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Late {
+    /// Too many requests are in progress: 429.
+    Busy,
+    /// Its time is over: 503.
+    Slow,
+}
+
+/// The encoding in which a sender can read its answer. One that is not known can most likely
+/// read JSON.
+#[must_use]
+pub fn answer_encoding(headers: &HeaderMap) -> Encoding {
+    encoding_of(headers).unwrap_or(Encoding::Json)
+}
+
+/// What an export is answered that did not come through to its door.
+#[must_use]
+pub fn late(why: Late, encoding: Encoding) -> Response {
+    match why {
+        Late::Busy => respond(&Failure::Busy, encoding),
+        Late::Slow => respond(&Failure::Slow, encoding),
+    }
+}
+
+fn respond(failure: &Failure, encoding: Encoding) -> Response {
     let status = StatusCode::from_u16(failure.http_status());
     let status = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let mut response = (status, [content_type], failure.encode(answer_in)).into_response();
+    let content_type = (header::CONTENT_TYPE, encoding.content_type());
+    let mut response = (status, [content_type], failure.encode(encoding)).into_response();
     let headers = response.headers_mut();
     if let Some(seconds) = failure.retry_after_seconds() {
         headers.insert(header::RETRY_AFTER, HeaderValue::from(u16::from(seconds)));

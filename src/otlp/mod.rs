@@ -37,7 +37,7 @@ use axum::http::HeaderMap;
 use bytes::Bytes;
 
 use crate::clock::Clock;
-use crate::heard::Heard;
+use crate::heard::{Heard, Rejection};
 use crate::model::access::{AccessList, Grant};
 use crate::model::identify::IdentityRules;
 use crate::model::names::ModelNames;
@@ -45,7 +45,7 @@ use crate::model::usage::{Intake, Receipt};
 use crate::record::{RecordError, Recorder};
 
 pub use self::grpc::routes as grpc_routes;
-pub use self::http::router;
+pub use self::http::{Late, answer_encoding, late, router};
 pub use self::map::Context;
 
 /// Unpacked bytes that are read on the runtime's own threads; more would hold up other requests.
@@ -69,6 +69,13 @@ impl Signal {
             Self::Metrics => "metrics",
             Self::Traces => "traces",
         }
+    }
+
+    /// The signal that a path of HTTP or gRPC takes.
+    #[must_use]
+    pub fn of_path(path: &str) -> Option<Self> {
+        let takes = |signal: &Self| path == signal.path() || path == grpc::path(*signal);
+        Self::ALL.into_iter().find(takes)
     }
 
     /// The path of the signal on HTTP.
@@ -217,6 +224,16 @@ impl OtlpDoor {
             forward(signal, encoding, body);
         }
         Ok(answer::success(signal, encoding, &settled))
+    }
+
+    /// Notes a delivery that is refused whole.
+    fn turn_away(&self, signal: Signal, failure: &answer::Failure) {
+        let rejection = Rejection {
+            signal: signal.name(),
+            code: failure.reason_code(),
+        };
+        let now = self.clock.now();
+        self.heard.reject(rejection, &failure.to_string(), now);
     }
 
     fn read(&self, delivery: &Delivery) -> Result<Decoded, Malformed> {

@@ -33,6 +33,7 @@ use tracing::{debug, info, warn};
 use crate::config::{Limits, Listen};
 use crate::schedule::Stop;
 use limit::Limiter;
+pub use limit::TurnedAway;
 pub use tls::Certificate;
 
 /// Time for a TLS handshake.
@@ -52,12 +53,13 @@ pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// Pause after a failed accept: out of file descriptors, it would fail again at once.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// What answers on each listener.
-#[derive(Clone, Debug, Default)]
+/// What answers on each listener, and where it is noted who did not get so far.
+#[derive(Clone, Debug)]
 pub struct Doors {
     pub http: Router,
     pub otlp_http: Router,
     pub grpc: Router,
+    pub turned_away: TurnedAway,
 }
 
 /// The addresses that were really taken; `None` is off.
@@ -114,16 +116,17 @@ impl Listeners {
             Some(certificate) => Some(TlsAcceptor::from(certificate.server_config()?)),
             None => None,
         };
-        let limiter = Limiter::new(limits);
+        let limiter = Limiter::new(limits, doors.turned_away);
         let connections = Arc::new(Semaphore::new(limits.connections));
         let mut running = JoinSet::new();
-        for (listener, router) in [
-            (self.http, doors.http),
-            (self.otlp_http, doors.otlp_http),
-            (self.grpc, doors.grpc),
+        for (name, listener, router) in [
+            ("http", self.http, doors.http),
+            ("otlp_http", self.otlp_http, doors.otlp_http),
+            ("grpc", self.grpc, doors.grpc),
         ] {
             let Some(listener) = listener else { continue };
             let door = Door {
+                name,
                 router,
                 limiter: limiter.clone(),
                 tls: tls.clone(),
@@ -148,6 +151,8 @@ async fn bind(key: &str, address: Option<SocketAddr>) -> anyhow::Result<Option<T
 /// What each connection of a listener needs.
 #[derive(Clone)]
 struct Door {
+    /// The listener's name in its setting.
+    name: &'static str,
     router: Router,
     limiter: Limiter,
     tls: Option<TlsAcceptor>,
@@ -227,7 +232,7 @@ where
         note.store(true, Ordering::Relaxed);
         let (limiter, router) = (door.limiter.clone(), door.router.clone());
         let request = request.map(Body::new);
-        async move { Ok::<_, Infallible>(limiter.answer(request, router).await) }
+        async move { Ok::<_, Infallible>(limiter.answer(door.name, request, router).await) }
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder

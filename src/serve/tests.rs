@@ -1,16 +1,20 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
-use axum::routing::get;
+use axum::routing::{get, post};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::*;
+use crate::clock::Clock;
 use crate::config::{Config, Environment, Tls};
+use crate::model::catalogue;
+use crate::registry::Registry;
 
 struct Running {
     address: SocketAddr,
+    turned_away: TurnedAway,
     stop: Stop,
     task: JoinHandle<anyhow::Result<()>>,
 }
@@ -25,10 +29,16 @@ async fn start(router: Router, limits: &str, certificate: Option<Arc<Certificate
     let listeners = Listeners::bind(&config.listen).await.unwrap();
     assert_eq!(listeners.addresses().otlp_http, None);
     let address = listeners.addresses().http.unwrap();
+    let turned_away = TurnedAway {
+        registry: Arc::new(Registry::new(1_000)),
+        heard: Arc::default(),
+        clock: Clock::System,
+    };
     let doors = Doors {
         http: router.clone(),
         otlp_http: Router::new(),
         grpc: router,
+        turned_away: turned_away.clone(),
     };
     let stop = Stop::new();
     let stopping = stop.clone();
@@ -39,6 +49,7 @@ async fn start(router: Router, limits: &str, certificate: Option<Arc<Certificate
     });
     Running {
         address,
+        turned_away,
         stop,
         task,
     }
@@ -55,8 +66,10 @@ fn slow_route() -> (Router, mpsc::Receiver<()>, Arc<Semaphore>) {
         "done"
     };
     let router = Router::new()
-        .route("/slow", get(answer.clone()).post(answer))
-        .route("/healthz", get(|| async { "ok" }));
+        .route("/slow", get(answer.clone()).post(answer.clone()))
+        .route("/v1/logs", post(answer))
+        .route("/healthz", get(|| async { "ok" }))
+        .route("/metrics", get(|| async { "ok" }));
     (router, comes, go)
 }
 
@@ -122,7 +135,51 @@ async fn beyond_the_limit_callers_get_429_and_probes_still_pass() {
         (grpc.status().as_u16(), &grpc.headers()["grpc-status"]),
         (200, &"14".parse().unwrap())
     );
-    assert_eq!(get_text(address, "/healthz").await, (200, "ok".to_owned()));
+    for path in ["/healthz", "/metrics"] {
+        assert_eq!(get_text(address, path).await, (200, "ok".to_owned()));
+    }
+    assert_eq!(counted(&running, "busy"), Some(2));
+    go.add_permits(1);
+    assert_eq!(request.await.unwrap(), (200, "done".to_owned()));
+}
+
+/// How often the HTTP listener turned somebody away for this reason.
+fn counted(running: &Running, reason: &str) -> Option<u128> {
+    let registry = &running.turned_away.registry;
+    registry.counter(catalogue::TURNED_AWAY, &["http", reason])
+}
+
+#[tokio::test]
+async fn senders_of_otlp_are_turned_away_in_their_own_form() {
+    let (router, mut comes, go) = slow_route();
+    let running = start(router, "concurrency = 1", None).await;
+    let address = running.address;
+    let request = tokio::spawn(get_text(address, "/slow"));
+    comes.recv().await.unwrap();
+    for (content_type, expected) in [
+        ("application/x-protobuf", "\u{8}\u{e}\u{12}"),
+        ("application/json", r#"{"code":14,"message":"too many"#),
+    ] {
+        let answer = reqwest::Client::new()
+            .post(format!("http://{address}/v1/logs"))
+            .header("content-type", content_type)
+            .send();
+        let answer = answer.await.unwrap();
+        let headers = answer.headers();
+        assert_eq!(
+            (&headers["content-type"], &headers["retry-after"]),
+            (&content_type.parse().unwrap(), &"1".parse().unwrap())
+        );
+        assert_eq!(answer.status(), 429);
+        let text = answer.text().await.unwrap();
+        assert!(text.starts_with(expected), "{text}");
+    }
+    let told = running.turned_away.heard.rejected();
+    let (kind, rejected) = &told[0];
+    assert_eq!(
+        (kind.signal, kind.code, rejected.deliveries),
+        ("logs", "too_many_requests", 2)
+    );
     go.add_permits(1);
     assert_eq!(request.await.unwrap(), (200, "done".to_owned()));
 }
@@ -134,6 +191,7 @@ async fn a_request_that_takes_too_long_is_ended() {
     let (status, text) = get_text(running.address, "/slow").await;
     assert_eq!(status, 503);
     assert!(text.contains(r#""code":"timeout""#), "{text}");
+    assert_eq!(counted(&running, "slow"), Some(1));
 }
 
 #[tokio::test]

@@ -160,7 +160,36 @@ async fn senders_are_listed_with_what_was_refused() {
             "first_seen": "2026-11-22T04:00:00Z", "last_seen": "2026-11-22T04:00:00Z",
             "deliveries": 1, "accepted": 1, "duplicates": 0,
             "refused": {"identity_not_allowed": 1}, "identity": {"gateway": 1},
-        }]})
+        }], "refused_deliveries": []})
+    );
+}
+
+#[tokio::test]
+async fn deliveries_that_are_refused_whole_are_listed() {
+    let guarded = router(Arc::new(guarded_api()), Router::new());
+    for path in ["/api/v1/usage/events", "/api/v1/usage/litellm"] {
+        ask(&guarded, "POST", path, None).await;
+    }
+    let request = Request::post("/api/v1/usage/events")
+        .header("authorization", "Bearer payments")
+        .header("content-type", "text/plain")
+        .body(Body::from(RECORD));
+    send(&guarded, request.expect("a request")).await;
+    let answer = ask(&guarded, "GET", "/api/v1/sources", Some("read")).await;
+    let told = &answer.json()["refused_deliveries"];
+    assert_eq!(
+        told[0],
+        json!({"signal": "usage", "code": "token_missing", "reason": "a bearer token is needed",
+            "deliveries": 2, "first_seen": "2026-11-22T04:00:00Z",
+            "last_seen": "2026-11-22T04:00:00Z"})
+    );
+    assert_eq!(
+        (
+            &told[1]["code"],
+            &told[1]["deliveries"],
+            told.as_array().map(Vec::len)
+        ),
+        (&json!("unsupported_media_type"), &json!(1), Some(2))
     );
 }
 

@@ -147,6 +147,13 @@ pub const REFUSED: &Desc = &counter(
     "Facts refused at the door, by signal and reason.",
 );
 
+pub const REFUSED_DELIVERIES: &Desc = &counter(
+    "tallyd_refused_deliveries_total",
+    "",
+    &["signal", "code"],
+    "Deliveries of usage refused whole, on any listener, by signal and reason.",
+);
+
 pub const REGISTRY_SERIES: &Desc = &gauge(
     "tallyd_registry_series",
     "",
@@ -281,7 +288,22 @@ pub const HTTP_REQUESTS: &Desc = &counter(
     "tallyd_http_requests_total",
     "",
     &["route", "status"],
-    "HTTP requests answered.",
+    "HTTP requests that came through to a route, on both HTTP listeners.",
+);
+
+pub const GRPC_REQUESTS: &Desc = &counter(
+    "tallyd_grpc_requests_total",
+    "",
+    &["method", "code"],
+    "gRPC calls by method and the name of their status.",
+);
+
+pub const TURNED_AWAY: &Desc = &counter(
+    "tallyd_turned_away_total",
+    "",
+    &["listener", "reason"],
+    "Requests that did not get an answer of their route: busy (limits.concurrency), slow \
+     (limits.request_timeout).",
 );
 
 pub const HTTP_REQUEST_DURATION: &Desc = &histogram(

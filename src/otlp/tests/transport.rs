@@ -413,3 +413,40 @@ fn failures_that_pass_ask_to_be_tried_again() {
     assert_eq!(told(&RecordError::Stopping.into()), (503, Some(5)));
     assert_eq!(unavailable.code(), tonic::Code::Unavailable);
 }
+
+#[tokio::test]
+async fn deliveries_that_are_refused_whole_are_noted_on_http_and_grpc() {
+    let door = locked(Scope::Ingest, Binding::default());
+    send(&door, post("/v1/logs", JSON, "{}")).await;
+    let bearer = |request| with(request, "authorization", "Bearer secret");
+    send(&door, bearer(post("/v1/metrics", JSON, "{no"))).await;
+    send(&door, bearer(post("/v1/logs", "text/plain", "{}"))).await;
+    let large = vec![b' '; MAX_BODY + 1];
+    send(&door, bearer(post("/v1/logs", JSON, large.clone()))).await;
+
+    let mut client = LogsServiceClient::new(services(&door));
+    client.export(recorded()).await.expect_err("no token");
+    let path = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
+    for message in [&large[..], b"\xff"] {
+        let length = u32::try_from(message.len()).expect("small");
+        let body = [&[0][..], &length.to_be_bytes(), message].concat();
+        let request = bearer(post(path, "application/grpc", body));
+        let answer = services(&door).oneshot(request).await.expect("an answer");
+        assert_ne!(answer.headers()["grpc-status"], "0");
+    }
+    let told: Vec<_> = door
+        .heard
+        .rejected()
+        .into_iter()
+        .map(|(kind, rejected)| (kind.signal, kind.code, rejected.deliveries))
+        .collect();
+    let expected = [
+        ("logs", "body_too_large", 1),
+        ("logs", "content_type", 1),
+        ("logs", "token_missing", 2),
+        ("metrics", "malformed", 1),
+        ("traces", "malformed", 1),
+        ("traces", "transport", 1),
+    ];
+    assert_eq!(told, expected);
+}
