@@ -3,11 +3,17 @@
 //! A point holds the sum since its start. Between two points of one start the difference was
 //! added, unless the value fell: then the counter began anew. To be right for points that come
 //! out of order, the points of a start are kept, and the whole is computed from them.
+//!
+//! Where the start is not known, the first point is only what the others are compared with: nobody
+//! knows since when its value was added (OpenTelemetry data model: unknown start time).
 
 /// Points kept per series and start. The oldest give way in pairs that lose nothing but the
 /// ability to place a point between them: a client that exports every minute fills this in more
 /// than four hours, and no export arrives that late out of order.
 const MAX_POINTS: usize = 256;
+
+/// The start of a run whose start is not known.
+pub const UNKNOWN_START_MS: i64 = 0;
 
 /// One point: time in milliseconds and value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -51,19 +57,19 @@ impl Run {
     #[must_use]
     pub fn increases(&self) -> Vec<(i64, u64)> {
         let mut began = self.start_ms;
-        let mut before = 0;
+        let mut before = (began != UNKNOWN_START_MS).then_some(0);
         let mut increases = Vec::with_capacity(self.points.len());
         for point in &self.points {
-            let added = if point.value >= before {
-                point.value - before
-            } else {
-                point.value
+            let added = match before {
+                None => 0,
+                Some(before) if before <= point.value => point.value - before,
+                Some(_) => point.value,
             };
             if added > 0 {
                 increases.push((began, added));
             }
             began = point.at_ms;
-            before = point.value;
+            before = Some(point.value);
         }
         increases
     }
@@ -112,7 +118,11 @@ mod tests {
     use proptest::prelude::*;
 
     fn run(points: &[(i64, u64)]) -> Run {
-        let mut run = Run::new(0);
+        filled(1, points)
+    }
+
+    fn filled(start_ms: i64, points: &[(i64, u64)]) -> Run {
+        let mut run = Run::new(start_ms);
         for (at_ms, value) in points {
             run.insert(CumulativePoint {
                 at_ms: *at_ms,
@@ -128,12 +138,32 @@ mod tests {
 
     #[test]
     fn a_rising_counter_adds_its_last_value() {
-        assert_eq!(run(&[(10, 5), (20, 8)]).increases(), [(0, 5), (10, 3)]);
+        assert_eq!(run(&[(10, 5), (20, 8)]).increases(), [(1, 5), (10, 3)]);
     }
 
     #[test]
     fn a_falling_value_is_a_restart() {
         assert_eq!(total(&run(&[(10, 5), (20, 8), (30, 2)])), 10);
+    }
+
+    #[test]
+    fn without_a_known_start_the_first_point_is_what_others_are_compared_with() {
+        let run = filled(
+            UNKNOWN_START_MS,
+            &[(10, 100), (20, 150), (30, 120), (40, 130)],
+        );
+        assert_eq!(run.increases(), [(10, 50), (20, 120), (30, 10)]);
+    }
+
+    #[test]
+    fn an_earlier_point_of_an_unknown_start_only_adds() {
+        let mut run = filled(UNKNOWN_START_MS, &[(20, 150)]);
+        assert_eq!(total(&run), 0);
+        run.insert(CumulativePoint {
+            at_ms: 10,
+            value: 100,
+        });
+        assert_eq!(total(&run), 50);
     }
 
     #[test]
@@ -153,7 +183,7 @@ mod tests {
         ) {
             let (sorted, shuffled) = (run(&points), run(&shuffled));
             prop_assert_eq!(&sorted, &shuffled);
-            prop_assert_eq!(&Run::from_bytes(0, &sorted.to_bytes()), &sorted);
+            prop_assert_eq!(&Run::from_bytes(1, &sorted.to_bytes()), &sorted);
         }
     }
 }

@@ -254,6 +254,8 @@ pub enum Temporality {
     Delta,
     /// The value is the sum since `start`.
     Cumulative,
+    /// The value is a sum since a time that is not known; `start` says nothing.
+    CumulativeFromUnknown,
 }
 
 /// One point of a monotonic counter.

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::events::tier_of;
 use super::genai;
 use super::ids::{Hash, Id};
-use super::item::{DataPoint, Metric, MetricKind};
+use super::item::{DataPoint, Metric, MetricKind, Nanos};
 use super::key::Key;
 use super::map::Mapper;
 use super::value::{Attributes, Value, missing, refuse};
@@ -172,6 +172,12 @@ fn frame_of<'a>(
     let Some(temporality) = metric.temporality else {
         let field = "aggregationTemporality";
         return Err(refuse("missing", field, "is neither delta nor cumulative"));
+    };
+    let temporality = match temporality {
+        Temporality::Cumulative if point.start == Nanos::Absent => {
+            Temporality::CumulativeFromUnknown
+        }
+        known => known,
     };
     let own = &point.attributes;
     let (start, at) = point.range()?;

@@ -87,7 +87,7 @@ pub(super) fn tokens(
         series: series.finish(),
         start: match frame.temporality {
             Temporality::Delta => Some(frame.start),
-            Temporality::Cumulative => None,
+            Temporality::Cumulative | Temporality::CumulativeFromUnknown => None,
         },
         at: frame.at,
     };

@@ -1,6 +1,7 @@
 //! The ledger as a whole: any order of arrival, any grouping into commits, any restart.
 
 mod backfill;
+mod counters;
 mod day_sheets;
 mod log_object;
 

@@ -32,7 +32,7 @@ use super::published::{
 use super::rollup::{self, Sums, by_kind};
 use super::span::{Spans, quarter_of, time_of};
 use super::terms::Terms;
-use crate::model::cumulative::{CumulativePoint, Run};
+use crate::model::cumulative::{CumulativePoint, Run, UNKNOWN_START_MS};
 use crate::model::excess::{self, Amounts};
 use crate::model::identity::Identity;
 use crate::model::once;

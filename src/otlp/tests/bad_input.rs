@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::support::{delta_sum, log, metric, pairs, point, read, read_json, record, try_read};
-use crate::model::usage::Counted;
+use crate::model::usage::{Counted, Temporality};
 use crate::otlp::{Encoding, Malformed, Signal};
 
 fn request() -> Value {
@@ -265,6 +265,12 @@ fn a_point_without_start_begins_when_it_ends() {
     points["dataPoints"][0]["startTimeUnixNano"] = json!("0");
     let (intake, _, _) = read_json(Signal::Metrics, &body);
     assert_eq!(intake.points[0].start, intake.points[0].at);
+    assert_eq!(intake.points[0].temporality, Temporality::Delta);
+    let points = &mut body["resourceMetrics"][0]["scopeMetrics"][0]["metrics"][0]["sum"];
+    points["aggregationTemporality"] = json!(2);
+    let (intake, _, _) = read_json(Signal::Metrics, &body);
+    let temporality = intake.points[0].temporality;
+    assert_eq!(temporality, Temporality::CumulativeFromUnknown);
 }
 
 #[test]

@@ -3,8 +3,8 @@
 use super::{
     Activity, ActivityLabels, ActivityMetric, Amounts, Arc, Commit, Counted, CumulativePoint,
     DAY_MS, Fact, Hash, HashMap, Identity, Labels, Point, QUARTERS_PER_DAY, Refusal, Result, Run,
-    SEPARATOR, State, StoreError, Sums, Temporality, TokenKind, UsageRecord, Verdict, by_kind,
-    excess, fact_signed, micros_of, params, quarter_of, rollup, source,
+    SEPARATOR, State, StoreError, Sums, Temporality, TokenKind, UNKNOWN_START_MS, UsageRecord,
+    Verdict, by_kind, excess, fact_signed, micros_of, params, quarter_of, rollup, source,
 };
 
 /// An activity that is told without persons.
@@ -110,10 +110,16 @@ impl Commit<'_> {
                 }
                 vec![(start_ms, fact_signed(point.value))]
             }
-            Temporality::Cumulative => match self.cumulative(point)? {
-                Some(increases) => increases,
-                None => return Ok(Verdict::Duplicate),
-            },
+            Temporality::Cumulative | Temporality::CumulativeFromUnknown => {
+                let start_ms = match point.temporality {
+                    Temporality::CumulativeFromUnknown => UNKNOWN_START_MS,
+                    _ => start_ms,
+                };
+                match self.cumulative(point, start_ms)? {
+                    Some(increases) => increases,
+                    None => return Ok(Verdict::Duplicate),
+                }
+            }
         };
         let identity = self.identity(&point.identity)?;
         self.note_active(identity, at_ms);
@@ -124,8 +130,7 @@ impl Commit<'_> {
     }
 
     /// Adds a point to its cumulative run and returns how the increases changed.
-    pub(super) fn cumulative(&mut self, point: &Point) -> Result<Option<Vec<(i64, i64)>>> {
-        let start_ms = point.start.as_millisecond();
+    fn cumulative(&mut self, point: &Point, start_ms: i64) -> Result<Option<Vec<(i64, i64)>>> {
         let stored = self
             .connection
             .prepare_cached("SELECT points FROM cumulative WHERE series = ? AND start = ?")
