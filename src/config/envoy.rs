@@ -160,11 +160,12 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Envoy {
 const MAX_SOURCE_CHARS: usize = 64;
 
 /// Sources of what clients report.
-const TELEMETRY: [&str; 4] = [
+const TELEMETRY: [&str; 5] = [
     source::EVENTS,
     source::RETRIES,
     source::METRICS,
     source::GENAI,
+    source::GENAI_ERRORS,
 ];
 
 fn source(value: &Value) -> Converted<String> {

@@ -28,13 +28,14 @@ const MAX_AHEAD: SignedDuration = SignedDuration::from_hours(1);
 const MAX_SOURCE_BYTES: usize = 64;
 
 /// The sources that only tallyd's own receivers may use.
-const RESERVED_SOURCES: [&str; 6] = [
+const RESERVED_SOURCES: [&str; 7] = [
     source::BEDROCK_LOGS,
     source::EXPIRED,
     source::EVENTS,
     source::RETRIES,
     source::METRICS,
     source::GENAI,
+    source::GENAI_ERRORS,
 ];
 
 /// What building records depends on besides the body.

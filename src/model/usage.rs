@@ -64,6 +64,8 @@ pub mod source {
     pub const METRICS: &str = "metrics";
     /// OpenTelemetry's GenAI histograms, as gateways send them.
     pub const GENAI: &str = "genai";
+    /// The failed requests of these histograms (`error.type`).
+    pub const GENAI_ERRORS: &str = "genai_errors";
     /// Amazon Bedrock's model invocation logs.
     pub const BEDROCK_LOGS: &str = "bedrock_logs";
 }

@@ -123,7 +123,8 @@ pub(super) fn finish(mapper: &mut Mapper<'_, '_>) {
     }
 }
 
-/// `gen_ai.client.operation.duration`: a histogram's count is the number of requests.
+/// `gen_ai.client.operation.duration`: a histogram's count is the number of requests. Those with
+/// `error.type` failed.
 pub(super) fn requests(
     mapper: &mut Mapper<'_, '_>,
     frame: Frame,
@@ -133,7 +134,11 @@ pub(super) fn requests(
     let value = value.ok_or_else(|| missing("count"))?;
     let sku = sku_of(mapper, &point.attributes)?;
     mapper.take(frame.identity.origin, 1);
-    let point = frame.point(&mapper.sources.genai, value, Counted::Requests { sku });
+    let source = match point.attributes.text(Key::ErrorType)? {
+        None => &mapper.sources.genai,
+        Some(_) => &mapper.sources.genai_errors,
+    };
+    let point = frame.point(source, value, Counted::Requests { sku });
     mapper.add_point(point);
     Ok(())
 }

@@ -44,6 +44,7 @@ pub(super) struct Sources {
     pub(super) retries: Arc<str>,
     pub(super) metrics: Arc<str>,
     pub(super) genai: Arc<str>,
+    pub(super) genai_errors: Arc<str>,
 }
 
 /// A model as built before: what the source said of the provider, and the result.
@@ -82,6 +83,7 @@ impl<'c, 'a> Mapper<'c, 'a> {
                 retries: source::RETRIES.into(),
                 metrics: source::METRICS.into(),
                 genai: source::GENAI.into(),
+                genai_errors: source::GENAI_ERRORS.into(),
             },
             resource: Attributes::default(),
             scope: Value::Absent,

@@ -9,13 +9,14 @@ use rusqlite::{Connection, params};
 use super::StoreError;
 use super::fact::Hash;
 use super::numbers::{NumberMap, NumberSet};
-use super::published::{CLIENT_COST, COST, Difference, REQUESTS, UNPRICED, UsageLabels};
+use super::published::{CLIENT_COST, COST, Difference, UNPRICED, UsageLabels, requests_of};
 use super::rollup::{Key, Sums, by_kind};
 use super::span::start_of;
 use super::terms::Terms;
 use super::write::Memory;
 use crate::model::excess::{self, Amounts, Cover, Metered, excess};
 use crate::model::tokens::Tokens;
+use crate::model::usage::{Outcome, source};
 
 type Result<T> = std::result::Result<T, StoreError>;
 
@@ -57,6 +58,8 @@ struct Row {
     identity: i64,
     sku: i64,
     source: i64,
+    /// What became of its requests: the source tells.
+    outcome: Outcome,
     metered: Amounts,
     counted: Amounts,
     cost: i64,
@@ -68,7 +71,10 @@ impl Row {
     fn sums(&self) -> Sums {
         Sums {
             requests: self.counted[excess::REQUESTS],
-            errors: 0,
+            errors: match self.outcome {
+                Outcome::Error => self.counted[excess::REQUESTS],
+                _ => 0,
+            },
             tokens: by_kind(&tokens_of(&self.counted)),
             cost: self.cost,
             unpriced: self.unpriced,
@@ -81,7 +87,7 @@ impl Row {
         difference[COST] = self.cost;
         difference[CLIENT_COST] = self.counted[excess::CLIENT_COST];
         difference[UNPRICED] = self.unpriced;
-        difference[REQUESTS] = self.counted[excess::REQUESTS];
+        difference[requests_of(self.outcome)] = self.counted[excess::REQUESTS];
         difference
     }
 }
@@ -197,6 +203,7 @@ impl Scopes {
                     identity,
                     sku,
                     source,
+                    outcome: Outcome::Ok,
                     metered: added,
                     counted: Amounts::default(),
                     cost: 0,
@@ -207,6 +214,11 @@ impl Scopes {
         }
         if rows.is_empty() {
             return Ok(());
+        }
+        if let Some(errors) = memory.dictionaries.known_source(source::GENAI_ERRORS) {
+            for row in rows.iter_mut().filter(|row| row.source == errors) {
+                row.outcome = Outcome::Error;
+            }
         }
         let metered = rows
             .iter()
@@ -322,6 +334,9 @@ fn order_of(memory: &Memory, row: &Row) -> Result<u64> {
     let sku = memory.dictionaries.skus.get(row.sku)?;
     let mut hash = Hash::new("metered");
     hash.text(&format!("{identity:?} {sku:?}"));
+    if row.outcome != Outcome::Ok {
+        hash.text(row.outcome.name());
+    }
     Ok(hash.short().cast_unsigned())
 }
 
@@ -398,6 +413,7 @@ fn read_rows(connection: &Connection, (session, model): Scope) -> Result<Vec<Row
                         unpriced: row.get(16)?,
                         pin: row.get(17)?,
                         source: row.get(18)?,
+                        outcome: Outcome::Ok,
                     })
                 })?
                 .collect()

@@ -218,6 +218,11 @@ impl Dictionaries {
             .ok_or(StoreError::Dangling { id: sku })
     }
 
+    /// The number of a source that was heard before.
+    pub(super) fn known_source(&self, name: &str) -> Option<i64> {
+        self.sources.get(name).copied()
+    }
+
     pub(super) fn source(&mut self, connection: &Connection, name: &str) -> Result<i64> {
         let full = self.sources.len() >= MAX_SOURCES && !self.sources.contains_key(name);
         let name = if full { OTHER } else { name };

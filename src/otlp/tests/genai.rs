@@ -138,3 +138,17 @@ fn requests_are_counted_by_the_duration_histogram() {
     assert_eq!(intake.points[0].value, 3);
     assert_eq!(&*sku.raw_model, "claude-opus-4-8");
 }
+
+#[test]
+fn failed_requests_have_a_source_of_their_own() {
+    let delta = json!({ "aggregationTemporality": 1 });
+    let points = [
+        histogram(&json!({}), 0),
+        histogram(&json!({ "error.type": "429" }), 0),
+    ];
+    let name = "gen_ai.client.operation.duration";
+    let body = metric(name, "histogram", delta, &points);
+    let (intake, _, _) = read_json(Signal::Metrics, &body);
+    let sources: Vec<&str> = intake.points.iter().map(|point| &*point.source).collect();
+    assert_eq!(sources, [source::GENAI, source::GENAI_ERRORS]);
+}
