@@ -5,6 +5,8 @@
 //! and model (without session: per device and day). That excess is what the log export lost, or
 //! what went past the gateway.
 
+use std::borrow::Cow;
+
 /// Amounts of the kinds that counters and requests have in common: input, output, cache reads,
 /// cache writes, the client's cost estimate in micro-USD, requests.
 pub type Amounts = [i64; 6];
@@ -30,6 +32,7 @@ pub struct Metered {
     pub quarter: i64,
     /// Orders rows of one quarter hour: a hash of identity and model terms.
     pub order: u64,
+    /// Below zero where the parts of an inclusive input are known, and the input lies elsewhere.
     pub amounts: Amounts,
 }
 
@@ -38,6 +41,7 @@ pub struct Metered {
 /// counted.
 #[must_use]
 pub fn excess(covers: &[Cover], metered: &[Metered]) -> Vec<Amounts> {
+    let metered = &*settled(metered);
     let mut result = vec![Amounts::default(); metered.len()];
     let mut latest_first: Vec<usize> = (0..metered.len()).collect();
     latest_first.sort_by_key(|i| {
@@ -75,6 +79,31 @@ pub fn excess(covers: &[Cover], metered: &[Metered]) -> Vec<Amounts> {
         }
     }
     result
+}
+
+/// Takes what lies below zero off other rows of the same order, the latest first. What no row has to
+/// give is let go.
+fn settled(metered: &[Metered]) -> Cow<'_, [Metered]> {
+    let is_positive = |row: &Metered| row.amounts.iter().all(|amount| *amount >= 0);
+    if metered.iter().all(is_positive) {
+        return Cow::Borrowed(metered);
+    }
+    let mut rows = metered.to_vec();
+    let mut by_order: Vec<&mut Metered> = rows.iter_mut().collect();
+    by_order.sort_by_key(|row| (row.order, std::cmp::Reverse(row.quarter)));
+    for same in by_order.chunk_by_mut(|a, b| a.order == b.order) {
+        for kind in 0..Amounts::default().len() {
+            let owed = same.iter().map(|row| row.amounts[kind].min(0)).sum::<i64>();
+            let mut owed = owed.saturating_neg();
+            for row in same.iter_mut() {
+                let held = row.amounts[kind].max(0);
+                let part = owed.min(held);
+                row.amounts[kind] = held - part;
+                owed -= part;
+            }
+        }
+    }
+    Cow::Owned(rows)
 }
 
 fn local_excess(covers: &[Cover], metered: &[Metered], quarter: i64, kind: usize) -> i64 {
@@ -140,6 +169,19 @@ mod tests {
         assert_eq!(
             excess(&[cover(1, 10), cover(3, 10)], &rows),
             [input(0), input(10), input(0)]
+        );
+    }
+
+    #[test]
+    fn what_lies_below_zero_is_taken_off_rows_of_the_same_order() {
+        let of = |order, quarter, amount| Metered {
+            order,
+            ..metered(quarter, amount)
+        };
+        let rows = [of(1, 1, 1000), of(1, 3, -600), of(2, 2, 50), of(3, 2, -70)];
+        assert_eq!(
+            excess(&[], &rows),
+            [input(400), input(0), input(50), input(0)]
         );
     }
 

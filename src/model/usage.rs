@@ -283,6 +283,12 @@ pub enum Counted {
         kind: TokenKind,
         sku: Arc<Sku>,
     },
+    /// Tokens that the source's input includes: they count as their own kind, and the input is as
+    /// much less.
+    IncludedTokens {
+        kind: TokenKind,
+        sku: Arc<Sku>,
+    },
     /// The client's own estimate, in micro-USD.
     ClientCost {
         sku: Arc<Sku>,

@@ -96,8 +96,6 @@ impl<'a> Current<'a> {
 
 /// What all points have, whatever they count.
 pub(super) struct Frame {
-    /// The series' hash without its attributes, for those that look at series side by side.
-    pub(super) metric_hash: Hash,
     pub(super) series: Id,
     pub(super) temporality: Temporality,
     pub(super) start: Timestamp,
@@ -183,12 +181,10 @@ fn frame_of<'a>(
     let (start, at) = point.range()?;
     let session = mapper.shared_text(own, Key::SessionId)?;
     let identity = mapper.identity(own)?;
-    let mut metric_hash = mapper.series_hash();
-    metric_hash.text(&metric.name);
-    let mut series = metric_hash.clone();
+    let mut series = mapper.series_hash();
+    series.text(&metric.name);
     series.attributes(own, None);
     Ok(Frame {
-        metric_hash,
         series: series.finish(),
         temporality,
         start,

@@ -1,48 +1,20 @@
 //! OpenTelemetry's GenAI histograms, as LLM gateways send them.
 //!
 //! A gateway's `input` includes what came from the cache and went into it (Envoy AI Gateway:
-//! `cached_input`, `cache_creation_input`). The kinds come as series of their own in one
-//! export, so they are put side by side at the end of the delivery: `input` less both, never
-//! below zero. Series belong together when all attributes but the token type and the time they
-//! cover are equal; of cumulative series the end alone is compared, because a series that began
-//! later was zero before. Without cache series `input` stands as it is. `reasoning` is part of
-//! `output`, and `total` the sum of all: both are passed over.
+//! `cached_input`, `cache_creation_input`). The kinds come as series of their own, in one delivery
+//! or in several, so the ledger takes what the cache series tell off `input`
+//! ([`Counted::IncludedTokens`]). Without cache series `input` stands as it is. `reasoning` is
+//! part of `output`, and `total` the sum of all: both are passed over.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
-use jiff::Timestamp;
-
 use super::counters::Frame;
-use super::ids::Id;
 use super::item::DataPoint;
 use super::key::Key;
 use super::map::Mapper;
 use super::value::{Attributes, missing, refuse};
 use crate::model::tokens::TokenKind;
-use crate::model::usage::{Band, Counted, Point, Refusal, Sku, Temporality, Tier};
-
-/// Series that differ in the token type alone, over one stretch of time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Group {
-    series: Id,
-    start: Option<Timestamp>,
-    at: Timestamp,
-}
-
-/// What of a group's `input` is told in other series.
-#[derive(Clone, Copy, Debug, Default)]
-struct Cached {
-    read: u64,
-    written: u64,
-}
-
-/// The inputs of a delivery, until all cache series are known.
-#[derive(Debug, Default)]
-pub(super) struct TokenPoints {
-    cached: HashMap<Group, Cached>,
-    inputs: Vec<(Group, u16, Point)>,
-}
+use crate::model::usage::{Band, Counted, Refusal, Sku, Tier};
 
 /// The token types that gateways send.
 enum Type {
@@ -81,46 +53,14 @@ pub(super) fn tokens(
     };
     let value = point.sum.count("sum")?.ok_or_else(|| missing("sum"))?;
     let sku = sku_of(mapper, own)?;
-    let mut series = frame.metric_hash.clone();
-    series.attributes(own, Some(Key::GenAiTokenType));
-    let group = Group {
-        series: series.finish(),
-        start: match frame.temporality {
-            Temporality::Delta => Some(frame.start),
-            Temporality::Cumulative | Temporality::CumulativeFromUnknown => None,
-        },
-        at: frame.at,
+    let what = match kind {
+        TokenKind::CacheRead | TokenKind::CacheCreation => Counted::IncludedTokens { kind, sku },
+        _ => Counted::Tokens { kind, sku },
     };
-    let origin = frame.identity.origin;
-    let what = Counted::Tokens { kind, sku };
+    mapper.take(frame.identity.origin, 1);
     let point = frame.point(&mapper.sources.genai, value, what);
-    if kind == TokenKind::Input {
-        let sender = mapper.sender();
-        mapper.tokens.inputs.push((group, sender, point));
-        return Ok(());
-    }
-    match kind {
-        TokenKind::CacheRead => mapper.tokens.cached.entry(group).or_default().read = value,
-        TokenKind::CacheCreation => mapper.tokens.cached.entry(group).or_default().written = value,
-        _ => {}
-    }
-    mapper.take(origin, 1);
     mapper.add_point(point);
     Ok(())
-}
-
-/// Ends a delivery: inputs lose what their cache series tell.
-pub(super) fn finish(mapper: &mut Mapper<'_, '_>) {
-    let TokenPoints { cached, inputs } = std::mem::take(&mut mapper.tokens);
-    for (group, sender, mut point) in inputs {
-        let cached = cached.get(&group).copied().unwrap_or_default();
-        point.value = point
-            .value
-            .saturating_sub(cached.read)
-            .saturating_sub(cached.written);
-        mapper.tally.take(sender, point.identity.origin, 1);
-        mapper.add_point(point);
-    }
 }
 
 /// `gen_ai.client.operation.duration`: a histogram's count is the number of requests. Those with

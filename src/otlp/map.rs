@@ -14,7 +14,7 @@ use super::recent::Recent;
 use super::tally::Tally;
 use super::value::{Attributes, Value};
 use super::who::Who;
-use super::{counters, events, genai};
+use super::{counters, events};
 use crate::heard::Sender;
 use crate::model::access::Grant;
 use crate::model::identify::IdentityRules;
@@ -64,11 +64,10 @@ pub(super) struct Mapper<'c, 'a> {
     client: Sender,
     sender: u16,
     metric: counters::Current<'a>,
-    pub(super) tokens: genai::TokenPoints,
     skus: Recent<KnownSku>,
     texts: Recent<Arc<str>>,
     labels: Recent<Labels>,
-    pub(super) tally: Tally,
+    tally: Tally,
     intake: Intake,
 }
 
@@ -96,7 +95,6 @@ impl<'c, 'a> Mapper<'c, 'a> {
             },
             sender: 0,
             metric: counters::Current::default(),
-            tokens: genai::TokenPoints::default(),
             skus: Recent::default(),
             texts: Recent::default(),
             labels: Recent::default(),
@@ -172,17 +170,12 @@ impl<'c, 'a> Mapper<'c, 'a> {
     }
 
     /// Ends the delivery.
-    pub(super) fn finish(mut self) -> (Intake, Tally) {
-        genai::finish(&mut self);
+    pub(super) fn finish(self) -> (Intake, Tally) {
         (self.intake, self.tally)
     }
 
     pub(super) fn refuse(&mut self, refusal: Refusal, items: u64) {
         self.tally.refuse(self.sender, refusal, items);
-    }
-
-    pub(super) fn sender(&self) -> u16 {
-        self.sender
     }
 
     /// Notes an item as taken; the facts added next belong to it. `weight` is the number of

@@ -189,8 +189,12 @@ impl Commit<'_> {
         let mut amounts = Amounts::default();
         let sku = match &point.what {
             Counted::Tokens { kind, sku } => {
-                let place = TokenKind::ALL.iter().position(|k| k == kind);
-                amounts[place.unwrap_or(0)] = amount;
+                amounts[place_of(*kind)] = amount;
+                sku
+            }
+            Counted::IncludedTokens { kind, sku } => {
+                amounts[place_of(TokenKind::Input)] = -amount;
+                amounts[place_of(*kind)] = amount;
                 sku
             }
             Counted::ClientCost { sku } => {
@@ -376,4 +380,9 @@ impl Commit<'_> {
             *sum += count;
         }
     }
+}
+
+/// The place of a kind of token in amounts.
+fn place_of(kind: TokenKind) -> usize {
+    TokenKind::ALL.iter().position(|k| *k == kind).unwrap_or(0)
 }
