@@ -177,7 +177,7 @@ impl Remote {
         let problem: Problem = serde_json::from_slice(&body).unwrap_or_default();
         let hint = match status.as_u16() {
             401 => "; give a token with --token or TALLYD_TOKEN",
-            403 => "; the token lacks the scope",
+            403 => "; give another token with --token or TALLYD_TOKEN",
             _ => "",
         };
         bail!(

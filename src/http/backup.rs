@@ -77,7 +77,7 @@ pub(super) async fn post(
         // The administrator chose the path, so the reason is theirs to know.
         QueryError::Store(reason) => {
             tracing::warn!(error = %reason, "a backup failed");
-            let detail = reason.to_string();
+            let detail = whole(&reason);
             Problem::new(StatusCode::SERVICE_UNAVAILABLE, "backup_failed", detail)
         }
         error => error.into(),
@@ -86,4 +86,15 @@ pub(super) async fn post(
         path: request.path,
         bytes,
     }))
+}
+
+/// An error with its causes.
+fn whole(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
 }

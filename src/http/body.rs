@@ -144,7 +144,13 @@ fn read_bounded(reader: impl Read, limits: BodyLimits) -> Result<Vec<u8>, Proble
     reader
         .take(bound)
         .read_to_end(&mut unpacked)
-        .map_err(|error| Problem::body(format!("the body cannot be unpacked: {error}")))?;
+        .map_err(|error| {
+            // The error of zstd for a larger window than the bound has no kind of its own.
+            if error.to_string().contains("too much memory") {
+                return Problem::body("the body's zstd window must be at most 16 MiB");
+            }
+            Problem::body(format!("the body cannot be unpacked: {error}"))
+        })?;
     if unpacked.len() > limits.bytes {
         return Err(too_large(limits));
     }

@@ -5,8 +5,11 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::Arc;
 
+use jiff::civil::Date;
+use jiff::fmt::temporal::Pieces;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp, ToSpan};
 
@@ -272,16 +275,18 @@ impl<'a, 'c> Shop<'a, 'c> {
     /// A time in full milliseconds, from 25 months ago to one hour ahead.
     pub(super) fn in_bounds(&self, at: Timestamp, field: &str) -> Result<Timestamp, Refusal> {
         if at < self.oldest || at > self.newest {
-            return Err(Refusal {
-                code: "time_out_of_range",
-                message: format!(
-                    "{field}: must be between {:.0} and {:.0}, got {at:.0}",
-                    self.oldest, self.newest
-                ),
-            });
+            return Err(self.out_of_bounds(field, format_args!("{at:.0}")));
         }
         Timestamp::from_millisecond(at.as_millisecond())
             .map_err(|_| invalid(field, "is out of range"))
+    }
+
+    fn out_of_bounds(&self, field: &str, got: impl fmt::Display) -> Refusal {
+        let (oldest, newest) = (self.oldest, self.newest);
+        Refusal {
+            code: "time_out_of_range",
+            message: format!("{field}: must be between {oldest:.0} and {newest:.0}, got {got}"),
+        }
     }
 
     /// A written time, within the bounds.
@@ -292,6 +297,9 @@ impl<'a, 'c> Shop<'a, 'c> {
     ) -> Result<Timestamp, Refusal> {
         let text = text.ok_or_else(|| missing(field))?;
         let at: Timestamp = text.parse().map_err(|_| {
+            if let Some(date) = date_of(&text) {
+                return self.out_of_bounds(field, date);
+            }
             invalid(
                 field,
                 "must be a time as in RFC 3339 with an offset, such as 2026-11-22T03:06:46.650Z, \
@@ -300,6 +308,14 @@ impl<'a, 'c> Shop<'a, 'c> {
         })?;
         self.in_bounds(at, field)
     }
+}
+
+/// The date of a well-formed time that is beyond all timestamps, such as the last of the year 9999.
+fn date_of(text: &str) -> Option<Date> {
+    let pieces = Pieces::parse(text).ok()?;
+    pieces.time()?;
+    pieces.offset()?;
+    Some(pieces.date())
 }
 
 fn check_source(name: &str, door: Door) -> Result<(), Refusal> {

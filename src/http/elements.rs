@@ -14,6 +14,9 @@ use crate::model::usage::Refusal;
 /// Elements in one call. A gateway's batch has hundreds; the bound keeps one call's work short.
 pub const MAX_ELEMENTS: usize = 10_000;
 
+/// Characters of a number that an error message repeats at most.
+const MAX_SHOWN: usize = 40;
+
 /// How the elements of a body are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Layout {
@@ -82,8 +85,10 @@ fn read_slices<'a, S: Sink<'a>>(slices: &[&'a [u8]], mut sink: S) -> Result<S, B
             }
             Err(error) => error,
         };
-        let message = non_finite(slice).unwrap_or_else(|| format!("not valid JSON: {error}"));
-        first_error.get_or_insert_with(|| message.clone());
+        let named = no_number(slice);
+        let reason = named.clone().unwrap_or_else(|| error.to_string());
+        first_error.get_or_insert(reason);
+        let message = named.unwrap_or_else(|| format!("not valid JSON: {error}"));
         sink.take(Err(Refusal {
             code: "invalid_json",
             message,
@@ -191,8 +196,8 @@ fn split_array(body: &[u8]) -> Option<Vec<&[u8]>> {
 }
 
 /// Names the field of the first `NaN` or `Infinity`, which some writers put where JSON has no
-/// word for it.
-fn non_finite(element: &[u8]) -> Option<String> {
+/// word for it, and of the first number that is too large for any reader.
+fn no_number(element: &[u8]) -> Option<String> {
     let text = str::from_utf8(element).ok()?;
     let (mut key, mut last, mut rest) = ("", "", text);
     loop {
@@ -206,6 +211,10 @@ fn non_finite(element: &[u8]) -> Option<String> {
         }
         if let Some(value) = rest.strip_prefix(':') {
             (key, rest) = (last, value);
+            if let Some(number) = endless(value) {
+                let key: String = key.chars().take(64).collect();
+                return Some(format!("{key}: is too large a number: {number}"));
+            }
             continue;
         }
         for word in ["NaN", "Infinity", "-Infinity"] {
@@ -216,6 +225,15 @@ fn non_finite(element: &[u8]) -> Option<String> {
         }
         rest = rest.get(1..)?;
     }
+}
+
+/// The number at the beginning, if it is beyond what a double holds; cut if it is long.
+fn endless(value: &str) -> Option<&str> {
+    let value = value.trim_start();
+    let is_part = |c: char| c.is_ascii_digit() || "+-.eE".contains(c);
+    let number = &value[..value.find(|c| !is_part(c)).unwrap_or(value.len())];
+    let is_endless = number.parse::<f64>().is_ok_and(f64::is_infinite);
+    is_endless.then(|| &number[..number.len().min(MAX_SHOWN)])
 }
 
 /// Where the closing quote stands.

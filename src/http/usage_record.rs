@@ -1,9 +1,10 @@
 //! The usage API's own record, and the shape of quota settlements that means the same.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::sync::Arc;
 
-use serde::Deserialize;
+use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 use utoipa::ToSchema;
 
 use super::delivery::{Shop, What, Who, Wire, status_code};
@@ -12,7 +13,7 @@ use crate::model::tokens::Tokens;
 use crate::model::usage::{Outcome, Refusal, Tier, UsageRecord, source};
 
 /// One model request. Fields that are not named here are ignored.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, serde::Deserialize, ToSchema)]
 #[schema(as = UsageRecord, example = json!({
     "id": "01JD8Q3N7GZ0", "request_id": "req_011CVE", "source": "gateway",
     "at": "2026-11-22T03:06:46.650Z", "user": "alice@example.com", "team": "payments",
@@ -127,8 +128,9 @@ pub(super) struct WireRecord<'a> {
     pub usage: Part<WireUsage>,
 }
 
-/// Tokens by kind. The kinds are disjoint: `input` holds no cache reads or writes.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize, ToSchema)]
+/// Tokens by kind. The kinds are disjoint: `input` holds no cache reads or writes. Other names are
+/// refused; an empty object is a request without tokens.
+#[derive(Clone, Debug, Default, PartialEq, ToSchema)]
 #[schema(as = TokenCounts)]
 pub(super) struct WireTokens {
     #[schema(value_type = Option<u64>, maximum = 9_007_199_254_740_992_u64)]
@@ -147,10 +149,80 @@ pub(super) struct WireTokens {
     /// All cache writes; what the other three do not explain is of unknown lifetime.
     #[schema(value_type = Option<u64>, maximum = 9_007_199_254_740_992_u64)]
     pub cache_write: Count,
+    /// The first name that is no kind.
+    #[schema(ignore)]
+    unknown: Option<Box<str>>,
+}
+
+/// The names of the kinds.
+const KINDS: [&str; 7] = [
+    "input",
+    "output",
+    "cache_read",
+    "cache_write",
+    "cache_write_5m",
+    "cache_write_1h",
+    "cache_write_unknown",
+];
+
+impl WireTokens {
+    fn kind(&mut self, name: &str) -> Option<&mut Count> {
+        Some(match name {
+            "input" => &mut self.input,
+            "output" => &mut self.output,
+            "cache_read" => &mut self.cache_read,
+            "cache_write" => &mut self.cache_write,
+            "cache_write_5m" => &mut self.cache_write_5m,
+            "cache_write_1h" => &mut self.cache_write_1h,
+            "cache_write_unknown" => &mut self.cache_write_unknown,
+            _ => return None,
+        })
+    }
+}
+
+impl<'de> Deserialize<'de> for WireTokens {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_map(TokensVisitor)
+    }
+}
+
+struct TokensVisitor;
+
+impl<'de> Visitor<'de> for TokensVisitor {
+    type Value = WireTokens;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("token counts by kind")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<WireTokens, A::Error> {
+        let mut tokens = WireTokens::default();
+        let mut seen = 0_u8;
+        while let Some(name) = map.next_key::<Cow<'_, str>>()? {
+            if let Some(place) = KINDS.iter().position(|kind| *kind == name) {
+                if seen & 1 << place != 0 {
+                    return Err(A::Error::custom(format_args!("duplicate field `{name}`")));
+                }
+                seen |= 1 << place;
+            }
+            let count: Count = map.next_value()?;
+            match tokens.kind(&name) {
+                Some(kind) => *kind = count,
+                // Nothing is lost of what is not there.
+                None if matches!(count, Count::Absent | Count::Is(0)) => {}
+                None => {
+                    tokens
+                        .unknown
+                        .get_or_insert_with(|| name.chars().take(64).collect());
+                }
+            }
+        }
+        Ok(tokens)
+    }
 }
 
 /// Who a quota settlement was for.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, serde::Deserialize, ToSchema)]
 #[schema(as = Subject)]
 pub(super) struct WireSubject<'a> {
     #[serde(borrow)]
@@ -166,7 +238,7 @@ pub(super) struct WireSubject<'a> {
 
 /// Tokens as a quota settlement and Anthropic's API name them, disjoint like `tokens`.
 /// Reasoning tokens are part of the output and ignored here.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, serde::Deserialize, ToSchema)]
 #[schema(as = SettledUsage)]
 pub(super) struct WireUsage {
     #[schema(value_type = Option<u64>)]
@@ -184,7 +256,7 @@ pub(super) struct WireUsage {
 }
 
 /// Cache writes by lifetime.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, serde::Deserialize, ToSchema)]
 #[schema(as = CacheCreation)]
 pub(super) struct WireCacheCreation {
     #[schema(value_type = Option<u64>)]
@@ -327,6 +399,13 @@ pub(super) fn tokens_of(
 
 impl WireTokens {
     pub(super) fn sum(self) -> Result<Tokens, Refusal> {
+        if let Some(name) = self.unknown {
+            let kinds = KINDS.join(", ");
+            return Err(invalid(
+                &format!("tokens.{}", name.escape_debug()),
+                format_args!("is no kind of token; the kinds are {kinds}"),
+            ));
+        }
         let mut tokens = Tokens {
             input: self.input.tokens("tokens.input")?,
             output: self.output.tokens("tokens.output")?,

@@ -29,6 +29,8 @@ pub(super) enum Failure {
     TooLarge(usize),
     #[error("content-encoding: the body is not packed as it says")]
     NotUnpacked,
+    #[error("content-encoding: the zstd window must be at most 16 MiB")]
+    Window,
     #[error("the body ended before it was complete")]
     Cut,
     #[error("gRPC: the message is too large, not packed as it says, or incomplete")]
@@ -55,7 +57,9 @@ impl Failure {
         match self {
             Self::Denied(Denied::Scope(_)) => 403,
             Self::Denied(_) => 401,
-            Self::Malformed(_) | Self::NotUnpacked | Self::Cut | Self::Transport => 400,
+            Self::Malformed(_) | Self::NotUnpacked | Self::Window | Self::Cut | Self::Transport => {
+                400
+            }
             Self::TooLarge(_) => 413,
             Self::ContentType | Self::ContentEncoding => 415,
             Self::Overloaded | Self::Busy => 429,
@@ -70,7 +74,7 @@ impl Failure {
             Self::Denied(denied) => denied.code(),
             Self::Malformed(_) => "malformed",
             Self::TooLarge(_) => "body_too_large",
-            Self::NotUnpacked => "not_unpacked",
+            Self::NotUnpacked | Self::Window => "not_unpacked",
             Self::Cut => "body_cut",
             Self::Transport => "transport",
             Self::ContentType => "content_type",

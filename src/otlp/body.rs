@@ -24,6 +24,8 @@ pub(super) enum UnpackError {
     TooLarge,
     #[error("the body is not what content-encoding says")]
     Corrupt,
+    #[error("the zstd window is too large")]
+    Window,
 }
 
 impl Coding {
@@ -69,7 +71,14 @@ fn read(packed: impl Read, limit: usize) -> Result<Bytes, UnpackError> {
     if unpacked.len() > limit {
         return Err(UnpackError::TooLarge);
     }
-    read.map_err(|_| UnpackError::Corrupt)?;
+    read.map_err(|error| {
+        // The error of zstd has no kind of its own.
+        if error.to_string().contains("too much memory") {
+            UnpackError::Window
+        } else {
+            UnpackError::Corrupt
+        }
+    })?;
     Ok(unpacked.into())
 }
 
@@ -103,6 +112,15 @@ mod tests {
         let too_large = Err(UnpackError::TooLarge);
         assert_eq!(Coding::Gzip.unpack(&gzip(&bomb), 1 << 16), too_large);
         assert_eq!(Coding::Zstd.unpack(&zstd(&bomb), 1 << 16), too_large);
+    }
+
+    #[test]
+    fn a_zstd_window_beyond_the_bound_is_told() {
+        let mut packer = zstd::stream::write::Encoder::new(Vec::new(), 3).expect("memory");
+        packer.window_log(MAX_ZSTD_WINDOW_LOG + 3).expect("allowed");
+        packer.write_all(&[7; 1000]).expect("memory");
+        let packed = packer.finish().expect("memory").into();
+        assert_eq!(Coding::Zstd.unpack(&packed, 5000), Err(UnpackError::Window));
     }
 
     #[test]

@@ -164,5 +164,6 @@ async fn unpack(coding: Coding, packed: Bytes, limit: usize) -> Result<Bytes, Fa
     unpacked.map_err(|error| match error {
         UnpackError::TooLarge => Failure::TooLarge(limit),
         UnpackError::Corrupt => Failure::NotUnpacked,
+        UnpackError::Window => Failure::Window,
     })
 }

@@ -4,13 +4,16 @@ use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan};
 
 use super::Sifted;
-use crate::model::usage::{Point, Refusal, UsageRecord, Verdict};
+use crate::model::usage::{Activity, Point, Refusal, UsageRecord, Verdict, source};
 
 /// Usage may be this old: as long as days and months are kept.
 const OLDEST_MONTHS: i32 = 25;
 
 /// Clocks of senders may be ahead by this much.
 const AHEAD_HOURS: i64 = 1;
+
+/// Where an item of OTLP has its time.
+const EVENT_TIME: &str = "event.timestamp, else timeUnixNano";
 
 /// The times that are accepted now.
 #[derive(Clone, Copy, Debug)]
@@ -43,7 +46,16 @@ impl Horizon {
     }
 
     pub(super) fn record(&self, record: &UsageRecord) -> Result<(), Refusal> {
-        self.instant("at", record.at)
+        let field = match &*record.source {
+            source::EVENTS | source::RETRIES => EVENT_TIME,
+            _ => "at",
+        };
+        self.instant(field, record.at)
+    }
+
+    /// Activities come from telemetry alone.
+    pub(super) fn activity(&self, activity: &Activity) -> Result<(), Refusal> {
+        self.instant(EVENT_TIME, activity.at)
     }
 
     pub(super) fn point(&self, point: &Point) -> Result<(), Refusal> {

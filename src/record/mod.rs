@@ -93,7 +93,7 @@ impl Recorder {
         let horizon = Horizon::at(self.clock.now());
         let records = Horizon::sift(&mut intake.records, |r| horizon.record(r));
         let points = Horizon::sift(&mut intake.points, |p| horizon.point(p));
-        let activities = Horizon::sift(&mut intake.activities, |a| horizon.instant("at", a.at));
+        let activities = Horizon::sift(&mut intake.activities, |a| horizon.activity(a));
         let receipt = if intake.is_empty() {
             Receipt::default()
         } else {

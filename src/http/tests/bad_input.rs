@@ -61,14 +61,25 @@ async fn assert_refused(code: &str, cases: &[(&str, &str, &str)]) {
 async fn counts_that_are_none_are_named() {
     let cases = [
         (r#"{"input": -1}"#, "tokens.input", "-1"),
-        (r#"{"output": 1.5}"#, "tokens.output", "1.5"),
         (
             r#"{"input": 9007199254740993}"#,
             "tokens.input",
             "9007199254740993",
         ),
         (r#"{"cache_read": 1e300}"#, "tokens.cache_read", "1e300"),
-        (r#"{"cache_write": "NaN"}"#, "tokens.cache_write", "NaN"),
+    ];
+    for (value, field, got) in cases {
+        let message = format!("{field}: must be between 0 and 9007199254740992, got {got}");
+        assert_refused("invalid_field", &[("tokens", value, &message)]).await;
+    }
+    let cases = [
+        (r#"{"output": 1.5}"#, "tokens.output", "1.5"),
+        (r#"{"input": "10"}"#, "tokens.input", r#"the string "10""#),
+        (
+            r#"{"cache_write": "NaN"}"#,
+            "tokens.cache_write",
+            r#"the string "NaN""#,
+        ),
         (
             r#"{"cache_write_1h": true}"#,
             "tokens.cache_write_1h",
@@ -76,9 +87,12 @@ async fn counts_that_are_none_are_named() {
         ),
     ];
     for (value, field, got) in cases {
-        let message = format!("{field}: must be between 0 and 9007199254740992, got {got}");
+        let message = format!("{field}: must be a whole number, got {got}");
         assert_refused("invalid_field", &[("tokens", value, &message)]).await;
     }
+    let kind = "tokens.inptu: is no kind of token; the kinds are input, output, cache_read, \
+                cache_write, cache_write_5m, cache_write_1h, cache_write_unknown";
+    assert_refused("invalid_field", &[("tokens", r#"{"inptu": 5}"#, kind)]).await;
     assert_refused(
         "invalid_json",
         &[
@@ -92,6 +106,11 @@ async fn counts_that_are_none_are_named() {
                 r#"{"a": -Infinity}"#,
                 "a: must be a number, got -Infinity",
             ),
+            (
+                "tokens",
+                r#"{"input": 1, "output": 1e400}"#,
+                "output: is too large a number: 1e400",
+            ),
         ],
     )
     .await;
@@ -104,6 +123,11 @@ async fn counts_that_are_none_are_named() {
                 "status_code",
                 "7",
                 "status_code: must be between 100 and 999",
+            ),
+            (
+                "status_code",
+                r#""200""#,
+                r#"status_code: must be a whole number, got the string "200""#,
             ),
             ("duration_ms", "4294967296", number),
         ],
@@ -146,8 +170,11 @@ async fn times_out_of_range_are_named() {
         let value = format!("\"{time}\"");
         assert_refused("time_out_of_range", &[("at", &value, &message)]).await;
     }
+    let message =
+        "at: must be between 2024-10-22T04:00:00Z and 2026-11-22T05:00:00Z, got 9999-12-31";
+    let last = r#""9999-12-31T23:59:59Z""#;
+    assert_refused("time_out_of_range", &[("at", last, message)]).await;
     let texts = [
-        "\"9999-12-31T23:59:59Z\"",
         "\"2026-11-22\"",
         "\"2026-11-22T03:06:46\"",
         "\"now\"",

@@ -144,7 +144,7 @@ async fn what_cannot_be_understood_is_named() {
              cache_write_tokens, its parts",
             "role: there is no policy that knows roles",
             "requests[1].model: is required",
-            "requests[0].tokens.input: must be between 0 and 9007199254740992, got a string",
+            "requests[0].tokens.input: must be a whole number, got a string",
             "requests[0]: must be an object, got a string",
             "the body must be a JSON object with a list of requests",
         ]
