@@ -11,7 +11,7 @@ use super::value::{count, duration, size};
 pub struct Limits {
     /// Bytes of one request body, after decompression.
     pub body: usize,
-    /// Open connections over all listeners; further ones wait.
+    /// Open connections of each listener; further ones wait.
     pub connections: usize,
     /// Requests in progress over all listeners; further ones get 429.
     pub concurrency: usize,
@@ -31,7 +31,7 @@ pub(super) const SECTION: Section = Section {
         Setting::new(
             "connections",
             "2048",
-            "Open connections over all listeners; further ones wait.",
+            "Open connections of each listener; further ones wait.",
         ),
         Setting::new(
             "concurrency",

@@ -39,7 +39,11 @@ pub use tls::Certificate;
 /// Time for a TLS handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Time for the header of a request, and between two requests of a connection. Longer than the
+/// Time for the first request of a connection. Who connects has something to say; who is silent holds
+/// a place that others wait for.
+const FIRST_REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Time for the header of a further request, and between two requests of a connection. Longer than the
 /// minute between two exports of a client, so that its connection lives.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(75);
 
@@ -117,7 +121,6 @@ impl Listeners {
             None => None,
         };
         let limiter = Limiter::new(limits, doors.turned_away);
-        let connections = Arc::new(Semaphore::new(limits.connections));
         let mut running = JoinSet::new();
         for (name, listener, router) in [
             ("http", self.http, doors.http),
@@ -132,7 +135,9 @@ impl Listeners {
                 tls: tls.clone(),
                 stop: stop.clone(),
             };
-            running.spawn(accept(listener, door, Arc::clone(&connections)));
+            // Each listener has its own bound: what fills one port leaves the others reachable.
+            let connections = Arc::new(Semaphore::new(limits.connections));
+            running.spawn(accept(listener, door, connections));
         }
         while running.join_next().await.is_some() {}
         Ok(())
@@ -250,7 +255,7 @@ where
     let mut connection = pin!(watcher.watch(connection));
     // Until the first request it is not known whether the peer speaks at all.
     let silence = async {
-        tokio::time::sleep(HEADER_TIMEOUT).await;
+        tokio::time::sleep(FIRST_REQUEST_TIMEOUT).await;
         if asked.load(Ordering::Relaxed) {
             std::future::pending::<()>().await;
         }

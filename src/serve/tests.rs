@@ -14,6 +14,7 @@ use crate::registry::Registry;
 
 struct Running {
     address: SocketAddr,
+    grpc: SocketAddr,
     turned_away: TurnedAway,
     stop: Stop,
     task: JoinHandle<anyhow::Result<()>>,
@@ -29,6 +30,7 @@ async fn start(router: Router, limits: &str, certificate: Option<Arc<Certificate
     let listeners = Listeners::bind(&config.listen).await.unwrap();
     assert_eq!(listeners.addresses().otlp_http, None);
     let address = listeners.addresses().http.unwrap();
+    let grpc = listeners.addresses().grpc.unwrap();
     let turned_away = TurnedAway {
         registry: Arc::new(Registry::new(1_000)),
         heard: Arc::default(),
@@ -49,6 +51,7 @@ async fn start(router: Router, limits: &str, certificate: Option<Arc<Certificate
     });
     Running {
         address,
+        grpc,
         turned_away,
         stop,
         task,
@@ -141,6 +144,18 @@ async fn beyond_the_limit_callers_get_429_and_probes_still_pass() {
     assert_eq!(counted(&running, "busy"), Some(2));
     go.add_permits(1);
     assert_eq!(request.await.unwrap(), (200, "done".to_owned()));
+}
+
+#[tokio::test]
+async fn a_port_full_of_silent_connections_leaves_the_others_reachable() {
+    let (router, _comes, _go) = slow_route();
+    let running = start(router, "connections = 1", None).await;
+    let _silent = TcpStream::connect(running.grpc).await.unwrap();
+    let _waiting = TcpStream::connect(running.grpc).await.unwrap();
+    for _ in 0..2 {
+        let answer = get_text(running.address, "/healthz").await;
+        assert_eq!(answer, (200, "ok".to_owned()));
+    }
 }
 
 /// How often the HTTP listener turned somebody away for this reason.
