@@ -64,6 +64,64 @@ async fn tokens_open_what_their_scope_says_and_show_up_nowhere() {
 }
 
 #[tokio::test]
+async fn deliveries_that_are_refused_whole_are_told_on_every_listener() {
+    let (writer, write) = token("writer", "ingest");
+    let (reader, read) = token("reader", "read");
+    let place = Place::with(&format!("{write}{read}"));
+    let mut daemon = place.start().await;
+    let plain = reqwest::Client::new();
+    let logs = format!("{}/v1/logs", daemon.otlp_http);
+    for (token, body, expected) in [
+        (None, "{}", 401),
+        (Some(&reader), "{}", 403),
+        (Some(&writer), "{no", 400),
+    ] {
+        let request = plain.post(&logs).header("content-type", "application/json");
+        let request = match token {
+            Some(token) => request.bearer_auth(token),
+            None => request,
+        };
+        let answer = request.body(body).send().await.unwrap();
+        assert_eq!(answer.status(), expected);
+    }
+    let path = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export";
+    let http2 = reqwest::Client::builder().http2_prior_knowledge();
+    let call = http2
+        .build()
+        .unwrap()
+        .post(format!("{}{path}", daemon.grpc));
+    let call = call.header("content-type", "application/grpc");
+    let answer = call.send().await.unwrap();
+    assert_eq!(answer.headers()["grpc-status"], "16");
+
+    daemon.token = Some(reader.clone());
+    let scrape = daemon.scrape().await;
+    let refused = |signal: &str, code: &str| {
+        let labels = format!("{{signal=\"{signal}\",code=\"{code}\"}}");
+        scrape.0[&format!("tallyd_refused_deliveries_total{labels}")]
+    };
+    assert_eq!(refused("logs", "token_missing"), 1.0);
+    assert_eq!(refused("logs", "scope_missing"), 1.0);
+    assert_eq!(refused("logs", "malformed"), 1.0);
+    assert_eq!(refused("metrics", "token_missing"), 1.0);
+    let requests = "tallyd_http_requests_total{route=\"/v1/logs\",status=\"401\"}";
+    assert_eq!(scrape.0[requests], 1.0);
+    let calls = format!("tallyd_grpc_requests_total{{method=\"{path}\",code=\"Unauthenticated\"}}");
+    assert_eq!(scrape.0[&calls], 1.0);
+    let sources = daemon.json("/api/v1/sources").await;
+    assert_eq!(
+        sources["refused_deliveries"].as_array().map(Vec::len),
+        Some(4)
+    );
+    let log = place.log();
+    assert_eq!(log.matches("refused whole deliveries").count(), 4, "{log}");
+    let asked = ["doctor", "--url", &daemon.http, "--token", &reader];
+    let (code, told) = place.run(&asked).await;
+    assert_eq!(code, Some(1));
+    assert!(told.contains("refused whole as token_missing"), "{told}");
+}
+
+#[tokio::test]
 async fn a_public_listener_without_tokens_is_refused() {
     let place = Place::new();
     place.configure("");
