@@ -162,7 +162,7 @@ pub(super) enum Failed {
     /// Not a matter of quotas.
     Problem(Problem),
     /// A problem of quotas, as it is answered.
-    Explained(Response),
+    Explained(Box<Response>),
 }
 
 impl From<Problem> for Failed {
@@ -215,7 +215,7 @@ impl Failed {
         if let Some(seconds) = explanation.retry_after_s {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
-        Self::Explained(response)
+        Self::Explained(Box::new(response))
     }
 }
 
@@ -273,7 +273,7 @@ impl IntoResponse for Failed {
     fn into_response(self) -> Response {
         match self {
             Self::Problem(problem) => problem.into_response(),
-            Self::Explained(response) => response,
+            Self::Explained(response) => *response,
         }
     }
 }
