@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use flate2::Compression;
@@ -116,8 +116,10 @@ async fn deliveries_that_are_refused_whole_are_told_on_every_listener() {
     let log = place.log();
     assert_eq!(log.matches("refused whole deliveries").count(), 4, "{log}");
     let asked = ["doctor", "--url", &daemon.http, "--token", &reader];
-    let (code, told) = place.run(&asked).await;
-    assert_eq!(code, Some(1));
+    let doctor = place.command(&asked).stdout(Stdio::piped()).spawn();
+    let doctor = doctor.unwrap().wait_with_output().unwrap();
+    assert_eq!(doctor.status.code(), Some(1));
+    let told = String::from_utf8(doctor.stdout).unwrap();
     assert!(told.contains("refused whole as token_missing"), "{told}");
 }
 
