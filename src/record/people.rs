@@ -3,6 +3,7 @@
 //! A person counts once, on however many devices; a device without a person counts as one;
 //! a service does not count.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -24,11 +25,12 @@ const WINDOWS: [(&str, i64); 5] = [
     ("30d", 30 * 86_400_000),
 ];
 
-/// The last activity of each user, in milliseconds.
+/// The last activity of each identity as reported, in milliseconds: who that is, the directory says
+/// when it is asked, so that a correction holds for what was before.
 #[derive(Debug)]
 pub(super) struct People {
     terms: Arc<ArcSwap<Terms>>,
-    last: Mutex<HashMap<String, i64>>,
+    last: Mutex<HashMap<Arc<Identity>, i64>>,
 }
 
 impl People {
@@ -40,18 +42,13 @@ impl People {
     }
 
     pub(super) fn note(&self, active: &[(Arc<Identity>, Timestamp)]) {
-        let terms = self.terms.load();
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         for (identity, at) in active {
-            let who = terms.directory.attribute(identity, *at);
-            if matches!(who.kind, Kind::Service | Kind::Unknown) {
-                continue;
-            }
             let at_ms = at.as_millisecond();
-            match last.get_mut(&*who.user) {
+            match last.get_mut(identity) {
                 Some(known) => *known = at_ms.max(*known),
                 None => {
-                    last.insert(who.user.into_owned(), at_ms);
+                    last.insert(identity.clone(), at_ms);
                 }
             }
         }
@@ -59,11 +56,23 @@ impl People {
 
     /// Shows a user under another name from now on.
     pub(super) fn rename(&self, old: &str, new: &str) {
+        let terms = self.terms.load();
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(at) = last.remove(old) {
-            let known = last.entry(new.to_owned()).or_insert(at);
-            *known = at.max(*known);
-        }
+        let is_old = |identity: &Identity, at: i64| {
+            identity.shown_user() == old || user_of(&terms, identity, at).as_deref() == Some(old)
+        };
+        let gone: Vec<_> = last
+            .extract_if(|identity, at| is_old(identity, *at))
+            .collect();
+        let Some(at) = gone.into_iter().map(|(_, at)| at).max() else {
+            return;
+        };
+        let identity = Identity {
+            user: Some(new.into()),
+            ..Identity::default()
+        };
+        let known = last.entry(Arc::new(identity)).or_insert(at);
+        *known = at.max(*known);
     }
 
     pub(super) fn publish(&self, registry: &Registry, now: Timestamp) {
@@ -72,14 +81,83 @@ impl People {
         let longest = WINDOWS[WINDOWS.len() - 1].1;
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         last.retain(|_, at| now_ms - *at < longest);
-        for at in last.values() {
+        let terms = self.terms.load();
+        let mut users: HashMap<Cow<'_, str>, i64> = HashMap::with_capacity(last.len());
+        for (identity, at) in &*last {
+            if let Some(user) = user_of(&terms, identity, *at) {
+                let known = users.entry(user).or_insert(*at);
+                *known = (*at).max(*known);
+            }
+        }
+        for at in users.values() {
             for (count, (_, window)) in counts.iter_mut().zip(WINDOWS) {
                 *count += u32::from(now_ms - at < window);
             }
         }
+        drop(users);
         drop(last);
         for (count, (window, _)) in counts.into_iter().zip(WINDOWS) {
             registry.set(catalogue::ACTIVE_USERS, &[window], f64::from(count));
         }
+    }
+}
+
+/// Who an identity was at a time; nobody if it is a service, or unknown.
+fn user_of<'a>(terms: &'a Terms, identity: &'a Identity, at_ms: i64) -> Option<Cow<'a, str>> {
+    let at = Timestamp::from_millisecond(at_ms).ok()?;
+    let who = terms.directory.attribute(identity, at);
+    (!matches!(who.kind, Kind::Service | Kind::Unknown)).then_some(who.user)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::directory::Directory;
+
+    fn active(user: Option<&str>, device: Option<&str>) -> (Arc<Identity>, Timestamp) {
+        let identity = Identity {
+            user: user.map(Box::from),
+            device: device.map(Box::from),
+            ..Identity::default()
+        };
+        (Arc::new(identity), at("2026-11-22T03:00:00Z"))
+    }
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+
+    fn count(people: &People) -> Option<f64> {
+        let registry = Registry::default();
+        people.publish(&registry, at("2026-11-22T04:00:00Z"));
+        registry.gauge(catalogue::ACTIVE_USERS, &["24h"])
+    }
+
+    fn directory(rows: &str) -> Terms {
+        let text = format!("identity,person,kind\n{rows}");
+        let directory = Directory::parse(&text, &jiff::tz::TimeZone::UTC).unwrap();
+        Terms {
+            directory,
+            ..Terms::default()
+        }
+    }
+
+    #[test]
+    fn a_new_directory_says_who_was_active_before() {
+        let terms = Arc::new(ArcSwap::from_pointee(Terms::default()));
+        let people = People::new(terms.clone());
+        people.note(&[
+            active(Some("ann@example.com"), None),
+            active(None, Some("d1")),
+            active(Some("bot@example.com"), None),
+        ]);
+        assert_eq!(count(&people), Some(3.0));
+        terms.store(Arc::new(directory(
+            "d1,ann@example.com,device\nbot@example.com,,service\n",
+        )));
+        assert_eq!(count(&people), Some(1.0));
+        terms.store(Arc::default());
+        people.rename("ann@example.com", "forgotten-1");
+        assert_eq!(count(&people), Some(3.0));
     }
 }
