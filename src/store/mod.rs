@@ -80,8 +80,8 @@ pub use notice::{Claim, MAX_NOTICES, NoticeQueue, Queued, Told};
 pub use people::{UnknownIdentity, Unplaced};
 pub use prices::{MAX_PRICE_ADJUSTMENTS, MissingPrice, PriceAdjustment};
 pub use published::{
-    ActivityLabels, CLIENT_COST, COST, DURATION_BOUNDS_MS, Difference, Durations, Growth, REQUESTS,
-    SEPARATOR, UNPRICED, UsageLabels,
+    ActivityLabels, CLIENT_COST, COST, DURATION_BOUNDS_MS, Difference, Durations,
+    FIRST_TOKEN_BOUNDS_MS, FirstTokens, Growth, REQUESTS, SEPARATOR, UNPRICED, UsageLabels,
 };
 pub use reprice::{RepriceMode, RepriceOrder, Repriced, RepricedLine};
 pub use request::Counted;
