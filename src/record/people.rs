@@ -25,79 +25,114 @@ const WINDOWS: [(&str, i64); 5] = [
     ("30d", 30 * 86_400_000),
 ];
 
-/// The last activity of each identity as reported, in milliseconds: who that is, the directory says
-/// when it is asked, so that a correction holds for what was before.
+/// The last activity of each identity as reported: who that is, the directory says, so that a
+/// correction holds for what was before.
 #[derive(Debug)]
 pub(super) struct People {
     terms: Arc<ArcSwap<Terms>>,
-    last: Mutex<HashMap<Arc<Identity>, i64>>,
+    seen: Mutex<Seen>,
+}
+
+/// Times are in milliseconds.
+#[derive(Debug, Default)]
+struct Seen {
+    last: HashMap<Arc<Identity>, i64>,
+    /// The same by user, as these terms have it: looked at with each scrape.
+    users: HashMap<String, i64>,
+    terms: Option<Arc<Terms>>,
 }
 
 impl People {
     pub(super) fn new(terms: Arc<ArcSwap<Terms>>) -> Self {
         Self {
             terms,
-            last: Mutex::new(HashMap::new()),
+            seen: Mutex::default(),
         }
     }
 
     pub(super) fn note(&self, active: &[(Arc<Identity>, Timestamp)]) {
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         for (identity, at) in active {
-            let at_ms = at.as_millisecond();
-            match last.get_mut(identity) {
-                Some(known) => *known = at_ms.max(*known),
-                None => {
-                    last.insert(identity.clone(), at_ms);
-                }
-            }
+            seen.note(identity, at.as_millisecond());
         }
     }
 
     /// Shows a user under another name from now on.
     pub(super) fn rename(&self, old: &str, new: &str) {
         let terms = self.terms.load();
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let is_old = |identity: &Identity, at: i64| {
             identity.shown_user() == old || user_of(&terms, identity, at).as_deref() == Some(old)
         };
-        let gone: Vec<_> = last
-            .extract_if(|identity, at| is_old(identity, *at))
-            .collect();
-        let Some(at) = gone.into_iter().map(|(_, at)| at).max() else {
+        let gone = seen.last.extract_if(|identity, at| is_old(identity, *at));
+        let Some(at) = gone.map(|(_, at)| at).max() else {
             return;
         };
         let identity = Identity {
             user: Some(new.into()),
             ..Identity::default()
         };
-        let known = last.entry(Arc::new(identity)).or_insert(at);
-        *known = at.max(*known);
+        // The users are worked out anew: nobody may be left in them under the old name.
+        seen.terms = None;
+        seen.note(&Arc::new(identity), at);
     }
 
     pub(super) fn publish(&self, registry: &Registry, now: Timestamp) {
         let now_ms = now.as_millisecond();
         let mut counts = [0_u32; WINDOWS.len()];
         let longest = WINDOWS[WINDOWS.len() - 1].1;
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        last.retain(|_, at| now_ms - *at < longest);
-        let terms = self.terms.load();
-        let mut users: HashMap<Cow<'_, str>, i64> = HashMap::with_capacity(last.len());
-        for (identity, at) in &*last {
-            if let Some(user) = user_of(&terms, identity, *at) {
-                let known = users.entry(user).or_insert(*at);
-                *known = (*at).max(*known);
-            }
-        }
-        for at in users.values() {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.keep_to(&self.terms.load_full());
+        seen.last.retain(|_, at| now_ms - *at < longest);
+        seen.users.retain(|_, at| now_ms - *at < longest);
+        for at in seen.users.values() {
             for (count, (_, window)) in counts.iter_mut().zip(WINDOWS) {
                 *count += u32::from(now_ms - at < window);
             }
         }
-        drop(users);
-        drop(last);
+        drop(seen);
         for (count, (window, _)) in counts.into_iter().zip(WINDOWS) {
             registry.set(catalogue::ACTIVE_USERS, &[window], f64::from(count));
+        }
+    }
+}
+
+impl Seen {
+    fn note(&mut self, identity: &Arc<Identity>, at: i64) {
+        match self.last.get_mut(identity) {
+            Some(known) => *known = at.max(*known),
+            None => {
+                self.last.insert(identity.clone(), at);
+            }
+        }
+        if let Some(terms) = &self.terms {
+            add(&mut self.users, user_of(terms, identity, at), at);
+        }
+    }
+
+    /// Works the users out anew where the directory may be another one.
+    fn keep_to(&mut self, terms: &Arc<Terms>) {
+        if self
+            .terms
+            .as_ref()
+            .is_some_and(|known| Arc::ptr_eq(known, terms))
+        {
+            return;
+        }
+        self.users.clear();
+        for (identity, at) in &self.last {
+            add(&mut self.users, user_of(terms, identity, *at), *at);
+        }
+        self.terms = Some(terms.clone());
+    }
+}
+
+fn add(users: &mut HashMap<String, i64>, user: Option<Cow<'_, str>>, at: i64) {
+    let Some(user) = user else { return };
+    match users.get_mut(&*user) {
+        Some(known) => *known = at.max(*known),
+        None => {
+            users.insert(user.into_owned(), at);
         }
     }
 }
