@@ -88,7 +88,7 @@ async fn main() -> anyhow::Result<()> {
         let rows = recorder.ledger().usage(query).await?;
         println!(
             "a year by month and team: {} rows in {:.2?}",
-            rows.len(),
+            rows.rows.len(),
             watch.elapsed()
         );
     }

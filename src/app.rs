@@ -240,7 +240,7 @@ impl App {
                 config.cloudwatch.clone(),
                 stop.clone(),
             );
-            jobs.spawn(cloudwatch::run(ticks, exporter));
+            jobs.spawn(cloudwatch::run(ticks, exporter, parts.clock.now()));
         }
         parts.notify.start().await?;
         for target in parts.notify.targets() {

@@ -208,13 +208,18 @@ fn forward_counts(registry: &Registry, forward: &Forward) {
 
 /// Writes the scheduled backup in place of the one before.
 pub(super) async fn backups(mut ticks: Ticks, parts: Parts, backup: Backup) {
+    let last_good = |seconds| {
+        let registry = &parts.registry;
+        registry.set(catalogue::BACKUP_LAST_SUCCESS, &[], seconds);
+    };
+    // What an earlier process wrote is a good backup: one that fails never takes its place.
+    if let Some(written) = written_at(&backup.path).await {
+        last_good(written);
+    }
     while let Some(now) = ticks.next().await {
         match back_up(&parts, &backup.path).await {
             Ok(bytes) => {
-                let seconds = now.as_second() as f64;
-                parts
-                    .registry
-                    .set(catalogue::BACKUP_LAST_SUCCESS, &[], seconds);
+                last_good(now.as_second() as f64);
                 parts
                     .readiness
                     .set("backup", true, format!("written at {now:.0}"));
@@ -227,9 +232,21 @@ pub(super) async fn backups(mut ticks: Ticks, parts: Parts, backup: Backup) {
                     .readiness
                     .set("backup", true, format!("failed at {now:.0}, see the log"));
                 error!(error, "the backup failed");
+                let known = parts.registry.gauge(catalogue::BACKUP_LAST_SUCCESS, &[]);
+                if known.is_none() {
+                    // There is none: as old as time, so that whoever watches the age is told.
+                    last_good(0.0);
+                }
             }
         }
     }
+}
+
+/// When a file was written, in seconds since 1970; `None` if there is none.
+async fn written_at(path: &Path) -> Option<f64> {
+    let written = tokio::fs::metadata(path).await.ok()?.modified().ok()?;
+    let since = written.duration_since(std::time::UNIX_EPOCH).ok()?;
+    Some(since.as_secs() as f64)
 }
 
 async fn back_up(parts: &Parts, path: &Path) -> anyhow::Result<u64> {

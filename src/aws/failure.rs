@@ -206,11 +206,11 @@ fn was_connecting(error: &(dyn Error + 'static)) -> bool {
     })
 }
 
-/// What went wrong, from the outside to its root, each reason once.
+/// What went wrong, from the outside to its root, each reason once, in one line.
 pub(super) fn chain(error: &(dyn Error + 'static)) -> String {
     let mut text = String::new();
     for error in sources(error) {
-        let reason = error.to_string();
+        let reason = one_line(&error.to_string());
         if text.contains(&reason) {
             continue;
         }
@@ -220,6 +220,16 @@ pub(super) fn chain(error: &(dyn Error + 'static)) -> String {
         text.push_str(&reason);
     }
     text
+}
+
+/// The SDK tells the places where it looked for credentials in lines of their own, each with the
+/// same words.
+fn one_line(text: &str) -> String {
+    const UNUSED: &str = "the credential provider was not enabled";
+    let lines: Vec<_> = text.lines().map(str::trim).collect();
+    let line = lines.join("; ").replace(":; ", ": ");
+    let line = line.replace(&format!("{UNUSED}: "), "");
+    line.replace(&format!(": {UNUSED}"), "")
 }
 
 fn sources<'a>(
@@ -251,6 +261,18 @@ mod tests {
         for (status, code, kind) in kinds {
             assert_eq!(answered(status, code), kind, "{status} {code}");
         }
+    }
+
+    #[test]
+    fn reasons_in_several_lines_become_one() {
+        let told = "no credentials found in chain. Attempted:\n  Environment: the credential \
+                    provider was not enabled: environment variable not set\n  Profile: the \
+                    credential provider was not enabled";
+        assert_eq!(
+            one_line(told),
+            "no credentials found in chain. Attempted: Environment: environment variable not set; \
+             Profile"
+        );
     }
 
     #[test]

@@ -23,6 +23,7 @@ use std::time::Duration;
 use aws_config::identity::IdentityCache;
 use aws_config::sts::AssumeRoleProvider;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_credential_types::Credentials;
 use aws_credential_types::provider::{ProvideCredentials as _, SharedCredentialsProvider};
 use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
@@ -110,6 +111,8 @@ struct Inner {
     /// By role and region.
     assumed: Mutex<HashMap<(String, String), SdkConfig>>,
     problems: Mutex<BTreeMap<&'static str, Problem>>,
+    /// By the job that told them.
+    told: Mutex<BTreeMap<&'static str, Vec<Problem>>>,
     /// A call was refused for its credentials: others may be where these came from.
     is_doubtful: AtomicBool,
 }
@@ -140,6 +143,7 @@ impl Aws {
             connection: Mutex::default(),
             assumed: Mutex::default(),
             problems: Mutex::default(),
+            told: Mutex::default(),
             is_doubtful: AtomicBool::new(false),
         })))
     }
@@ -304,6 +308,13 @@ impl Aws {
         }
     }
 
+    /// Keeps what is wrong with the calls of one job, which logs it itself: one that reads many
+    /// accounts knows whether an action fails in any of them. It takes the place of what the job
+    /// told before.
+    pub fn tell(&self, job: &'static str, problems: Vec<Problem>) {
+        lock(&self.0.told).insert(job, problems);
+    }
+
     /// All that is wrong, by action.
     pub fn problems(&self) -> Vec<Problem> {
         let mut all = Vec::new();
@@ -315,6 +326,7 @@ impl Aws {
             });
         }
         all.extend(lock(&self.0.problems).values().cloned());
+        all.extend(lock(&self.0.told).values().flatten().cloned());
         all
     }
 
@@ -355,9 +367,9 @@ impl Aws {
             return Err(no_region());
         }
         let Some(source) = config.credentials_provider() else {
-            return Err(no_credentials("nothing provides them"));
+            return Err(self.no_credentials("nothing provides them"));
         };
-        let held = Held::new(provide(&source).await?);
+        let held = Held::new(self.provide(&source).await?);
         let connection = Connection {
             config: config
                 .into_builder()
@@ -373,8 +385,32 @@ impl Aws {
     }
 
     async fn renew(&self, connection: &Connection) -> Result<State, Trouble> {
-        connection.held.replace(provide(&connection.source).await?);
+        let provided = self.provide(&connection.source).await?;
+        connection.held.replace(provided);
         identify(connection).await
+    }
+
+    async fn provide(&self, source: &SharedCredentialsProvider) -> Result<Credentials, Trouble> {
+        let provided = source.provide_credentials().await;
+        provided.map_err(|error| self.no_credentials(&failure::chain(&error)))
+    }
+
+    fn no_credentials(&self, why: &str) -> Trouble {
+        let mend = match &self.0.settings.profile {
+            Some(profile) => format!(
+                "check that the profile {profile} (aws.profile) is in the files of the AWS CLI and \
+                 says where credentials come from"
+            ),
+            None => {
+                "give tallyd a role (of the instance, task or pod), a profile (aws.profile), or \
+                     AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+                    .to_owned()
+            }
+        };
+        Trouble {
+            what: format!("no credentials for AWS were found ({why})"),
+            mend,
+        }
     }
 
     fn holds_credentials(&self, now: Timestamp) -> bool {
@@ -433,26 +469,10 @@ async fn identify(connection: &Connection) -> Result<State, Trouble> {
     })
 }
 
-async fn provide(
-    source: &SharedCredentialsProvider,
-) -> Result<aws_credential_types::Credentials, Trouble> {
-    let provided = source.provide_credentials().await;
-    provided.map_err(|error| no_credentials(&failure::chain(&error)))
-}
-
 fn no_region() -> Trouble {
     Trouble {
         what: "no region for AWS is known".to_owned(),
         mend: "set aws.region or AWS_REGION".to_owned(),
-    }
-}
-
-fn no_credentials(why: &str) -> Trouble {
-    Trouble {
-        what: format!("no credentials for AWS were found ({why})"),
-        mend: "give tallyd a role (of the instance, task or pod), a profile (aws.profile), or \
-               AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
-            .to_owned(),
     }
 }
 

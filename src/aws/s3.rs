@@ -41,7 +41,7 @@ impl Aws {
         let config = self.config_in(account, &region).await?;
         let provider = config
             .credentials_provider()
-            .ok_or_else(|| super::no_credentials("nothing provides them"))?;
+            .ok_or_else(|| self.no_credentials("nothing provides them"))?;
         let settings = &self.0.settings;
         let mut client = ClientOptions::new()
             .with_timeout(OBJECT_TIMEOUT)

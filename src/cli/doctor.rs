@@ -279,7 +279,8 @@ fn deliveries(heard: &Heard, findings: &mut Vec<Finding>) {
                 "send smaller batches, or raise limits.body"
             }
             "overloaded" | "too_many_requests" | "timeout" => {
-                "tallyd had too much to do; senders come again, see tallyd_ledger_commit_seconds"
+                "more came than tallyd could take at once, or too slowly; senders come again; see \
+                 tallyd_turned_away_total and tallyd_ledger_commit_seconds"
             }
             "unavailable" | "store_unavailable" => {
                 "the ledger could not be written; the log says why, senders come again"
@@ -287,10 +288,13 @@ fn deliveries(heard: &Heard, findings: &mut Vec<Finding>) {
             _ => "the sender writes something else than its protocol says",
         };
         let silent = seconds(refused.last_seen, heard.now);
+        let how_many = match refused.deliveries {
+            1 => "1 delivery was".to_owned(),
+            many => format!("{} deliveries were", grouped(many)),
+        };
         let text = format!(
-            "{}: {} deliveries were refused whole as {}, the last {} ({}): {remedy}",
+            "{}: {how_many} refused whole as {}, the last {} ({}): {remedy}",
             refused.signal,
-            grouped(refused.deliveries),
             refused.code,
             ago(silent),
             refused.reason

@@ -215,7 +215,17 @@ impl<'a> Reader<'a> {
                 .filter(|section| name.starts_with(&variable(section.name, "")))
                 // A section's name may begin with that of another.
                 .max_by_key(|section| section.name.len());
-            let Some(section) = concerned else { continue };
+            let Some(section) = concerned else {
+                // Programs beside tallyd may have variables of their own with its name.
+                let word = name.trim_start_matches("TALLYD_").split_once('_');
+                let word = word.map_or_else(String::new, |(word, _)| word.to_lowercase());
+                let mut all = sections.iter().chain(named).map(|section| section.name);
+                if let Some(near) = all.find(|known| distance(&word, known) == 1) {
+                    let fault = format!("{name}: no such section; did you mean {near}?");
+                    self.faults.push(fault);
+                }
+                continue;
+            };
             let mut keys = section.settings.iter().map(|setting| setting.key);
             let known = if named.iter().any(|named| named.name == section.name) {
                 // Read for one of its tables, or not at all.

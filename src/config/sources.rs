@@ -2,9 +2,10 @@
 
 use toml::Value;
 
-use super::reader::{Converted, Reader, must_be};
+use super::reader::{Converted, Problem, Reader, must_be};
 use super::setting::{Section, Setting};
 use super::value::{Row, rows, texts};
+use crate::model::usage::source;
 
 /// The rank of sources, and those that only control.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,7 +62,20 @@ fn order(value: &Value) -> Converted<Vec<String>> {
     if order.is_empty() {
         return must_be("a list of at least one source", value);
     }
-    Ok(order)
+    let wrong = order.iter().enumerate();
+    let wrong = wrong.filter(|(_, name)| !source::is_name(name));
+    let problems: Vec<_> = wrong
+        .map(|(index, name)| Problem {
+            at: format!("[{index}]"),
+            message: source::RULE.to_owned(),
+            got: Some(name.clone()),
+        })
+        .collect();
+    if problems.is_empty() {
+        Ok(order)
+    } else {
+        Err(problems)
+    }
 }
 
 fn control(row: &mut Row<'_>) -> Option<Control> {

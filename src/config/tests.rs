@@ -39,6 +39,10 @@ fn all_faults_are_reported_together_in_the_words_of_the_user() {
         timeout = 5
         [auth]
         tokens = [{name = "ci", hash = "abc", scopes = ["write"], colour = "red"}]
+        [identity]
+        order = ["fish", "email", "email", "dog"]
+        [sources]
+        order = ["gateway", "Bad Name"]
         [log]
         level = "verbose"
         [stor]
@@ -51,6 +55,10 @@ fn all_faults_are_reported_together_in_the_words_of_the_user() {
             "auth.tokens[0].scopes[0]: must be one of ingest, quota, read, finance, admin",
             "auth.tokens[0].hash: must be sha256: and 64 hexadecimal digits",
             "auth.tokens[0].colour: unknown key",
+            "identity.order[2]: email is there twice",
+            "identity.order[0]: must be one of gateway, header, email, oidc, enduser, custom, got fish",
+            "identity.order[3]: must be one of gateway, header, email, oidc, enduser, custom, got dog",
+            "sources.order[1]: must be 1 to 64 characters of a-z, 0-9, `_`, `.` and `-`, got Bad Name",
             "collect.period: must be at least 10s, got 1s",
             "collect.timeout: must be a duration such as 30s, 5m or 90d, got 5",
             "log.level: must be error, warn, info, debug, trace or directives, got verbose",
@@ -100,6 +108,8 @@ fn a_fault_from_the_environment_names_the_variable() {
     let environment = Environment::of([
         ("TALLYD_COLLECT_PERIOD", "1s"),
         ("TALLYD_COLLECT_PEROD", "1m"),
+        ("TALLYD_COLECT_PERIOD", "1m"),
+        ("TALLYD_HOME_DIR", "of a program beside tallyd"),
         // Kubernetes sets these for services named tallyd and tallyd-metrics.
         ("TALLYD_PORT", "tcp://10.0.0.1:9477"),
         ("TALLYD_METRICS_SERVICE_HOST", "10.0.0.1"),
@@ -109,6 +119,7 @@ fn a_fault_from_the_environment_names_the_variable() {
         Config::parse("", &environment).unwrap_err().0,
         [
             "collect.period: must be at least 10s, got 1s (from TALLYD_COLLECT_PERIOD)",
+            "TALLYD_COLECT_PERIOD: no such section; did you mean collect?",
             "TALLYD_COLLECT_PEROD: no such setting in [collect]",
         ]
     );

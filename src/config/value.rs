@@ -166,14 +166,17 @@ pub(super) fn choices<T>(
     parse: impl Fn(&str) -> Option<T>,
 ) -> Converted<Vec<T>> {
     let mut chosen = Vec::new();
-    let mut problems = Vec::new();
-    for (index, name) in texts(value)?.iter().enumerate() {
-        match parse(name) {
+    // What is there twice is told beside what is unknown.
+    let mut problems = texts(value).err().unwrap_or_default();
+    let items = value.as_array().into_iter().flatten().enumerate();
+    for (index, name) in items.filter_map(|(index, item)| Some((index, text(item).ok()?))) {
+        match parse(&name) {
             Some(choice) => chosen.push(choice),
+            None if name.is_empty() => {}
             None => problems.push(Problem {
                 at: format!("[{index}]"),
                 message: format!("must be one of {names}"),
-                got: Some(name.clone()),
+                got: Some(name),
             }),
         }
     }

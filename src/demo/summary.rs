@@ -21,10 +21,11 @@ pub fn summary(history: &History) -> String {
     };
     let http = show(addresses.http);
     let mut text = format!(
-        "\nSIMULATED: {} days of a company of {} users (seed {}), none of it is real\n\n  \
+        "\nSIMULATED: {} days of a company of {} people and {} services (seed {}), none of it is real\n\n  \
          {} sessions, {} events, {} requests ({} failed), {} tokens, loaded in {:.1} s\n",
         settings.days,
-        history.people,
+        settings.users,
+        history.people.saturating_sub(settings.users as usize),
         settings.seed,
         grouped(history.sessions as u64),
         grouped(history.events),

@@ -81,7 +81,7 @@ mod tests {
     use crate::model::policy::Policy;
 
     #[test]
-    fn the_terms_can_be_used_and_warn_of_nothing() {
+    fn the_terms_can_be_used() {
         let folder = tempfile::tempdir().unwrap();
         let today: Zoned = "2026-11-23T12:00[UTC]".parse().unwrap();
         for (days, phases) in [(30, 2), (1, 2), (0, 0)] {

@@ -15,6 +15,7 @@ use super::auth;
 use super::body;
 use super::error::Problem;
 use crate::model::access::Scope;
+use crate::model::catalogue;
 use crate::store::{QueryError, StoreError};
 
 /// Where to put the copy.
@@ -82,6 +83,15 @@ pub(super) async fn post(
         }
         error => error.into(),
     })?;
+    // Where backups are scheduled, one by hand is as good.
+    if api
+        .registry
+        .gauge(catalogue::BACKUP_LAST_SUCCESS, &[])
+        .is_some()
+    {
+        let now = api.clock.now().as_second() as f64;
+        api.registry.set(catalogue::BACKUP_LAST_SUCCESS, &[], now);
+    }
     Ok(Json(BackupAnswer {
         path: request.path,
         bytes,

@@ -27,9 +27,6 @@ const MAX_AGE_MONTHS: i64 = 25;
 /// How far the clock of a sender may be ahead.
 const MAX_AHEAD: SignedDuration = SignedDuration::from_hours(1);
 
-/// The longest name of a source, in bytes.
-const MAX_SOURCE_BYTES: usize = 64;
-
 /// The sources that only tallyd's own receivers may use.
 const RESERVED_SOURCES: [&str; 7] = [
     source::BEDROCK_LOGS,
@@ -319,13 +316,8 @@ fn date_of(text: &str) -> Option<Date> {
 }
 
 fn check_source(name: &str, door: Door) -> Result<(), Refusal> {
-    let allowed =
-        |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_.-".contains(&byte);
-    if name.is_empty() || name.len() > MAX_SOURCE_BYTES || !name.bytes().all(allowed) {
-        return Err(invalid(
-            "source",
-            "must be 1 to 64 characters of a-z, 0-9, `_`, `.` and `-`",
-        ));
+    if !source::is_name(name) {
+        return Err(invalid("source", source::RULE));
     }
     let is_imported = door == Door::Import && name == source::BEDROCK_LOGS;
     if RESERVED_SOURCES.contains(&name) && !is_imported {

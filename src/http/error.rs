@@ -183,6 +183,9 @@ impl From<QueryError> for Problem {
             QueryError::TooLarge(detail) => {
                 Self::new(StatusCode::UNPROCESSABLE_ENTITY, "too_large", detail)
             }
+            QueryError::TooFine(detail) => {
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, "too_fine", detail)
+            }
             QueryError::Store(reason) => {
                 tracing::error!(error = %reason, "a question to the ledger failed");
                 Self::new(

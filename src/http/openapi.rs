@@ -140,7 +140,8 @@ problems! {
     TooLarge: "The body has too many bytes or records (`body_too_large`, `too_many_records`).",
     UnsupportedType: "The content type or encoding is not taken (`unsupported_media_type`, \
         `unsupported_encoding`).",
-    QueryTooLarge: "The range covers too much for one answer (`too_large`).",
+    QueryTooLarge: "The range covers too much for one answer (`too_large`), or more than is kept in \
+        such small pieces (`too_fine`).",
     Overloaded: "Too much is in work; come again after `Retry-After` (`overloaded`).",
     Unavailable: "The ledger cannot be used just now, or tallyd is stopping; come again after \
         `Retry-After` (`store_unavailable`, `stopping`, `backup_failed`).",

@@ -18,7 +18,7 @@ use super::figures::{TokenSums, Totals, add, cost_of, time_text, zone_name};
 use super::range::{Parameters, Window};
 use crate::model::access::Scope;
 use crate::model::policy::{Field, Span};
-use crate::model::query::{ControlRow, Dimension, UsageQuery, UsageRow};
+use crate::model::query::{ControlRow, Dimension, UsageQuery, UsageRow, UsageRows};
 use crate::model::quota::Standing;
 use crate::model::tokens::Tokens;
 use crate::quota::answer::{LimitStanding, limits};
@@ -160,14 +160,14 @@ pub(super) async fn usage(
         zone: zone.clone(),
         user: None,
     };
-    let rows = api.ledger.usage(query.clone()).await?;
+    let UsageRows { range, rows } = api.ledger.usage(query.clone()).await?;
     let totals = if group_by.contains(&Dimension::TokenType) {
         // One request is in several lines here, so lines cannot be added up.
         let ungrouped = UsageQuery {
             group_by: Vec::new(),
             ..query
         };
-        Totals::of(&api.ledger.usage(ungrouped).await?)
+        Totals::of(&api.ledger.usage(ungrouped).await?.rows)
     } else {
         Totals::of(&rows)
     };
@@ -405,7 +405,7 @@ pub(super) async fn user_usage(
         zone: zone.clone(),
         user: Some(user.clone()),
     };
-    let rows = api.ledger.usage(query).await?;
+    let rows = api.ledger.usage(query).await?.rows;
     let standings = balances
         .as_ref()
         .map_or_else(Vec::new, |known| of_window(known, window.name()));

@@ -277,3 +277,13 @@ impl CostDay {
         Some((tokens, self.estimate[place].get(rows.clone())?))
     }
 }
+
+/// The place of each number in an order, which has each number below its length once.
+#[must_use]
+pub fn ranks(order: &[u32]) -> Vec<u32> {
+    let mut ranks = vec![0; order.len()];
+    for (rank, number) in (0..).zip(order) {
+        ranks[*number as usize] = rank;
+    }
+    ranks
+}

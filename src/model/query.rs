@@ -1,5 +1,7 @@
 //! Questions about usage and their answers.
 
+use std::ops::Range;
+
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
@@ -84,6 +86,15 @@ impl UsageQuery {
             user: None,
         }
     }
+}
+
+/// An answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UsageRows {
+    /// What the sums are of, half-open: the range that was asked for, widened to the quarter hours,
+    /// or to the days, that are kept.
+    pub range: Range<Timestamp>,
+    pub rows: Vec<UsageRow>,
 }
 
 /// One row of the answer. Rows come sorted by their keys.

@@ -68,6 +68,17 @@ pub mod source {
     pub const GENAI_ERRORS: &str = "genai_errors";
     /// Amazon Bedrock's model invocation logs.
     pub const BEDROCK_LOGS: &str = "bedrock_logs";
+
+    /// What a name has to be, in words.
+    pub const RULE: &str = "must be 1 to 64 characters of a-z, 0-9, `_`, `.` and `-`";
+
+    /// True for what may be a source's name: see [`RULE`].
+    #[must_use]
+    pub fn is_name(name: &str) -> bool {
+        let allowed =
+            |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_.-".contains(&byte);
+        (1..=64).contains(&name.len()) && name.bytes().all(allowed)
+    }
 }
 
 /// Which model was used, on which terms: all that a price can depend on but the time.

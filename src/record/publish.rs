@@ -60,6 +60,21 @@ impl Publisher {
                 durations.sum_ms.into(),
             );
         }
+        for ((provider, model), first) in &growth.first_tokens {
+            let labels = [&**provider, &**model];
+            if first.buckets.iter().any(|count| *count > 0) {
+                self.registry.restore_histogram(
+                    catalogue::TIME_TO_FIRST_TOKEN,
+                    &labels,
+                    &first.buckets,
+                    first.sum_ms.into(),
+                );
+            }
+            if first.throttled > 0 {
+                let throttled = first.throttled.into();
+                self.registry.add(catalogue::THROTTLED, &labels, throttled);
+            }
+        }
     }
 
     fn usage(&self, labels: &UsageLabels, amounts: &Difference) {
@@ -116,15 +131,6 @@ impl Publisher {
         if minutes.folded > 0 {
             registry.add(catalogue::MINUTE_FOLDED, &[], minutes.folded.into());
         }
-        for (sku, millis) in &minutes.first_tokens {
-            let seconds = f64::from(*millis) / 1_000.0;
-            let labels = [&*sku.provider, &*sku.model];
-            registry.observe(catalogue::TIME_TO_FIRST_TOKEN, &labels, seconds);
-        }
-        for sku in &minutes.throttled {
-            let labels = [&*sku.provider, &*sku.model];
-            registry.add(catalogue::THROTTLED, &labels, 1);
-        }
     }
 
     /// What the ledger tells of itself.
@@ -179,5 +185,25 @@ pub(super) fn debt_gauges(registry: &Registry, debt: &Difference) {
     ];
     for (desc, debt) in families {
         registry.set(catalogue::PUBLISHED_DEBT, &[desc.name], debt);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::catalogue::Kind;
+    use crate::store::{DURATION_BOUNDS_MS, FIRST_TOKEN_BOUNDS_MS};
+
+    #[test]
+    fn the_ledger_keeps_histograms_by_the_bounds_of_the_catalogue() {
+        let shown = |desc: &Desc| match desc.kind {
+            Kind::Histogram(bounds) => bounds.to_vec(),
+            _ => Vec::new(),
+        };
+        let kept = |bounds: &[u32]| bounds.iter().map(|ms| f64::from(*ms) / 1_000.0).collect();
+        let durations: Vec<_> = kept(&DURATION_BOUNDS_MS);
+        assert_eq!(shown(catalogue::API_REQUEST_DURATION), durations);
+        let first_tokens: Vec<_> = kept(&FIRST_TOKEN_BOUNDS_MS);
+        assert_eq!(shown(catalogue::TIME_TO_FIRST_TOKEN), first_tokens);
     }
 }

@@ -200,7 +200,7 @@ async fn usage(
         zone: TimeZone::UTC,
         user: None,
     };
-    let rows = reports.ledger.usage(query).await?;
+    let rows = reports.ledger.usage(query).await?.rows;
     Ok(rows
         .into_iter()
         .filter_map(|row| {

@@ -529,7 +529,7 @@ proptest! {
                 zone: asked.zone.clone(),
                 user: None,
             }).await.unwrap();
-            let expected = ledger.first().map_or([0; 3], |row| [
+            let expected = ledger.rows.first().map_or([0; 3], |row| [
                 row.tokens.total().into(), row.requests.into(), row.cost.0,
             ]);
             for group_by in [

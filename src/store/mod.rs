@@ -80,8 +80,8 @@ pub use notice::{Claim, MAX_NOTICES, NoticeQueue, Queued, Told};
 pub use people::{UnknownIdentity, Unplaced};
 pub use prices::{MAX_PRICE_ADJUSTMENTS, MissingPrice, PriceAdjustment};
 pub use published::{
-    ActivityLabels, CLIENT_COST, COST, DURATION_BOUNDS_MS, Difference, Durations, Growth, REQUESTS,
-    SEPARATOR, UNPRICED, UsageLabels,
+    ActivityLabels, CLIENT_COST, COST, DURATION_BOUNDS_MS, Difference, Durations,
+    FIRST_TOKEN_BOUNDS_MS, FirstTokens, Growth, REQUESTS, SEPARATOR, UNPRICED, UsageLabels,
 };
 pub use reprice::{RepriceMode, RepriceOrder, Repriced, RepricedLine};
 pub use request::Counted;
@@ -91,7 +91,7 @@ pub use write::Effects;
 
 use crate::clock::Clock;
 use crate::model::identity::Identity;
-use crate::model::query::{ControlRow, UsageQuery, UsageRow};
+use crate::model::query::{ControlRow, UsageQuery, UsageRows};
 use crate::model::usage::{Intake, Receipt};
 use query::Reader;
 use span::Spans;
@@ -126,6 +126,11 @@ pub enum StoreError {
          `tallyd store restore`, or move the file away to begin anew"
     )]
     Corrupt { path: PathBuf, detail: String },
+    #[error(
+        "{path} is a SQLite file of another program; nothing was changed: move it away, or set \
+         store.path to another folder"
+    )]
+    Foreign { path: PathBuf },
     #[error(
         "the store has schema version {found}, this tallyd knows up to {newest}: use the newer \
          tallyd that wrote it"
@@ -183,6 +188,9 @@ pub enum QueryError {
     /// The range covers too much for one answer.
     #[error("{0}")]
     TooLarge(String),
+    /// What is asked for is not kept in such small pieces any more.
+    #[error("{0}")]
+    TooFine(String),
     #[error("the ledger cannot be read")]
     Store(#[from] StoreError),
     #[error("the question was dropped")]
@@ -474,7 +482,9 @@ impl Ledger {
     }
 
     /// Usage in a range, grouped and sorted by the group's keys.
-    pub async fn usage(&self, query: UsageQuery) -> Result<Vec<UsageRow>, QueryError> {
+    ///
+    /// Errors: [`QueryError::TooLarge`] and [`QueryError::TooFine`] where it cannot be told so.
+    pub async fn usage(&self, query: UsageQuery) -> Result<UsageRows, QueryError> {
         let inner = self.inner.clone();
         self.read(move |reader| reader.usage(&query, &inner.terms.load(), &inner.spans))
             .await

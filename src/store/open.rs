@@ -117,7 +117,7 @@ fn check(path: &Path) -> Result<(), StoreError> {
             .map(|_| "ok".to_owned())
     };
     let detail = match looked {
-        Ok(verdict) if verdict == "ok" => return Ok(()),
+        Ok(verdict) if verdict == "ok" => return refuse_foreign(&connection, path),
         Ok(verdict) => verdict,
         Err(error) => match error.sqlite_error_code() {
             Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => error.to_string(),
@@ -125,6 +125,20 @@ fn check(path: &Path) -> Result<(), StoreError> {
         },
     };
     Err(damaged(&detail))
+}
+
+/// Refuses a file of another program. An empty one is ours: it is made before its tables.
+fn refuse_foreign(connection: &Connection, path: &Path) -> Result<(), StoreError> {
+    let tables = "SELECT count(*), coalesce(sum(name = 'fact'), 0) FROM sqlite_schema";
+    let (all, ours): (i64, i64) = connection
+        .query_row(tables, [], |row| Ok((row.get(0)?, row.get(1)?)))
+        .map_err(StoreError::sql("check the ledger"))?;
+    if all > 0 && ours == 0 {
+        return Err(StoreError::Foreign {
+            path: path.to_owned(),
+        });
+    }
+    Ok(())
 }
 
 /// The file's length in bytes, 0 if there is none.

@@ -9,8 +9,9 @@ use std::sync::Arc;
 use rusqlite::{Connection, params};
 
 use super::StoreError;
+use super::minute::MinuteEffects;
 use super::numbers::NumberMap;
-use crate::model::usage::{ActivityMetric, Outcome};
+use crate::model::usage::{ActivityMetric, Outcome, Sku};
 
 type Result<T> = std::result::Result<T, StoreError>;
 
@@ -36,6 +37,11 @@ pub(super) fn requests_of(outcome: Outcome) -> usize {
 pub const DURATION_BOUNDS_MS: [u32; 18] = [
     100, 250, 500, 1_000, 2_000, 3_000, 5_000, 7_500, 10_000, 15_000, 20_000, 30_000, 45_000,
     60_000, 90_000, 120_000, 180_000, 300_000,
+];
+
+/// Upper bounds of the histogram of times to the first token in milliseconds.
+pub const FIRST_TOKEN_BOUNDS_MS: [u32; 14] = [
+    100, 250, 500, 750, 1_000, 1_500, 2_000, 3_000, 5_000, 7_500, 10_000, 20_000, 30_000, 60_000,
 ];
 
 /// What tells usage series apart.
@@ -75,6 +81,31 @@ impl Durations {
     }
 }
 
+/// Times to the first token of one model's answers, and its refusals for the rate.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FirstTokens {
+    /// One more than the bounds: the last holds what is longer.
+    pub buckets: [u64; FIRST_TOKEN_BOUNDS_MS.len() + 1],
+    pub sum_ms: u64,
+    pub throttled: u64,
+}
+
+impl FirstTokens {
+    fn observe(&mut self, millis: u32) {
+        let bucket = FIRST_TOKEN_BOUNDS_MS.partition_point(|bound| *bound < millis);
+        self.buckets[bucket] += 1;
+        self.sum_ms += u64::from(millis);
+    }
+
+    fn add(&mut self, growth: &Self) {
+        for (bucket, count) in self.buckets.iter_mut().zip(growth.buckets) {
+            *bucket += count;
+        }
+        self.sum_ms += growth.sum_ms;
+        self.throttled += growth.throttled;
+    }
+}
+
 /// Growth of published series by one commit, or everything published at start.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Growth {
@@ -82,6 +113,8 @@ pub struct Growth {
     pub activities: Vec<(Arc<ActivityLabels>, u64)>,
     /// By provider and model.
     pub durations: Vec<((String, String), Durations)>,
+    /// By provider and model.
+    pub first_tokens: Vec<((String, String), FirstTokens)>,
 }
 
 #[derive(Debug)]
@@ -98,6 +131,7 @@ pub(super) struct Published {
     series: NumberMap<i64, Series>,
     activities: HashMap<Arc<ActivityLabels>, (i64, u64)>,
     durations: HashMap<(String, String), (Durations, u64)>,
+    first_tokens: HashMap<(String, String), FirstTokens>,
 }
 
 impl Published {
@@ -155,12 +189,22 @@ impl Published {
                 sum_ms: row.get(3)?,
                 ..Durations::default()
             };
-            let words = row.get_ref(2)?.as_blob()?.as_chunks::<8>().0;
-            for (bucket, word) in durations.buckets.iter_mut().zip(words) {
-                *bucket = u64::from_le_bytes(*word);
-            }
+            read_words(&mut durations.buckets, row.get_ref(2)?.as_blob()?);
             self.durations
                 .insert((row.get(0)?, row.get(1)?), (durations, row.get(4)?));
+        }
+        let mut select = connection.prepare(
+            "SELECT provider, model, buckets, sum_ms, throttled FROM published_first_token",
+        )?;
+        let mut rows = select.query([])?;
+        while let Some(row) = rows.next()? {
+            let mut first = FirstTokens {
+                sum_ms: row.get(3)?,
+                throttled: row.get(4)?,
+                ..FirstTokens::default()
+            };
+            read_words(&mut first.buckets, row.get_ref(2)?.as_blob()?);
+            self.first_tokens.insert((row.get(0)?, row.get(1)?), first);
         }
         Ok(())
     }
@@ -184,6 +228,11 @@ impl Published {
                 .durations
                 .iter()
                 .map(|(labels, (durations, _))| (labels.clone(), durations.clone()))
+                .collect(),
+            first_tokens: self
+                .first_tokens
+                .iter()
+                .map(|(labels, first)| (labels.clone(), first.clone()))
                 .collect(),
         }
     }
@@ -328,10 +377,7 @@ impl Published {
                 growth.observe(millis);
                 known.observe(millis);
             }
-            let mut buckets = Vec::with_capacity(known.buckets.len() * 8);
-            for bucket in known.buckets {
-                buckets.extend_from_slice(&bucket.to_le_bytes());
-            }
+            let buckets = words_of(&known.buckets);
             connection
                 .prepare_cached(
                     "INSERT OR REPLACE INTO published_duration (provider, model, buckets, \
@@ -344,6 +390,57 @@ impl Published {
             grown.push((labels, growth));
         }
         Ok(grown)
+    }
+
+    /// Applies what a commit's minutes told of first tokens and refusals.
+    pub(super) fn apply_first_tokens(
+        &mut self,
+        connection: &Connection,
+        minutes: &MinuteEffects,
+    ) -> Result<Vec<((String, String), FirstTokens)>> {
+        let labels = |sku: &Sku| (sku.provider.to_string(), sku.model.to_string());
+        let mut told: HashMap<_, FirstTokens> = HashMap::new();
+        for (sku, millis) in &minutes.first_tokens {
+            told.entry(labels(sku)).or_default().observe(*millis);
+        }
+        for sku in &minutes.throttled {
+            told.entry(labels(sku)).or_default().throttled += 1;
+        }
+        for (labels, growth) in &told {
+            let known = self.first_tokens.entry(labels.clone()).or_default();
+            known.add(growth);
+            connection
+                .prepare_cached(
+                    "INSERT OR REPLACE INTO published_first_token (provider, model, buckets, \
+                     sum_ms, throttled) VALUES (?, ?, ?, ?, ?)",
+                )
+                .and_then(|mut upsert| {
+                    let buckets = words_of(&known.buckets);
+                    upsert.execute(params![
+                        labels.0,
+                        labels.1,
+                        buckets,
+                        known.sum_ms,
+                        known.throttled
+                    ])
+                })
+                .map_err(StoreError::sql("publish times to the first token"))?;
+        }
+        Ok(told.into_iter().collect())
+    }
+}
+
+fn words_of(counts: &[u64]) -> Vec<u8> {
+    counts
+        .iter()
+        .flat_map(|count| count.to_le_bytes())
+        .collect()
+}
+
+/// Reads counts; those that are not there stay 0.
+fn read_words(counts: &mut [u64], bytes: &[u8]) {
+    for (count, word) in counts.iter_mut().zip(bytes.as_chunks::<8>().0) {
+        *count = u64::from_le_bytes(*word);
     }
 }
 

@@ -11,12 +11,12 @@ use rusqlite::{Connection, Row};
 use super::dict::{IDENTITIES_AFTER, SKUS_AFTER, identity_of, sku_of};
 use super::rollup::Sums;
 use super::span::{Spans, start_of};
-use super::sums::each_sum;
+use super::sums::{check_kept, each_sum};
 use super::terms::Terms;
 use super::{QueryError, StoreError};
 use crate::model::identity::Identity;
 use crate::model::money::PicoUsd;
-use crate::model::query::{ControlRow, Dimension, UsageQuery, UsageRow};
+use crate::model::query::{ControlRow, Dimension, UsageQuery, UsageRow, UsageRows};
 use crate::model::tokens::{TokenKind, Tokens};
 use crate::model::usage::Sku;
 use crate::model::window;
@@ -74,7 +74,7 @@ impl Reader {
         query: &UsageQuery,
         terms: &Terms,
         spans: &Spans,
-    ) -> std::result::Result<Vec<UsageRow>, QueryError> {
+    ) -> std::result::Result<UsageRows, QueryError> {
         self.connection
             .execute_batch("BEGIN")
             .map_err(StoreError::sql("begin to read"))?;
@@ -90,13 +90,14 @@ impl Reader {
         query: &UsageQuery,
         terms: &Terms,
         spans: &Spans,
-    ) -> std::result::Result<Vec<UsageRow>, QueryError> {
+    ) -> std::result::Result<UsageRows, QueryError> {
         self.refresh()?;
         let spans = spans.reload(&self.connection)?;
+        check_kept(query, &spans)?;
         let mut totals: BTreeMap<Vec<String>, Total> = BTreeMap::new();
         let edges = terms.directory.edges();
         let mut keys = Keys::new(query, terms, &edges);
-        each_sum(&self.connection, query, &spans, &edges, |place, sums| {
+        let range = each_sum(&self.connection, query, &spans, &edges, |place, sums| {
             let Some(key) = keys.of(self, place.start, place.identity, place.sku)? else {
                 return Ok(());
             };
@@ -114,7 +115,10 @@ impl Reader {
             }
             Ok(())
         })?;
-        Ok(rows_of(query, totals))
+        Ok(UsageRows {
+            range,
+            rows: rows_of(query, totals),
+        })
     }
 
     /// Control totals by day, source and model.

@@ -8,7 +8,7 @@ use super::*;
 use crate::model::identity::Identity;
 use crate::model::money::PicoUsd;
 use crate::model::price::{EMBEDDED, PriceTable, PriceText};
-use crate::model::query::Dimension;
+use crate::model::query::{Dimension, UsageRow};
 use crate::model::tokens::{TokenKind, Tokens};
 use crate::model::usage::{Band, Counted, Point, Sku, Temporality, UsageRecord};
 
@@ -124,7 +124,7 @@ impl Place {
             zone: TimeZone::UTC,
             user: None,
         };
-        self.ledger.usage(query).await.unwrap()
+        self.ledger.usage(query).await.unwrap().rows
     }
 }
 

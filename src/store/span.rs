@@ -73,6 +73,9 @@ pub(super) struct Spans {
     direct_before: i64,
     /// Per kind: spans that start before this quarter hour have a row.
     rolled: [i64; 4],
+    /// Days and months of the zone that start before this quarter hour have none: another zone was
+    /// configured then, and the quarter hours are gone.
+    zone_from: i64,
 }
 
 impl Spans {
@@ -85,8 +88,13 @@ impl Spans {
             quarters_from: 0,
             direct_before: 0,
             rolled: [0; 4],
+            zone_from: i64::MIN,
         };
         spans.keep_from(quarters_from);
+        spans.forget_other_zone(connection)?;
+        if let Some(quarter) = setting(connection, "zone_from")? {
+            spans.zone_from = quarter;
+        }
         for kind in Kind::ALL {
             let span = spans.span(kind, quarters_from);
             let begin = if span.start < quarters_from {
@@ -97,7 +105,6 @@ impl Spans {
             let known = setting(connection, &spans.setting_name(kind))?;
             spans.rolled[kind as usize] = known.unwrap_or(begin);
         }
-        spans.forget_other_zone(connection)?;
         spans.save(connection)?;
         Ok(spans)
     }
@@ -114,15 +121,17 @@ impl Spans {
         if known.as_deref() == Some(name) {
             return Ok(());
         }
-        connection
-            .execute("DELETE FROM usage_span WHERE span IN (1, 3)", [])
-            .and_then(|_| connection.execute("DELETE FROM stale_span WHERE span IN (1, 3)", []))
-            .and_then(|_| {
-                connection.execute(
-                    "INSERT OR REPLACE INTO setting (name, value) VALUES ('zone', ?)",
-                    [name],
-                )
-            })
+        let change = || {
+            connection.execute("DELETE FROM usage_span WHERE span IN (1, 3)", [])?;
+            connection.execute("DELETE FROM stale_span WHERE span IN (1, 3)", [])?;
+            connection.execute("DELETE FROM setting WHERE name LIKE 'rolled Zone%'", [])?;
+            let set = "INSERT OR REPLACE INTO setting (name, value) VALUES (?, ?)";
+            if known.is_some() {
+                connection.execute(set, ["zone_from", &self.quarters_from.to_string()])?;
+            }
+            connection.execute(set, ["zone", name])
+        };
+        change()
             .map(drop)
             .map_err(StoreError::sql("change the zone"))
     }
@@ -203,8 +212,14 @@ impl Spans {
             .unwrap_or(quarter);
     }
 
+    /// True if the day or month of a kind that starts with this quarter hour has a row.
     pub(super) fn is_rolled(&self, kind: Kind, start: i64) -> bool {
-        start < self.rolled[kind as usize]
+        self.is_told(kind, start) && start < self.rolled[kind as usize]
+    }
+
+    /// True if days and months of a kind were kept at this quarter hour.
+    pub(super) fn is_told(&self, kind: Kind, quarter: i64) -> bool {
+        matches!(kind, Kind::UtcDay | Kind::UtcMonth) || quarter >= self.zone_from
     }
 
     /// Adds to the days and months that can no longer be summed from quarter hours.

@@ -45,15 +45,21 @@ impl Place {
 }
 
 /// Reads the sums of a query's range from the largest roll-ups that answer it exactly, in order
-/// of time.
+/// of time. Returns the range that they are of: that of the query, widened to the quarter hours,
+/// or to the days, that are kept.
 pub(super) fn each_sum(
     connection: &Connection,
     query: &UsageQuery,
     spans: &Spans,
     edges: &[Timestamp],
     mut visit: impl FnMut(Place, &Sums) -> std::result::Result<(), QueryError>,
-) -> std::result::Result<(), QueryError> {
-    for Segment { kind, from, to } in segments(connection, query, spans, edges)? {
+) -> std::result::Result<Range<Timestamp>, QueryError> {
+    let segments = segments(connection, query, spans, edges)?;
+    let covered = match (segments.first(), segments.last()) {
+        (Some(first), Some(last)) => start_of(first.from)..start_of(last.to),
+        _ => query.from..query.to,
+    };
+    for Segment { kind, from, to } in segments {
         match kind {
             None => each_row(connection, QUARTERS, [from, to], &mut visit)?,
             Some(Kind::UtcDay) => {
@@ -66,7 +72,32 @@ pub(super) fn each_sum(
             }
         }
     }
-    Ok(())
+    Ok(covered)
+}
+
+/// Refuses groups that are finer than what is kept of the range: hours, and days and months of a
+/// zone that is neither UTC nor the configured one.
+///
+/// Errors: [`QueryError::TooFine`].
+pub(super) fn check_kept(query: &UsageQuery, spans: &Spans) -> std::result::Result<(), QueryError> {
+    let from = quarter_of(query.from.as_millisecond());
+    if !spans.quarters_are_gone(from) {
+        return Ok(());
+    }
+    let by = |dimension| query.group_by.contains(&dimension);
+    let by_day = by(Dimension::Day) || by(Dimension::Month);
+    let home = spans.zone().iana_name().unwrap_or("UTC");
+    let mend = if by(Dimension::Hour) {
+        "group by day".to_owned()
+    } else if by_day && !usable(query, spans).iter().any(|k| spans.is_told(*k, from)) {
+        format!("use the zone UTC or {home}")
+    } else {
+        return Ok(());
+    };
+    let kept_from = spans.first_kept();
+    Err(QueryError::TooFine(format!(
+        "before {kept_from} only whole days of UTC and of {home} are kept: {mend}, or begin later"
+    )))
 }
 
 /// Reads the rows of a UTC day, from its sheet if it has one.
@@ -128,11 +159,21 @@ fn segments(
     spans: &Spans,
     edges: &[Timestamp],
 ) -> Result<Vec<Segment>> {
-    let from = quarter_of(query.from.as_millisecond());
+    let mut from = quarter_of(query.from.as_millisecond());
     let to = quarter_of(query.to.as_millisecond() + 899_999);
     let kinds = usable(query, spans);
+    // Where quarter hours are gone, whole days are the finest there is, whatever is asked for.
+    let days = [Kind::ZoneDay, Kind::UtcDay].into_iter();
+    let days = days.filter(|kind| *kind == Kind::UtcDay || kinds.contains(kind));
+    let day_from = |at| {
+        let mut days = days.clone().filter(|kind| spans.is_told(*kind, at));
+        days.find(|kind| spans.span(*kind, at).start == at)
+    };
+    if spans.quarters_are_gone(from) && day_from(from).is_none() {
+        from = spans.span(Kind::UtcDay, from).start;
+    }
     let mut stale: Vec<(Kind, BTreeSet<i64>)> = Vec::with_capacity(kinds.len());
-    for kind in kinds {
+    for kind in kinds.iter().copied() {
         stale.push((kind, Spans::stale(connection, kind)?));
     }
     let mut segments: Vec<Segment> = Vec::new();
@@ -149,9 +190,9 @@ fn segments(
         });
         let (kind, end) = match whole {
             Some((kind, end)) => (Some(kind), end),
-            // Where quarter hours are gone, whole UTC days are the finest there is.
             None if spans.quarters_are_gone(at) => {
-                (Some(Kind::UtcDay), spans.span(Kind::UtcDay, at).end)
+                let kind = day_from(at).unwrap_or(Kind::UtcDay);
+                (Some(kind), spans.span(kind, at).end)
             }
             None => (None, spans.next_edge(at).min(to)),
         };

@@ -4,6 +4,7 @@ mod backfill;
 mod counters;
 mod day_sheets;
 mod log_object;
+mod ranges;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -12,7 +13,7 @@ use std::sync::{Arc, Mutex};
 use proptest::prelude::*;
 
 use super::*;
-use crate::model::query::Dimension;
+use crate::model::query::{Dimension, UsageRow};
 use crate::model::tokens::{TokenKind, Tokens};
 use crate::model::usage::{
     Activity, ActivityMetric, Band, Counted, Point, Sku, Temporality, UsageRecord, Verdict, source,
@@ -72,7 +73,7 @@ impl Open {
             zone: TimeZone::UTC,
             user: None,
         };
-        self.ledger.usage(query).await.unwrap()
+        self.ledger.usage(query).await.unwrap().rows
     }
 }
 
@@ -429,6 +430,13 @@ async fn a_second_daemon_a_damaged_file_and_a_newer_schema_are_refused() {
     std::fs::write(&path, [b'x'; 8192]).unwrap();
     assert!(matches!(again(), Err(StoreError::Corrupt { .. })));
     assert_eq!(std::fs::read(&path).unwrap(), [b'x'; 8192]);
+    std::fs::remove_file(&path).unwrap();
+    let other = Connection::open(&path).unwrap();
+    other.execute_batch("CREATE TABLE notes (text)").unwrap();
+    drop(other);
+    let before = std::fs::read(&path).unwrap();
+    assert!(matches!(again(), Err(StoreError::Foreign { .. })));
+    assert_eq!(std::fs::read(&path).unwrap(), before);
 }
 
 #[tokio::test]

@@ -360,10 +360,11 @@ impl<'a> Commit<'a> {
             *self.activities.entry(told.labels).or_default() += told.amount;
         }
         let published = &mut self.memory.published;
-        let growth = Growth {
+        let mut growth = Growth {
             usage: published.apply_usage(self.connection, self.published)?,
             activities: published.apply_activities(self.connection, self.activities)?,
             durations: published.apply_durations(self.connection, durations)?,
+            first_tokens: Vec::new(),
         };
         let Memory {
             minutes: keys,
@@ -373,6 +374,8 @@ impl<'a> Commit<'a> {
         let minutes =
             self.moments
                 .write(self.connection, keys, dictionaries, self.terms, self.now_ms)?;
+        let published = &mut self.memory.published;
+        growth.first_tokens = published.apply_first_tokens(self.connection, &minutes)?;
         let mut active = Vec::with_capacity(self.active.len());
         for (identity, at_ms) in self.active {
             let dictionaries = &mut self.memory.dictionaries;

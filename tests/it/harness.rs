@@ -307,18 +307,9 @@ impl Daemon {
     }
 }
 
-/// Counters of usage that count from the start of the process.
-const SINCE_START: [&str; 2] = [
-    "claude_code_throttled_requests",
-    "claude_code_time_to_first_token",
-];
-
 /// Counters of usage live longer than the process.
 fn is_lasting(series: &str) -> bool {
     let name = series.split('{').next().unwrap();
-    if SINCE_START.iter().any(|family| name.starts_with(family)) {
-        return false;
-    }
     let kinds = ["_total", "_bucket", "_count", "_sum"];
     name.starts_with("claude_code_") && kinds.iter().any(|kind| name.ends_with(kind))
 }

@@ -11,7 +11,7 @@ use tallyd::store::{
     Dimensions, Ledger, MinuteQuery, Outbox, Seal, Settings, Terms, last_due, minute_at,
 };
 
-use crate::harness::Place;
+use crate::harness::{Place, Scrape};
 
 fn record(id: u64, at: Timestamp, outcome: &str) -> Value {
     json!({
@@ -92,6 +92,40 @@ async fn a_kill_in_a_minute_loses_and_doubles_nothing() {
     assert_eq!(requests.0, 4.0);
     assert_eq!(errors, (100.0, 4));
     assert_eq!(times, (10_000.0, 4));
+}
+
+#[tokio::test]
+async fn first_tokens_and_refusals_go_on_after_a_kill() {
+    let daemon = Place::new().start().await;
+    let now = Clock::System.now();
+    let with = |id, outcome, key: &str, value: u32| {
+        let mut record = record(id, now, outcome);
+        record[key] = value.into();
+        record
+    };
+    let told = json!([
+        with(1, "ok", "ttft_ms", 700),
+        with(2, "ok", "ttft_ms", 70_000),
+        with(3, "error", "status_code", 429),
+    ]);
+    assert_eq!(daemon.report(&told).await["accepted"], 3);
+    let family = "claude_code_time_to_first_token_seconds";
+    let seen = |scrape: &Scrape| {
+        let sum = |name: &str, labels| scrape.sum(&format!("{family}_{name}"), labels);
+        [
+            sum("count", &[]),
+            sum("sum", &[]),
+            sum("bucket", &[("le", "0.75")]),
+            sum("bucket", &[("le", "60.0")]),
+            scrape.sum("claude_code_throttled_requests_total", &[]),
+        ]
+    };
+    assert_eq!(seen(&daemon.scrape().await), [2.0, 70.7, 1.0, 1.0, 1.0]);
+    let daemon = daemon.crash().await;
+    assert_eq!(seen(&daemon.scrape().await), [2.0, 70.7, 1.0, 1.0, 1.0]);
+    let one_more = json!([with(4, "ok", "ttft_ms", 100)]);
+    assert_eq!(daemon.report(&one_more).await["accepted"], 1);
+    assert_eq!(seen(&daemon.scrape().await), [3.0, 70.8, 2.0, 2.0, 1.0]);
 }
 
 #[tokio::test]

@@ -99,6 +99,8 @@ impl BedrockCollector {
         let registry = &self.shared.registry;
         // Told under another owner, so that it is told when nothing else can be.
         registry.replace("bedrock accounts", state.collect());
+        let problems = self.readings.iter().filter_map(Reading::problem);
+        self.shared.aws.tell("bedrock", problems.collect());
         let detail = place::summary(&self.readings);
         // Not a reason to take no more usage.
         self.shared.readiness.set("bedrock", true, &*detail);
@@ -187,7 +189,7 @@ impl BedrockCollector {
             what: "the ledger",
             source: error.into(),
         })?;
-        Ok(coverage::samples(&coverage::counted(&rows), &provider))
+        Ok(coverage::samples(&coverage::counted(&rows.rows), &provider))
     }
 }
 

@@ -11,7 +11,7 @@ use super::call::{self, Failure, Meter, Status};
 use super::coverage::Totals;
 use super::metric::{self, Metric, Wanted};
 use super::window::{self, Batch, Series, Times};
-use crate::aws::{Aws, Trouble};
+use crate::aws::{Aws, Problem, Trouble};
 use crate::config::{Account, Bedrock, Config};
 use crate::model::catalogue;
 use crate::model::names::ModelNames;
@@ -134,6 +134,38 @@ impl Reading {
         }
         let config = aws.config_in(self.place.account.as_ref(), region).await;
         Ok(Client::new(&config.map_err(failure)?))
+    }
+
+    /// What is wrong here, and what to do, in one line.
+    fn line(&self, failure: &Failure) -> String {
+        let [account, region] = self.labels();
+        let (operation, reason) = (failure.operation, failure.reason);
+        let mend = match (reason, &self.place.account) {
+            ("denied", _) => format!("; allow it with {STATEMENT}"),
+            ("credentials", Some(account)) => {
+                let role = &account.role;
+                format!("; check that {role} is there and trusts the role of tallyd")
+            }
+            _ => String::new(),
+        };
+        format!("{account} {region}: {operation} {reason}{mend}")
+    }
+
+    /// What is set up wrongly. That tallyd's own credentials are missing is told elsewhere.
+    pub(super) fn problem(&self) -> Option<Problem> {
+        let failure = self.failure.as_ref()?;
+        let action = match (failure.reason, failure.operation) {
+            ("credentials", _) => self.place.account.as_ref().map(|_| "sts:AssumeRole")?,
+            ("denied" | "unreachable" | "refused", "ListMetrics") => "cloudwatch:ListMetrics",
+            ("denied" | "unreachable" | "refused", _) => "cloudwatch:GetMetricData",
+            _ => return None,
+        };
+        let line = self.line(failure);
+        Some(Problem {
+            action,
+            open: line.clone(),
+            line,
+        })
     }
 
     /// Reads up to `end`, within the time it has. What failed is due again in the next round.
@@ -410,21 +442,7 @@ pub(super) fn summary(readings: &[Reading]) -> String {
     let mut lines: Vec<String> = failing
         .iter()
         .take(SHOWN)
-        .map(|(reading, failure)| {
-            let [account, region] = reading.labels();
-            let Failure {
-                operation, reason, ..
-            } = failure;
-            let mend = match (*reason, &reading.place.account) {
-                ("denied", _) => format!("; allow it with {STATEMENT}"),
-                ("credentials", Some(account)) => {
-                    let role = &account.role;
-                    format!("; check that {role} is there and trusts the role of tallyd")
-                }
-                _ => String::new(),
-            };
-            format!("{account} {region}: {operation} {reason}{mend}")
-        })
+        .map(|(reading, failure)| reading.line(failure))
         .collect();
     if failing.len() > SHOWN {
         lines.push(format!("and {} more", failing.len() - SHOWN));
@@ -521,6 +539,16 @@ mod tests {
                  the role of tallyd\n\
                  111122223333 d: ListMetrics denied; allow it with {STATEMENT}"
             )
+        );
+        let action = |reason| Some(reading("d", failure(reason)).problem()?.action);
+        assert_eq!(
+            ["throttled", "lost", "denied", "credentials"].map(action),
+            [
+                None,
+                None,
+                Some("cloudwatch:ListMetrics"),
+                Some("sts:AssumeRole")
+            ]
         );
         assert_eq!(
             summary(&[reading("a", None), reading("b", None), reading("a", None)]),

@@ -186,7 +186,7 @@ async fn logs_are_a_control_total_unless_their_account_is_listed() {
         zone: jiff::tz::TimeZone::UTC,
         user: None,
     });
-    assert_eq!(counted.await.unwrap(), []);
+    assert_eq!(counted.await.unwrap().rows, []);
     let control = ledger.control(day.0, day.1).await.unwrap();
     assert_eq!(
         (control[0].reported_requests, control[0].counted_requests),

@@ -11,11 +11,11 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp, ToSpan as _};
 use tracing::{info, warn};
 
-use super::call::{self, Failure, Group, LEVEL, Meter, Query, Records, USAGE};
+use super::call::{self, FORECAST, Failure, Group, LEVEL, Meter, Query, Records, USAGE};
 use super::group::{BLENDED, Day, NET, QUANTITY, UNBLENDED};
 use super::lines::{self, Terms};
 use super::users::{self, Shares};
-use crate::aws::{Aws, Trouble};
+use crate::aws::{Aws, Problem, Trouble};
 use crate::config::{Account, Bill, Config};
 use crate::model::bill::{BillDay, BillForecast, BillLine, Charge};
 use crate::model::catalogue;
@@ -39,7 +39,7 @@ const FORECAST_EVERY: SignedDuration = SignedDuration::from_hours(24);
 const MAX_SERVICES: usize = 100;
 
 /// What is missing when a call is denied.
-pub(super) const STATEMENT: &str =
+const STATEMENT: &str =
     r#"{"Effect":"Allow","Action":["ce:GetCostAndUsage","ce:GetCostForecast"],"Resource":"*"}"#;
 
 /// The accounts whose bills are read; `None` is that of tallyd's own credentials.
@@ -99,6 +99,35 @@ impl Reading {
     #[cfg(test)]
     pub(super) fn retry_at(&self) -> Option<Timestamp> {
         self.retry_at
+    }
+
+    /// What is wrong here, and what to do, in one line.
+    pub(super) fn line(&self, failure: &Failure) -> String {
+        let mend = match failure.reason {
+            "denied" => format!("; allow it with {STATEMENT}"),
+            "credentials" => "; check the role and whom it trusts".to_owned(),
+            "ceiling" => "; cost.max_calls is reached".to_owned(),
+            _ => String::new(),
+        };
+        let (operation, reason) = (failure.operation, failure.reason);
+        format!("{}: {operation} {reason}{mend}", self.account)
+    }
+
+    /// What is set up wrongly. That tallyd's own credentials are missing is told elsewhere.
+    pub(super) fn problem(&self) -> Option<Problem> {
+        let failure = self.failure.as_ref()?;
+        let action = match (failure.reason, failure.operation) {
+            ("credentials", _) => self.place.as_ref().map(|_| "sts:AssumeRole")?,
+            ("denied" | "unreachable" | "refused", FORECAST) => "ce:GetCostForecast",
+            ("denied" | "unreachable" | "refused", _) => "ce:GetCostAndUsage",
+            _ => return None,
+        };
+        let line = self.line(failure);
+        Some(Problem {
+            action,
+            open: line.clone(),
+            line,
+        })
     }
 
     /// Reads the bill if it is due.

@@ -27,7 +27,7 @@ use crate::model::names::ModelNames;
 use crate::ready::Readiness;
 use crate::registry::{Registry, Sample};
 use crate::store::{Ledger, Terms};
-use account::{Plan, Reading, STATEMENT};
+use account::{Plan, Reading};
 use call::Meter;
 use samples::Sums;
 
@@ -101,6 +101,8 @@ impl CostCollector {
         for reading in &mut self.readings {
             reading.round(now, &self.plan).await;
         }
+        let problems = self.readings.iter().filter_map(Reading::problem);
+        self.plan.aws.tell("cost", problems.collect());
         // Not a reason to take no more usage.
         let detail = summary(&self.readings);
         self.readiness.set("cost", true, &*detail);
@@ -129,14 +131,7 @@ fn summary(readings: &[Reading]) -> String {
     for reading in readings {
         let account = &reading.account;
         if let Some(failure) = &reading.failure {
-            let mend = match failure.reason {
-                "denied" => format!("; allow it with {STATEMENT}"),
-                "credentials" => "; check the role and whom it trusts".to_owned(),
-                "ceiling" => "; cost.max_calls is reached".to_owned(),
-                _ => String::new(),
-            };
-            let (operation, reason) = (failure.operation, failure.reason);
-            lines.push(format!("{account}: {operation} {reason}{mend}"));
+            lines.push(reading.line(failure));
         } else if reading.net_is_refused {
             lines.push(format!("{account}: has no amounts after discounts"));
         }

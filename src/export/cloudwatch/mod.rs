@@ -111,8 +111,14 @@ fn leave_last_minute(waiting: &mut Vec<Waiting>) {
     }
 }
 
-/// Rounds until `stop`.
-pub async fn run(mut ticks: Ticks, mut exporter: Exporter) {
+/// Rounds until `stop`. What is set up wrongly is told at the start, however long the time is until
+/// the first round.
+pub async fn run(mut ticks: Ticks, mut exporter: Exporter, now: Timestamp) {
+    let (aws, stop) = (exporter.aws.clone(), exporter.stop.clone());
+    tokio::select! {
+        () = aws.looked(now) => exporter.check().await,
+        () = stop.stopped() => return,
+    }
     while let Some(now) = ticks.next().await {
         exporter.check().await;
         if let Err(error) = exporter.round(now).await {

@@ -129,7 +129,8 @@ pub const BACKUP_LAST_SUCCESS: &Desc = &gauge(
     "tallyd_backup_last_success_timestamp_seconds",
     "seconds",
     &[],
-    "Time of the last good backup in seconds since 1970.",
+    "Time of the last good backup in seconds since 1970, where backups are scheduled; 0 while none \
+     was good.",
 );
 
 pub const PUBLISHED_DEBT: &Desc = &gauge(

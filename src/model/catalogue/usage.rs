@@ -58,7 +58,7 @@ pub const TIME_TO_FIRST_TOKEN: &Desc = &histogram(
     &[
         0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 7.5, 10.0, 20.0, 30.0, 60.0,
     ],
-    "Time to the first token of answers in seconds, where the source tells it; since the start.",
+    "Time to the first token of answers in seconds, where the source tells it.",
 )
 .scaled(3);
 
@@ -66,7 +66,7 @@ pub const THROTTLED: &Desc = &counter(
     "claude_code_throttled_requests_total",
     "",
     &["provider", "model"],
-    "Requests that the provider refused for their rate (HTTP 429 and 529); since the start.",
+    "Requests that the provider refused for their rate (HTTP 429 and 529).",
 );
 
 pub const ERROR_SHARE: &Desc = &gauge(

@@ -116,7 +116,7 @@ async fn coverage(
         user: None,
     });
     let usage = usage.await?;
-    let estimate = usage.first().map_or(PicoUsd::ZERO, |all| all.cost);
+    let estimate = usage.rows.first().map_or(PicoUsd::ZERO, |all| all.cost);
     let days_kept = config.store.retain_raw.as_secs() / SECONDS_PER_DAY;
     let mut notes = vec![format!(
         "looked at {} requests that cost {} USD, of the {} USD that the ledger estimates for the \

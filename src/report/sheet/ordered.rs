@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::columns::Columns;
 use super::{CHARGES, MIXED, Sums};
 use crate::model::bill::{PricedKind, Standing};
+use crate::model::cost::ranks;
 use crate::report::allocate::Method;
 
 const STANDINGS: [Standing; 3] = [Standing::Provisional, Standing::Final, Standing::Closed];
@@ -131,13 +132,4 @@ impl Ordered {
 /// Words that many rows share.
 fn words(names: impl IntoIterator<Item = &'static str>) -> Vec<Arc<str>> {
     names.into_iter().map(Arc::from).collect()
-}
-
-/// The place of each number in an order.
-fn ranks(order: &[u32]) -> Vec<u32> {
-    let mut ranks = vec![0; order.len()];
-    for (rank, number) in (0..).zip(order) {
-        ranks[*number as usize] = rank;
-    }
-    ranks
 }

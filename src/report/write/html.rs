@@ -414,6 +414,8 @@ fn row(
         };
         if is_negative(cell) {
             write!(out, "<td class=\"n neg\">{text}</td>")?;
+        } else if kind != Kind::Text {
+            write!(out, "<td{}>{text}</td>", class(kind))?;
         } else if is_day(&text) {
             // Days and months of some reports are text; they must not break, either.
             write!(out, "<td class=\"d\">{text}</td>")?;
@@ -423,7 +425,7 @@ fn row(
             // Names of models would stand on three lines.
             write!(out, "<td class=\"k\">{text}</td>")?;
         } else {
-            write!(out, "<td{}>{text}</td>", class(kind))?;
+            write!(out, "<td>{text}</td>")?;
         }
     }
     writeln!(out, "</tr>")

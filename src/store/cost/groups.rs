@@ -12,7 +12,7 @@ use super::super::span::start_of;
 use super::super::sums::Place;
 use super::super::terms::Terms;
 use super::super::{QueryError, StoreError};
-use crate::model::cost::{By, CostGroups, Room};
+use crate::model::cost::{By, CostGroups, Room, ranks};
 use crate::model::identity::Identity;
 use crate::model::usage::Sku;
 use crate::model::window;
@@ -248,15 +248,6 @@ pub(super) fn sorted(by: Vec<By>, groups: &CostGroups) -> (CostGroups, Vec<u32>)
     sorted.sort_unstable_by(|a, b| key(*a).cmp(key(*b)));
     let keys = sorted.iter().flat_map(|group| key(*group)).collect();
     (CostGroups::new(by, names.collect(), keys), ranks(&sorted))
-}
-
-/// The place of each number in an order.
-fn ranks(order: &[u32]) -> Vec<u32> {
-    let mut ranks = vec![0; order.len()];
-    for (rank, number) in (0..).zip(order) {
-        ranks[*number as usize] = rank;
-    }
-    ranks
 }
 
 /// The parts of a key that `name` tells, with their places.

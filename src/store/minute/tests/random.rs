@@ -111,7 +111,7 @@ proptest! {
                 zone: TimeZone::UTC,
                 user: None,
             }).await.unwrap();
-            let counted: u64 = usage.iter().map(|row| row.tokens.total()).sum();
+            let counted: u64 = usage.rows.iter().map(|row| row.tokens.total()).sum();
             let [too_old, clock_back, negative] = left_out;
             let told = in_minutes + (too_old + clock_back) as f64 - negative as f64;
             assert_eq!(Some(told), Some(counted as f64));
