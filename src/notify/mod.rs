@@ -100,7 +100,8 @@ impl Notify {
         self.targets.keys().map(String::as_str)
     }
 
-    /// What is due because of transitions: a notice for each target that wants to hear of one.
+    /// What is due because of transitions: a notice for each target that wants to hear of one, or
+    /// has to know of it.
     /// Alarms whose actions are switched off are told to nobody.
     #[must_use]
     pub fn notices(&self, transitions: &[Transition], now: Timestamp) -> Vec<Notice> {
@@ -110,7 +111,7 @@ impl Notify {
                 continue;
             }
             for (name, target) in &self.targets {
-                if target.wants(transition) {
+                if target.heeds(transition) {
                     notices.push(Notice {
                         target: name.clone(),
                         transition: transition.clone(),

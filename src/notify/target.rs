@@ -9,7 +9,7 @@ use tracing::{error, info, warn};
 
 use super::alertmanager::{Alertmanager, RESEND_PERIOD};
 use super::outcome::{Again, Outcome};
-use super::plan::{Grouping, Plan, plan};
+use super::plan::{Grouping, Manner, Plan, plan};
 use super::slack::Slack;
 use super::sns::Sns;
 use super::webhook::Webhook;
@@ -87,16 +87,24 @@ impl Target {
         }
     }
 
-    /// True if this target is to hear of a transition.
-    pub(super) fn wants(&self, transition: &Transition) -> bool {
+    /// True if this target is to hear of a transition, or has to know of it: after a recovery the
+    /// next alarm is news, wanted or not.
+    pub(super) fn heeds(&self, transition: &Transition) -> bool {
         let settings = &self.settings;
         let severities = &settings.severities;
-        // Alertmanager is told whether an alert fires, whatever else it is.
-        let hears_all = matches!(self.notifier, Notifier::Alertmanager(_));
         let mut patterns = settings.alarms.iter();
-        (hears_all || settings.states.contains(&transition.to))
+        (transition.to == State::Ok || self.states().contains(&transition.to))
             && (severities.is_empty() || severities.contains(&transition.alarm.severity))
             && patterns.any(|pattern| matches(pattern, &transition.alarm.name))
+    }
+
+    /// The states that this target is told of.
+    fn states(&self) -> &[State] {
+        match self.notifier {
+            // It is told whether an alert fires, whatever else it is.
+            Notifier::Alertmanager(_) => &State::ALL,
+            Notifier::Sns(_) | Notifier::Slack(_) | Notifier::Webhook(_) => &self.settings.states,
+        }
     }
 
     /// When a transition of now is told at the earliest.
@@ -114,8 +122,12 @@ impl Target {
         is_stopping: impl Fn() -> bool,
     ) -> Result<(), QueryError> {
         let firing = self.firing(&queue.told, now);
-        let budget = self.budget(now);
-        let plan = plan(queue, mutes, self.grouping(), budget, now);
+        let manner = Manner {
+            grouping: self.grouping(),
+            states: self.states(),
+            budget: self.budget(now),
+        };
+        let plan = plan(queue, mutes, manner, now);
         self.begin(&plan, now).await?;
         let mut messages: VecDeque<Vec<Queued>> = plan.messages.into();
         while let Some(message) = messages.pop_front() {
@@ -127,7 +139,8 @@ impl Target {
                 sending,
                 ..Claim::default()
             };
-            self.ledger.claim_notices(claim, now).await?;
+            let name = &self.settings.name;
+            self.ledger.claim_notices(name, claim, now).await?;
             let transitions: Vec<&Transition> =
                 message.iter().map(|notice| &notice.transition).collect();
             match self.send(&transitions, now).await {
@@ -181,7 +194,8 @@ impl Target {
         if claim == Claim::default() {
             return Ok(());
         }
-        self.ledger.claim_notices(claim, now).await?;
+        let name = &self.settings.name;
+        self.ledger.claim_notices(name, claim, now).await?;
         for (_, reason) in &plan.dropped {
             self.count(reason.name(), 1);
         }

@@ -21,6 +21,58 @@ async fn an_alarm_is_told_once_and_its_recovery_once() {
 }
 
 #[tokio::test]
+async fn who_wants_alarms_only_hears_each_of_them_but_none_twice() {
+    let (folder, hook) = (tempfile::tempdir().unwrap(), StandIn::scripted([]).await);
+    let targets = [webhook("ops", &hook, "states = [\"ALARM\"]")];
+    let mut world = World::open(folder.path(), &targets).await;
+    let states = [
+        State::Alarm,
+        // As long as nobody knows that it is over, it is the same alarm.
+        State::InsufficientData,
+        State::Alarm,
+        State::Ok,
+        State::Alarm,
+        State::InsufficientData,
+        State::Ok,
+        State::Alarm,
+    ];
+    for (state, minute) in states.into_iter().zip(0..) {
+        world
+            .settle(&[transition("errors", state, minute * 60)])
+            .await;
+        world.close();
+        world = World::open(folder.path(), &targets).await;
+        world.round(minute * 60).await;
+    }
+    // Nor is one lost that came back before anyone was told.
+    for (state, seconds) in [(State::Ok, 600), (State::Alarm, 660), (State::Ok, 720)] {
+        world.settle(&[transition("errors", state, seconds)]).await;
+    }
+    world.fire(&["errors"], 780).await;
+    for seconds in [780, 785, 790] {
+        world.round(seconds).await;
+    }
+    assert_eq!(hook.told(), vec![["errors ALARM"]; 5]);
+}
+
+#[tokio::test]
+async fn what_ended_while_nobody_listened_is_told_when_it_comes_again() {
+    let (folder, hook) = (tempfile::tempdir().unwrap(), StandIn::scripted([]).await);
+    let world = World::open(folder.path(), &[webhook("ops", &hook, "")]).await;
+    world.fire(&["errors"], 0).await;
+    world.round(0).await;
+    world.close();
+    let others = [webhook("ops", &hook, "alarms = [\"latency\"]")];
+    let world = World::open(folder.path(), &others).await;
+    world.recover(&["errors"], 60).await;
+    world.close();
+    let world = World::open(folder.path(), &[webhook("ops", &hook, "")]).await;
+    world.fire(&["errors"], 120).await;
+    world.round(120).await;
+    assert_eq!(hook.told(), vec![["errors ALARM"]; 2]);
+}
+
+#[tokio::test]
 async fn a_webhook_can_check_who_sent_a_message_and_when() {
     let (folder, hook) = (tempfile::tempdir().unwrap(), StandIn::scripted([]).await);
     let world = World::open(folder.path(), &[webhook("ops", &hook, "")]).await;
@@ -77,7 +129,11 @@ async fn what_a_crash_left_without_an_answer_is_told_again_with_the_same_id() {
         sending: vec![2],
         ..Default::default()
     };
-    world.ledger.claim_notices(claim, at(5)).await.unwrap();
+    world
+        .ledger
+        .claim_notices("ops", claim, at(5))
+        .await
+        .unwrap();
     world.close();
     let world = World::open(folder.path(), &targets).await;
     world.round(10).await;
