@@ -134,6 +134,11 @@ pub(super) fn plan(queue: NoticeQueue, mutes: &[Mute], manner: Manner<'_>, now: 
     });
     let mut told: HashMap<String, Heard> = told.collect();
     let (open, batch) = sort_out(queue.waiting, &mut plan, now);
+    // What is given up counts as heard: what comes after a lost recovery is news.
+    for Queued { transition, .. } in &plan.settled {
+        let heard = Heard::before(transition.to);
+        told.insert(transition.alarm.name.clone(), heard);
+    }
     // What goes out first will have been heard by then.
     for Queued { transition, .. } in &batch {
         let heard = Heard {
@@ -168,8 +173,10 @@ fn sort_out(waiting: Vec<Queued>, plan: &mut Plan, now: Timestamp) -> (Vec<Queue
         });
         if index < surplus {
             plan.dropped.push((notice.id, Reason::Overflow));
+            plan.settled.push(notice);
         } else if is_too_old {
             plan.dropped.push((notice.id, Reason::Expired));
+            plan.settled.push(notice);
         } else {
             plan.waiting += 1;
             plan.oldest = match (plan.oldest, notice.open_since) {

@@ -254,8 +254,10 @@ impl Target {
             target,
             notices, why, "the target refuses to be told of alarms"
         );
-        let ids = message.iter().map(|notice| notice.id).collect();
-        self.ledger.notices_dropped(ids).await?;
+        // It counts as heard, or the next alarm after a lost recovery would not be news.
+        self.ledger
+            .notices_done(&self.settings.name, message)
+            .await?;
         self.count("refused", notices);
         let mut memory = self.memory();
         memory.counts.waiting = memory.counts.waiting.saturating_sub(notices);

@@ -116,7 +116,7 @@ impl Ledger {
         .await
     }
 
-    /// Writes down that a message was taken, and what the target knows now.
+    /// Writes down that a message was taken or given up, and what counts as heard now.
     pub async fn notices_done(&self, target: &str, done: Vec<Queued>) -> Result<(), QueryError> {
         let target = target.to_owned();
         self.change(move |transaction| {
@@ -151,14 +151,6 @@ impl Ledger {
                     .map_err(StoreError::sql("put notices back"))?;
             }
             Ok(())
-        })
-        .await
-    }
-
-    /// Gives notices up.
-    pub async fn notices_dropped(&self, ids: Vec<i64>) -> Result<(), QueryError> {
-        self.change(move |transaction| {
-            each(transaction, DELETE, &ids, None).map_err(StoreError::sql("give notices up"))
         })
         .await
     }

@@ -217,6 +217,20 @@ fn a_notice_is_given_up_a_day_after_it_could_have_been_told() {
 }
 
 #[test]
+fn what_was_given_up_counts_as_heard() {
+    let day = i64::try_from(GIVE_UP_AFTER.as_secs()).unwrap();
+    let lost = Queued {
+        open_since: Some(at(0)),
+        ..over(1, "a", 0)
+    };
+    let again = fired(2, "a", 10);
+    let knows = queue(vec![lost.clone(), again], vec![heard("a", State::Alarm)]);
+    let plan = plan(knows, &[], manner(Grouping::Above(3), 10), at(day));
+    assert_eq!(outline(&plan), (vec![vec![2]], vec![(1, Reason::Expired)]));
+    assert_eq!(plan.claim().settled, [lost]);
+}
+
+#[test]
 fn for_an_alertmanager_only_the_outcome_counts() {
     let waiting = vec![
         fired(1, "a", 0),

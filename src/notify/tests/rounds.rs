@@ -192,10 +192,50 @@ async fn what_cannot_be_delivered_for_a_day_is_given_up_and_counted() {
     let results = world.results("ops");
     assert_eq!(results[0], ("expired", 1));
     assert_eq!(world.counts("ops").waiting, 0);
-    // Who never heard of the trouble does not hear of its end.
-    world.recover(&["errors"], 86_500).await;
-    world.round(86_500).await;
-    assert_eq!(world.counts("ops").results["known"], 1);
+}
+
+#[tokio::test]
+async fn a_recovery_that_was_given_up_does_not_hide_the_next_alarm() {
+    let folder = tempfile::tempdir().unwrap();
+    let is_down = Arc::new(Mutex::new(false));
+    let down = is_down.clone();
+    let hook = StandIn::start(move |_, got| match *down.lock().unwrap() {
+        true => Reply::Status(503, "down"),
+        false if got.text.contains("poison") => Reply::Status(422, "cannot read that"),
+        false => Reply::Status(200, ""),
+    })
+    .await;
+    let world = World::open(folder.path(), &[webhook("ops", &hook, "")]).await;
+    world.fire(&["errors"], 0).await;
+    world.round(0).await;
+    let mut over = transition("errors", State::Ok, 60);
+    over.reason = "poison".to_owned();
+    world.settle(&[over]).await;
+    world.round(60).await;
+    world.fire(&["errors"], 120).await;
+    world.round(120).await;
+    // The same where it could not be delivered in time.
+    *is_down.lock().unwrap() = true;
+    world.recover(&["errors"], 180).await;
+    for seconds in [180, 300, 180 + 86_400] {
+        world.round(seconds).await;
+    }
+    *is_down.lock().unwrap() = false;
+    let day = 200 + 86_400;
+    world.fire(&["errors"], day).await;
+    world.round(day).await;
+    let told = hook.told();
+    let taken = [0, 2, told.len() - 1].map(|index| told[index].concat());
+    assert_eq!(taken, ["errors ALARM"; 3]);
+    assert_eq!(
+        world.results("ops"),
+        [
+            ("delivered", 3),
+            ("expired", 1),
+            ("failed", 2),
+            ("refused", 1)
+        ]
+    );
 }
 
 #[tokio::test]

@@ -227,7 +227,10 @@ async fn what_was_handed_over_without_an_answer_is_found_after_a_restart() {
         .notices_retry(ids, at(100), "503".to_owned(), false);
     failed.await.unwrap();
     assert_eq!(waiting().await, [tried(2, 100, None), tried(3, 100, None)]);
-    open.ledger.notices_dropped(vec![2, 3]).await.unwrap();
+    open.ledger
+        .notices_done("ops", waiting().await)
+        .await
+        .unwrap();
     assert_eq!(waiting().await, []);
 }
 
