@@ -268,7 +268,6 @@ async fn answers_of_slack_that_are_final_are_not_tried_again() {
         (404, "channel_not_found"),
         (404, "no_service"),
         (410, "channel_is_archived"),
-        (200, "<html>log in</html>"),
     ] {
         let folder = tempfile::tempdir().unwrap();
         let hook = StandIn::start(move |_, _| Reply::Status(status, text)).await;
@@ -278,6 +277,39 @@ async fn answers_of_slack_that_are_final_are_not_tried_again() {
         world.round(600).await;
         assert_eq!(hook.got().len(), 1, "{text}");
         assert_eq!(world.results("ops"), [("refused", 1)], "{text}");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_of_someone_in_between_is_tried_again_also_after_a_restart() {
+    for (status, text) in [
+        (200, "<html>log in</html>"),
+        (302, ""),
+        (400, "<html>bad request</html>"),
+        (401, ""),
+        (403, "<html>blocked by policy</html>"),
+        (404, ""),
+        (407, ""),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let chat = StandIn::scripted([Reply::Status(status, text)]).await;
+        let hook = StandIn::scripted([Reply::Status(status, text)]).await;
+        let targets = [slack("chat", &chat, ""), webhook("hook", &hook, "")];
+        let world = World::open(folder.path(), &targets).await;
+        world.fire(&["errors"], 0).await;
+        world.round(0).await;
+        world.close();
+        let world = World::open(folder.path(), &targets).await;
+        world.round(4).await;
+        assert_eq!(chat.got().len(), 1, "{status}");
+        world.round(5).await;
+        assert_eq!(world.results("chat"), [("delivered", 1)], "{status}");
+        // The content is a webhook's to judge, and any 2xx says that it was taken.
+        let taken = [("delivered", 1)];
+        match status {
+            200 | 400 => assert_eq!(world.results("hook"), [], "{status}"),
+            _ => assert_eq!(world.results("hook"), taken, "{status}"),
+        }
     }
 }
 
