@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
+use tracing::warn;
 
 use super::define::Measured;
 use super::fault::Fault;
@@ -46,7 +47,7 @@ impl Alarms {
     /// Errors: everything that is wrong with its files.
     pub fn load(config: &Config) -> Result<Self, Vec<Fault>> {
         let alarms = Self::default();
-        alarms.loaded.store(Arc::new(load(config)?));
+        alarms.replace(load(config)?);
         Ok(alarms)
     }
 
@@ -61,6 +62,10 @@ impl Alarms {
     }
 
     pub(super) fn replace(&self, loaded: Loaded) {
+        for warning in &loaded.set.warnings {
+            let warning = warning.to_string();
+            warn!(warning, "an alarm may mean something else");
+        }
         self.loaded.store(Arc::new(loaded));
     }
 

@@ -112,11 +112,11 @@ pub fn wanted(
     topic: Option<&str>,
 ) -> Result<Wanted, String> {
     let resolve = |actions: &[String]| -> Result<BTreeSet<String>, String> {
-        let resolve = |action: &String| match (action.starts_with("arn:"), topic) {
+        let resolve = |action: &String| match (!action.contains("${"), topic) {
             (true, _) => Ok(action.clone()),
             (false, Some(topic)) => Ok(topic.to_owned()),
             (false, None) => Err(format!(
-                "{}: the action {action} is made by the stack; name a topic with --topic ARN",
+                "{}: the action {action} is known to the stack only; name a topic with --topic ARN",
                 alarm.name
             )),
         };
@@ -458,7 +458,8 @@ mod tests {
     fn a_topic_that_the_stack_makes_has_to_be_named() {
         let mut alarm = alarm("A");
         alarm.actions.alarm = vec!["${Topic}".to_owned()];
-        let reason = "A: the action ${Topic} is made by the stack; name a topic with --topic ARN";
+        let reason =
+            "A: the action ${Topic} is known to the stack only; name a topic with --topic ARN";
         assert_eq!(
             wanted(&alarm, &template_tags(), "mine", None),
             Err(reason.to_owned())

@@ -106,7 +106,11 @@ fn pair(text: &str) -> Result<(String, String), String> {
 impl Templates {
     /// Reads the templates. Faults end a command with 64.
     fn read(&self, config: &ConfigFile) -> anyhow::Result<Loaded> {
-        read(&self.files, &self.values, config)
+        let loaded = read(&self.files, &self.values, config)?;
+        for warning in &loaded.set.warnings {
+            eprintln!("warning: {warning}");
+        }
+        Ok(loaded)
     }
 
     /// The name of the set: that of the first file or folder, without its ending.

@@ -36,7 +36,7 @@ AWSTemplateFormatVersion: "2010-09-09"
 Parameters:
   Limit: {Type: Number, Default: 5000}
   Chat: {Type: String, Default: ""}
-  Topics: {Type: CommaDelimitedList, Default: "arn:a, arn:b"}
+  Topics: {Type: CommaDelimitedList, Default: "arn:aws:sns:eu-central-1:111122223333:a, arn:aws:sns:eu-central-1:111122223333:b"}
   Stage: {Type: String, AllowedValues: [prod, test], Default: prod}
 Mappings:
   Periods: {prod: {seconds: 60}, test: {seconds: 300}}
@@ -72,7 +72,7 @@ Resources:
         - !Sub "arn:aws:sns:${AWS::Region}:${AWS::AccountId}:${Topic.TopicName}"
         - !If [HasChat, !Ref Chat, !Ref AWS::NoValue]
       OKActions: !Ref Topics
-      InsufficientDataActions: [!GetAtt [Topic, TopicArn], !Join [":", [arn, !Ref Stage]]]
+      InsufficientDataActions: [!GetAtt [Topic, TopicArn], !Join [":", ["arn:aws:sns:eu-central-1:111122223333", !Ref Stage]]]
       Unit: Milliseconds
       Tags: [{Key: severity, Value: critical}, {Key: team, Value: sre}]
   Chatty:
@@ -104,8 +104,14 @@ fn functions_conditions_and_parameters_are_resolved() {
                 "${Topic}",
                 "arn:aws:sns:${AWS::Region}:${AWS::AccountId}:${Topic.TopicName}",
             ]),
-            ok: texts(&["arn:a", "arn:b"]),
-            insufficient_data: texts(&["${Topic.TopicArn}", "arn:prod"]),
+            ok: texts(&[
+                "arn:aws:sns:eu-central-1:111122223333:a",
+                "arn:aws:sns:eu-central-1:111122223333:b",
+            ]),
+            insufficient_data: texts(&[
+                "${Topic.TopicArn}",
+                "arn:aws:sns:eu-central-1:111122223333:prod",
+            ]),
         },
         severity: "critical".to_owned(),
         runbook: Some("https://example.com/runbook#slow".to_owned()),
@@ -124,7 +130,7 @@ fn functions_conditions_and_parameters_are_resolved() {
 #[test]
 fn given_parameters_replace_defaults() {
     let values = [
-        ("Chat", "arn:chat"),
+        ("Chat", "arn:aws:sns:eu-central-1:111122223333:chat"),
         ("Limit", "7"),
         ("AWS::StackName", "mine"),
     ];
@@ -133,8 +139,18 @@ fn given_parameters_replace_defaults() {
     let chatty = set.find("chatty").unwrap();
     let thresholds = [slow.threshold, chatty.threshold].map(|number| number.to_string());
     assert_eq!(thresholds, ["7", "1000"]);
-    assert_eq!(slow.actions.alarm[2], "arn:chat");
-    let test = read_text(FULL, &[("Stage", "test"), ("Chat", "x")]).unwrap();
+    assert_eq!(
+        slow.actions.alarm[2],
+        "arn:aws:sns:eu-central-1:111122223333:chat"
+    );
+    let test = read_text(
+        FULL,
+        &[
+            ("Stage", "test"),
+            ("Chat", "arn:aws:sns:eu-central-1:111122223333:chat"),
+        ],
+    )
+    .unwrap();
     assert_eq!(test.alarms.len(), 1, "the condition does not hold");
     // 15 periods of five minutes, from the mapping.
     assert_eq!(test.alarms[0].period_seconds, 300);
