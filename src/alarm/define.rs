@@ -115,7 +115,7 @@ pub(super) fn define(known: &Known, measured: &Measured, faults: &mut Faults) ->
     let namespace = namespace(&mut properties);
     let metric = properties.needed("MetricName");
     let is_ours = namespace.as_ref() == Some(&measured.namespace);
-    let dimensions = dimensions(&mut properties);
+    let dimensions = dimensions(&mut properties, is_ours);
     if let (Some(namespace), Some(metric)) = (&namespace, &metric) {
         check_metric(&mut properties, measured, namespace, metric, &dimensions);
     }
@@ -303,7 +303,8 @@ fn namespace(properties: &mut Properties<'_>) -> Option<String> {
     Some(namespace)
 }
 
-fn dimensions(properties: &mut Properties<'_>) -> BTreeMap<String, String> {
+/// Values of our own dimensions are had plainly, whichever way they are written.
+fn dimensions(properties: &mut Properties<'_>, is_ours: bool) -> BTreeMap<String, String> {
     let mut dimensions = BTreeMap::new();
     let pairs = properties.pairs("Dimensions", "Name", "Value");
     if pairs.len() > MAX_DIMENSIONS {
@@ -324,7 +325,14 @@ fn dimensions(properties: &mut Properties<'_>) -> BTreeMap<String, String> {
             );
             properties.fault("Dimensions", message);
         }
-        if !fits(&value, 1024) {
+        let (value, as_sent) = if is_ours && !value.trim().is_empty() {
+            let value = minute::plain(&value);
+            let as_sent = minute::encoded(&value);
+            (value, as_sent)
+        } else {
+            (value.clone(), value)
+        };
+        if !fits(&as_sent, 1024) {
             let message = format!("the value of {name} must have 1 to 1024 ASCII characters");
             properties.fault("Dimensions", message);
         }

@@ -182,8 +182,8 @@ fn differences(alarm: &Alarm, query: &Query) -> String {
     sentences.join(" ")
 }
 
-/// A scalar of YAML: JSON's strings are YAML's double-quoted ones.
-fn quoted(text: &str) -> String {
+/// A scalar of YAML or a text of `PromQL`: both read JSON's strings.
+pub(super) fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 

@@ -31,6 +31,30 @@ fn what_is_left_out_has_the_default_of_cloudwatch() {
     assert_eq!(read_text(&template(GOOD), &[]).unwrap().alarms, [good()]);
 }
 
+#[test]
+fn a_value_of_a_dimension_is_written_plainly_or_as_cloudwatch_has_it() {
+    let alarm = |value: &str| {
+        let text = format!("{GOOD}\nDimensions: [{{Name: team, Value: '{value}'}}]");
+        read_text(&template(&text), &[]).unwrap().alarms.remove(0)
+    };
+    let plain = alarm("決済");
+    assert_eq!(plain, alarm("%E6%B1%BA%E6%B8%88"));
+    assert_eq!(plain.dimensions, given(&[("team", "決済")]));
+    let key = series_of(&plain, "ClaudeCode/Enterprise").unwrap();
+    assert_eq!(key.dimensions.values().next().unwrap().as_ref(), "決済");
+    let sent = |alarm: &Alarm, ours: &str| {
+        let wanted = plan::wanted(alarm, &BTreeMap::new(), "mine", None, ours);
+        wanted.unwrap().configuration.dimensions
+    };
+    let encoded = given(&[("team", "%E6%B1%BA%E6%B8%88")]);
+    assert_eq!(sent(&plain, "ClaudeCode/Enterprise"), encoded);
+    let text = GOOD.replace("ClaudeCode/Enterprise", "Other/Service");
+    let text = format!("{text}\nDimensions: [{{Name: share, Value: '100%25'}}]");
+    let foreign = read_text(&template(&text), &[]).unwrap().alarms.remove(0);
+    let as_it_is = given(&[("share", "100%25")]);
+    assert_eq!(sent(&foreign, "ClaudeCode/Enterprise"), as_it_is);
+}
+
 const FULL: &str = r#"
 AWSTemplateFormatVersion: "2010-09-09"
 Parameters:

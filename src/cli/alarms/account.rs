@@ -5,6 +5,7 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 
 use super::Templates;
+use crate::alarm::Loaded;
 use crate::alarm::apply::Account;
 use crate::alarm::plan::{self, Reach, Wanted};
 use crate::aws::Aws;
@@ -76,7 +77,13 @@ pub(super) fn apply(wanted: Apply) -> anyhow::Result<()> {
         }
         let (failed, refused) = (failures.len(), plan.foreign.len());
         if failed > 0 || refused > 0 {
-            bail!("{failed} changes failed, {refused} alarms belong to someone else");
+            let changes = if failed == 1 { "change" } else { "changes" };
+            let alarms = if refused == 1 {
+                "alarm belongs"
+            } else {
+                "alarms belong"
+            };
+            bail!("{failed} {changes} failed, {refused} {alarms} to someone else");
         }
         Ok(())
     })?
@@ -102,13 +109,17 @@ async fn compare(wanted: Plan) -> anyhow::Result<(Account, plan::Plan)> {
 }
 
 fn resolve(wanted: &Plan, set: &str) -> anyhow::Result<Vec<Wanted>> {
-    let read = wanted.templates.read(&wanted.config)?.set;
+    let Loaded {
+        set: read,
+        namespace,
+    } = wanted.templates.read(&wanted.config)?;
     let mut alarms = Vec::new();
     let mut faults = Vec::new();
     for alarm in &read.alarms {
         let tags = read.origins.get(&alarm.name);
         let tags = tags.map(|origin| origin.tags.clone()).unwrap_or_default();
-        match plan::wanted(alarm, &tags, set, wanted.topic.as_deref()) {
+        let topic = wanted.topic.as_deref();
+        match plan::wanted(alarm, &tags, set, topic, &namespace) {
             Ok(alarm) => alarms.push(alarm),
             Err(fault) => faults.push(fault),
         }
