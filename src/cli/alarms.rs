@@ -27,6 +27,7 @@ pub(super) use test::Test;
 
 use super::{ConfigFile, block_on};
 use crate::alarm::{self, BUILT_IN_NAME, Fault, Loaded};
+use crate::cli::out;
 use crate::config::Faults;
 use crate::model::minute::NAMESPACE;
 
@@ -108,7 +109,7 @@ impl Templates {
     fn read(&self, config: &ConfigFile) -> anyhow::Result<Loaded> {
         let loaded = read(&self.files, &self.values, config)?;
         for warning in &loaded.set.warnings {
-            eprintln!("warning: {warning}");
+            out::note(format_args!("warning: {warning}"));
         }
         Ok(loaded)
     }

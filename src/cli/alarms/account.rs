@@ -9,6 +9,7 @@ use crate::alarm::Loaded;
 use crate::alarm::apply::Account;
 use crate::alarm::plan::{self, Reach, Wanted};
 use crate::aws::Aws;
+use crate::cli::out;
 use crate::cli::{ConfigFile, block_on};
 use crate::clock::Clock;
 use crate::config::Faults;
@@ -58,7 +59,7 @@ fn topic(text: &str) -> Result<String, String> {
 pub(super) fn plan(wanted: Plan) -> anyhow::Result<()> {
     block_on(async {
         let (_, plan) = Box::pin(compare(wanted)).await?;
-        println!("{plan}");
+        out::println(&plan)?;
         if plan.is_done() {
             Ok(())
         } else {
@@ -70,10 +71,11 @@ pub(super) fn plan(wanted: Plan) -> anyhow::Result<()> {
 pub(super) fn apply(wanted: Apply) -> anyhow::Result<()> {
     block_on(async {
         let (mut account, plan) = Box::pin(compare(wanted.plan)).await?;
-        println!("{plan}");
+        // Whether or not somebody reads what is done.
+        let said = out::println(&plan);
         let failures = account.carry_out(&plan).await;
         for (name, error) in &failures {
-            eprintln!("{name}: {error}");
+            out::note(format_args!("{name}: {error}"));
         }
         let (failed, refused) = (failures.len(), plan.foreign.len());
         if failed > 0 || refused > 0 {
@@ -85,7 +87,7 @@ pub(super) fn apply(wanted: Apply) -> anyhow::Result<()> {
             };
             bail!("{failed} {changes} failed, {refused} {alarms} to someone else");
         }
-        Ok(())
+        Ok(said?)
     })?
 }
 

@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::{Values, read_file};
 use crate::cli::Remote;
+use crate::cli::out;
 use crate::cli::table::{Align, table};
 
 /// What to look back on.
@@ -64,7 +65,7 @@ pub(super) async fn execute(wanted: Backtest) -> anyhow::Result<()> {
         "parameters": parameters,
     });
     let answer: Answer = wanted.remote.post("/api/v1/alarms/backtest", &body).await?;
-    print!("{}", written(&answer));
+    out::print(written(&answer))?;
     Ok(())
 }
 

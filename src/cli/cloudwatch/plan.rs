@@ -7,6 +7,7 @@ use clap::Args;
 use serde::Deserialize;
 
 use crate::cli::alarms::shipped;
+use crate::cli::out;
 use crate::cli::run::ConfigFile;
 use crate::cli::table::{Align, table, usd};
 use crate::cli::{Remote, block_on};
@@ -68,7 +69,7 @@ pub(super) fn execute(wanted: Plan) -> anyhow::Result<()> {
         let path = "/api/v1/cloudwatch/plan";
         block_on(wanted.remote.get(path, &[("alarms", &alarms)]))??
     };
-    print!("{}", shown(&answer));
+    out::print(shown(&answer))?;
     Ok(())
 }
 
