@@ -189,7 +189,7 @@ impl Progress {
 
     /// Says a line above the bar.
     fn say(&self, line: &str) {
-        self.bar.suspend(|| out::note(&line));
+        self.bar.suspend(|| out::note(line));
     }
 
     fn finish(&self) {

@@ -44,7 +44,7 @@ pub(super) fn execute(wanted: &Test) -> anyhow::Result<()> {
     }
     let failures: Vec<_> = stories.iter().filter_map(Story::failure).collect();
     for failure in &failures {
-        out::println(&failure)?;
+        out::println(failure)?;
     }
     let (stories, holds, fails) = match stories.len() {
         1 => ("1 story".to_owned(), "holds", "fails"),
