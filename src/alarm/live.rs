@@ -12,7 +12,7 @@ use super::define::Measured;
 use super::fault::Fault;
 use super::files::{Stamp, files};
 use super::read::{AlarmSet, read_measured};
-use crate::config::Config;
+use crate::config::{Config, Evaluate};
 use crate::store::AlarmStatus;
 
 /// The parameter of the built-in template that follows `cloudwatch.namespace`.
@@ -31,6 +31,19 @@ pub struct Loaded {
     pub set: AlarmSet,
     /// The namespace whose alarms tallyd can evaluate.
     pub namespace: String,
+    /// Who acts on them.
+    pub evaluate: Evaluate,
+}
+
+impl Loaded {
+    /// How many alarms the account has to have: none where CloudWatch does not act.
+    #[must_use]
+    pub fn in_cloudwatch(&self) -> u64 {
+        match self.evaluate {
+            Evaluate::CloudWatch | Evaluate::Both => self.set.alarms.len() as u64,
+            Evaluate::Local | Evaluate::Off => 0,
+        }
+    }
 }
 
 /// How an alarm stands.
@@ -90,7 +103,11 @@ pub fn load(config: &Config) -> Result<Loaded, Vec<Fault>> {
         dimensions: Some(config.cloudwatch.dimensions.clone()),
     };
     let set = read_measured(&files(&settings.files)?, &parameters, &measured)?;
-    Ok(Loaded { set, namespace })
+    Ok(Loaded {
+        set,
+        namespace,
+        evaluate: settings.evaluate,
+    })
 }
 
 /// What tells that the set has to be read again.
@@ -99,6 +116,7 @@ pub(super) struct Source {
     files: Vec<PathBuf>,
     parameters: BTreeMap<String, String>,
     namespace: String,
+    evaluate: Evaluate,
     stamp: Stamp,
 }
 
@@ -108,6 +126,7 @@ impl Source {
             files: config.alarms.files.clone(),
             parameters: config.alarms.parameters.clone(),
             namespace: config.cloudwatch.namespace.clone(),
+            evaluate: config.alarms.evaluate,
             stamp: Stamp::of(&config.alarms.files),
         }
     }

@@ -338,8 +338,11 @@ fn read_template(request: &BacktestRequest, used: &Arc<Loaded>) -> Result<Arc<Lo
         let status = StatusCode::UNPROCESSABLE_ENTITY;
         Problem::new(status, "invalid_template", lines.join("\n"))
     })?;
-    let namespace = used.namespace.clone();
-    Ok(Arc::new(Loaded { set, namespace }))
+    Ok(Arc::new(Loaded {
+        set,
+        namespace: used.namespace.clone(),
+        evaluate: used.evaluate,
+    }))
 }
 
 impl BacktestAlarm {

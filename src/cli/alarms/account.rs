@@ -114,6 +114,7 @@ fn resolve(wanted: &Plan, set: &str) -> anyhow::Result<Vec<Wanted>> {
     let Loaded {
         set: read,
         namespace,
+        ..
     } = wanted.templates.read(&wanted.config)?;
     let mut alarms = Vec::new();
     let mut faults = Vec::new();
