@@ -240,4 +240,16 @@ async fn looking_back_asks_the_daemon() {
     let look = ["backtest", "disk.yaml", "--url", &daemon.http];
     let (code, said, _) = alarms(&place, &look);
     assert!(code == 0 && said.contains("fired"), "{said}");
+    let text = TEMPLATE.replace("MetricName: disk", "MetricName: dsk");
+    place.write("wrong.yaml", &text);
+    let look = ["backtest", "wrong.yaml", "--url", &daemon.http];
+    let (code, _, told) = alarms(&place, &look);
+    let expected = "wrong.yaml:9: MetricName: ClaudeCode/Enterprise has no metric \
+                    dsk_utilization; did you mean disk_utilization?\n";
+    assert_eq!((code, told.as_str()), (64, expected));
+    let look = ["backtest", "--metric", "eror_rate", "--url", &daemon.http];
+    let (code, _, told) = alarms(&place, &look);
+    let expected = "metrics: there is no metric eror_rate; did you mean error_rate?; there are \
+                    requests_per_minute, ";
+    assert!(code == 64 && told.starts_with(expected), "{code} {told}");
 }
