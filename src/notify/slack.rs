@@ -99,7 +99,11 @@ const fn sign(state: State) -> &'static str {
 fn single(transition: &Transition) -> Value {
     let alarm = &transition.alarm;
     let (from, to) = (transition.from.name(), transition.to.name());
-    let title = format!("{} {to}: {}", sign(transition.to), alarm.name);
+    let title = if alarm.name == message::TEST_ALARM {
+        format!("\u{1f514} TEST: {}", alarm.name)
+    } else {
+        format!("{} {to}: {}", sign(transition.to), alarm.name)
+    };
     let field = |name: &str, text: &str| {
         let room = MAX_FIELD - name.len() - 3;
         json!({"type": "mrkdwn", "text": format!("*{name}*\n{}", escape(text, room))})

@@ -107,6 +107,15 @@ impl Target {
         }
     }
 
+    /// What a test says: a recovery, so that nothing has to be closed afterwards. An Alertmanager shows
+    /// what fires only, and lets it end by itself.
+    pub(super) const fn state_of_test(&self) -> State {
+        match self.notifier {
+            Notifier::Alertmanager(_) => State::Alarm,
+            Notifier::Sns(_) | Notifier::Slack(_) | Notifier::Webhook(_) => State::Ok,
+        }
+    }
+
     /// When a transition of now is told at the earliest.
     pub(super) fn due(&self, now: Timestamp) -> Timestamp {
         now.saturating_add(self.settings.group_wait)

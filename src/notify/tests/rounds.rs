@@ -474,7 +474,7 @@ async fn a_test_is_marked_and_its_failure_told_without_the_secret() {
     let world = World::open(folder.path(), &[slack("ops", &hook, "")]).await;
     world.notify.test("ops", at(0)).await.unwrap();
     let text = hook.got()[0].body.to_string();
-    assert!(text.contains("tallyd-test") && text.contains("TEST of tallyd"));
+    assert!(text.contains("\u{1f514} TEST: tallyd-test") && text.contains("TEST of tallyd"));
     let refused = world.notify.test("ops", at(0)).await.unwrap_err();
     assert_eq!(
         refused.to_string(),
@@ -486,6 +486,31 @@ async fn a_test_is_marked_and_its_failure_told_without_the_secret() {
         "there is no [notify.nobody] in the configuration"
     );
     assert!(!format!("{:?}", world.notify).contains("/hook"));
+}
+
+#[tokio::test]
+async fn a_test_of_an_alertmanager_fires_and_ends_by_itself() {
+    let folder = tempfile::tempdir().unwrap();
+    let hook = StandIn::scripted([]).await;
+    let text = format!(
+        "[notify.am]\nkind = \"alertmanager\"\nurl = \"{}/api/v2/alerts\"\n",
+        hook.url
+    );
+    let world = World::open(folder.path(), &[(text, Vec::new())]).await;
+    world.notify.test("am", at(0)).await.unwrap();
+    let alert = hook.got()[0].body[0].clone();
+    let name = &alert["labels"]["alertname"];
+    assert_eq!(
+        (name, &alert["startsAt"], &alert["endsAt"]),
+        (
+            &"tallyd-test".into(),
+            &"2026-11-22T12:00:00Z".into(),
+            &"2026-11-22T12:05:00Z".into()
+        )
+    );
+    // It is no alarm that would be sent again.
+    world.round(60).await;
+    assert_eq!(hook.got().len(), 1);
 }
 
 #[tokio::test]
