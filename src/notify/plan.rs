@@ -205,13 +205,8 @@ fn choose(
     plan: &mut Plan,
     now: Timestamp,
 ) -> Vec<Queued> {
-    let mut chains: BTreeMap<String, Vec<Queued>> = BTreeMap::new();
-    for notice in open {
-        let name = notice.transition.alarm.name.clone();
-        chains.entry(name).or_default().push(notice);
-    }
     let mut chosen = Vec::new();
-    for (alarm, chain) in chains {
+    for (alarm, chain) in chains(open) {
         let covered = |at| mutes.iter().any(|mute| mute.covers(&alarm, at));
         if covered(now) {
             continue;
@@ -256,6 +251,16 @@ fn choose(
     }
     chosen.sort_by_key(|notice| notice.id);
     chosen
+}
+
+/// The notices of each alarm, in their order.
+fn chains(open: Vec<Queued>) -> BTreeMap<String, Vec<Queued>> {
+    let mut chains: BTreeMap<String, Vec<Queued>> = BTreeMap::new();
+    for notice in open {
+        let name = notice.transition.alarm.name.clone();
+        chains.entry(name).or_default().push(notice);
+    }
+    chains
 }
 
 fn group(to_tell: Vec<Queued>, manner: Manner<'_>) -> Vec<Vec<Queued>> {
