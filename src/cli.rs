@@ -11,6 +11,7 @@ mod demo;
 mod doctor;
 mod identity;
 mod import;
+mod out;
 mod prices;
 mod quota;
 mod remote;
@@ -131,13 +132,10 @@ pub fn execute(command: Command) -> ExitCode {
             quota::statusline(&wanted);
             Ok(())
         }
-        Command::Metrics => {
-            print!("{}", catalogue::markdown());
-            Ok(())
-        }
+        Command::Metrics => out::print(catalogue::markdown()).map_err(Into::into),
         Command::Alarms(command) => alarms::execute(command),
         Command::Token(TokenCommand::New(wanted)) => {
-            token::new_token(&wanted).map(|text| print!("{text}"))
+            token::new_token(&wanted).and_then(|text| Ok(out::print(text)?))
         }
         Command::CloudWatch(command) => cloudwatch::execute(command),
         Command::Import(command) => import::execute(command),
@@ -145,8 +143,10 @@ pub fn execute(command: Command) -> ExitCode {
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
+        // Whoever read has seen enough.
+        Err(error) if out::is_closed(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("{error:#}");
+            out::note(format_args!("{error:#}"));
             ExitCode::from(code(&error))
         }
     }

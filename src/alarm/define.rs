@@ -3,18 +3,16 @@
 //! AWS: `PutMetricAlarm`; template reference, `AWS::CloudWatch::Alarm`.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::str::FromStr;
 
-use super::fault::{Faults, hint};
+use super::action::actions;
+use super::fault::{Faults, hint, is_near};
 use super::properties::Properties;
 use super::resolve::{Known, Shape};
-use crate::model::alarm::{Actions, Alarm, Comparison, MissingData, Statistic};
-use crate::model::minute::{self, Dimension, MINUTE_METRICS};
+use crate::model::alarm::{Alarm, Comparison, MissingData, Statistic};
+use crate::model::minute::{self, DIMENSIONED, Dimension, MINUTE_METRICS};
 
 const MAX_NAME: usize = 255;
 const MAX_DESCRIPTION: usize = 1024;
-const MAX_ACTIONS: usize = 5;
-const MAX_ACTION: usize = 1024;
 const MAX_DIMENSIONS: usize = 30;
 const MAX_TAGS: usize = 50;
 
@@ -46,6 +44,8 @@ impl Default for Measured {
 pub(super) struct Defined {
     pub alarm: Alarm,
     pub tags: BTreeMap<String, String>,
+    /// What may be meant otherwise: its property, and what to say of it.
+    pub warning: Option<(&'static str, String)>,
 }
 
 /// Properties that mark an alarm of another kind, and what to say of them.
@@ -114,7 +114,8 @@ pub(super) fn define(known: &Known, measured: &Measured, faults: &mut Faults) ->
     let windows = windows(&mut properties);
     let namespace = namespace(&mut properties);
     let metric = properties.needed("MetricName");
-    let dimensions = dimensions(&mut properties);
+    let is_ours = namespace.as_ref() == Some(&measured.namespace);
+    let dimensions = dimensions(&mut properties, is_ours);
     if let (Some(namespace), Some(metric)) = (&namespace, &metric) {
         check_metric(&mut properties, measured, namespace, metric, &dimensions);
     }
@@ -162,7 +163,16 @@ pub(super) fn define(known: &Known, measured: &Measured, faults: &mut Faults) ->
         actions,
         severity: severity.unwrap_or_else(|| "warning".to_owned()),
     };
-    Some(Defined { alarm, tags })
+    let warning = (!is_ours && is_near(&alarm.namespace, &measured.namespace)).then(|| {
+        let (theirs, ours) = (&alarm.namespace, &measured.namespace);
+        let message = format!("{theirs} is not evaluated here; did you mean {ours}?");
+        ("Namespace", message)
+    });
+    Some(Defined {
+        alarm,
+        tags,
+        warning,
+    })
 }
 
 fn name(properties: &mut Properties<'_>) -> Option<String> {
@@ -293,7 +303,8 @@ fn namespace(properties: &mut Properties<'_>) -> Option<String> {
     Some(namespace)
 }
 
-fn dimensions(properties: &mut Properties<'_>) -> BTreeMap<String, String> {
+/// Values of our own dimensions are had plainly, whichever way they are written.
+fn dimensions(properties: &mut Properties<'_>, is_ours: bool) -> BTreeMap<String, String> {
     let mut dimensions = BTreeMap::new();
     let pairs = properties.pairs("Dimensions", "Name", "Value");
     if pairs.len() > MAX_DIMENSIONS {
@@ -314,7 +325,14 @@ fn dimensions(properties: &mut Properties<'_>) -> BTreeMap<String, String> {
             );
             properties.fault("Dimensions", message);
         }
-        if !fits(&value, 1024) {
+        let (value, as_sent) = if is_ours && !value.trim().is_empty() {
+            let value = minute::plain(&value);
+            let as_sent = minute::encoded(&value);
+            (value, as_sent)
+        } else {
+            (value.clone(), value)
+        };
+        if !fits(&as_sent, 1024) {
             let message = format!("the value of {name} must have 1 to 1024 ASCII characters");
             properties.fault("Dimensions", message);
         }
@@ -358,6 +376,14 @@ fn check_metric(
             format!("{name} has one datapoint a minute: must be a multiple of 60, got {period}");
         properties.fault("Period", message);
     }
+    if !dimensions.is_empty() && !DIMENSIONED.contains(&name) {
+        let message = format!(
+            "{name} is kept as a total only; by dimensions there are {}",
+            DIMENSIONED.join(", ")
+        );
+        properties.fault("Dimensions", message);
+        return;
+    }
     let mut set = BTreeSet::new();
     for key in dimensions.keys() {
         if let Some(dimension) = Dimension::parse(key) {
@@ -394,41 +420,6 @@ fn comparison(properties: &mut Properties<'_>) -> Option<Comparison> {
 
 fn names_of_missing() -> [&'static str; 4] {
     MissingData::ALL.map(MissingData::name)
-}
-
-fn actions(properties: &mut Properties<'_>) -> Actions {
-    let mut list = |property: &str| {
-        let actions = properties.texts(property);
-        if actions.len() > MAX_ACTIONS {
-            let message = format!(
-                "must be at most {MAX_ACTIONS} actions, got {}",
-                actions.len()
-            );
-            properties.fault(property, message);
-        }
-        if actions
-            .iter()
-            .any(|action| action.is_empty() || action.len() > MAX_ACTION)
-        {
-            let message = format!("an action must have 1 to {MAX_ACTION} characters");
-            properties.fault(property, message);
-        }
-        actions
-    };
-    let (alarm, ok) = (list("AlarmActions"), list("OKActions"));
-    let insufficient_data = list("InsufficientDataActions");
-    Actions {
-        enabled: properties
-            .word(
-                "ActionsEnabled",
-                |word| bool::from_str(word).ok(),
-                &["true", "false"],
-            )
-            .unwrap_or(true),
-        alarm,
-        ok,
-        insufficient_data,
-    }
 }
 
 fn tags(properties: &mut Properties<'_>) -> BTreeMap<String, String> {

@@ -78,6 +78,12 @@ pub(super) fn nearest<'a>(
     (near.0 <= near.1.chars().count().max(wrong.len()).div_ceil(2)).then_some(near.1)
 }
 
+/// True if a text is another one but for a few characters or capitals.
+pub(super) fn is_near(text: &str, other: &str) -> bool {
+    let chars: Vec<char> = text.to_lowercase().chars().take(64).collect();
+    text != other && distance(&chars, other) <= 3
+}
+
 /// `; did you mean NAME?`, or nothing.
 #[must_use]
 pub fn hint<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> String {
@@ -109,6 +115,8 @@ mod tests {
         assert_eq!(nearest("eror_rate", names), Some("error_rate"));
         assert_eq!(nearest("ResponseTime", names), Some("response_time"));
         assert_eq!(nearest("zzzzzzzzzzzzzzzz", names), None);
+        assert!(is_near("ClaudeCode/Enterprize", "ClaudeCode/Enterprise"));
+        assert!(!is_near("AWS/Bedrock", "ClaudeCode/Enterprise"));
         assert_eq!(hint("active_user", names), "; did you mean active_users?");
     }
 }

@@ -6,12 +6,13 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
+use tracing::warn;
 
 use super::define::Measured;
 use super::fault::Fault;
 use super::files::{Stamp, files};
 use super::read::{AlarmSet, read_measured};
-use crate::config::Config;
+use crate::config::{Config, Evaluate};
 use crate::store::AlarmStatus;
 
 /// The parameter of the built-in template that follows `cloudwatch.namespace`.
@@ -30,6 +31,19 @@ pub struct Loaded {
     pub set: AlarmSet,
     /// The namespace whose alarms tallyd can evaluate.
     pub namespace: String,
+    /// Who acts on them.
+    pub evaluate: Evaluate,
+}
+
+impl Loaded {
+    /// How many alarms the account has to have: none where CloudWatch does not act.
+    #[must_use]
+    pub fn in_cloudwatch(&self) -> u64 {
+        match self.evaluate {
+            Evaluate::CloudWatch | Evaluate::Both => self.set.alarms.len() as u64,
+            Evaluate::Local | Evaluate::Off => 0,
+        }
+    }
 }
 
 /// How an alarm stands.
@@ -46,7 +60,7 @@ impl Alarms {
     /// Errors: everything that is wrong with its files.
     pub fn load(config: &Config) -> Result<Self, Vec<Fault>> {
         let alarms = Self::default();
-        alarms.loaded.store(Arc::new(load(config)?));
+        alarms.replace(load(config)?);
         Ok(alarms)
     }
 
@@ -61,6 +75,10 @@ impl Alarms {
     }
 
     pub(super) fn replace(&self, loaded: Loaded) {
+        for warning in &loaded.set.warnings {
+            let warning = warning.to_string();
+            warn!(warning, "an alarm may mean something else");
+        }
         self.loaded.store(Arc::new(loaded));
     }
 
@@ -85,7 +103,11 @@ pub fn load(config: &Config) -> Result<Loaded, Vec<Fault>> {
         dimensions: Some(config.cloudwatch.dimensions.clone()),
     };
     let set = read_measured(&files(&settings.files)?, &parameters, &measured)?;
-    Ok(Loaded { set, namespace })
+    Ok(Loaded {
+        set,
+        namespace,
+        evaluate: settings.evaluate,
+    })
 }
 
 /// What tells that the set has to be read again.
@@ -94,6 +116,7 @@ pub(super) struct Source {
     files: Vec<PathBuf>,
     parameters: BTreeMap<String, String>,
     namespace: String,
+    evaluate: Evaluate,
     stamp: Stamp,
 }
 
@@ -103,6 +126,7 @@ impl Source {
             files: config.alarms.files.clone(),
             parameters: config.alarms.parameters.clone(),
             namespace: config.cloudwatch.namespace.clone(),
+            evaluate: config.alarms.evaluate,
             stamp: Stamp::of(&config.alarms.files),
         }
     }

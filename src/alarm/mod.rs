@@ -4,6 +4,7 @@
 //! datapoints; [`story`] proves alarms on made-up datapoints. [`render`] writes them as Prometheus
 //! rules, [`mod@plan`] compares them with an account's, [`mod@apply`] carries a plan out.
 
+mod action;
 pub mod apply;
 pub mod backtest;
 mod define;

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Write as _};
 
 use crate::model::alarm::{Alarm, Statistic};
+use crate::model::minute::encoded;
 
 /// The tag that says to which set an alarm belongs.
 pub const OWNER_TAG: &str = "tallyd";
@@ -101,22 +102,34 @@ pub struct Reach {
     pub adopts: bool,
 }
 
+/// The dimensions as CloudWatch has them.
+fn dimensions(alarm: &Alarm, namespace: &str) -> BTreeMap<String, String> {
+    if alarm.namespace != namespace {
+        return alarm.dimensions.clone();
+    }
+    let sent = alarm.dimensions.iter();
+    sent.map(|(name, value)| (name.clone(), encoded(value)))
+        .collect()
+}
+
 /// The alarm's configuration and tags, if all its actions are known.
 ///
-/// `tags` are those of its template. `topic` stands for whatever a template only refers to.
+/// `tags` are those of its template. `topic` stands for whatever a template only refers to. What is
+/// in `namespace`, tallyd's own, is named as it is sent.
 /// Errors: an action that is still a reference.
 pub fn wanted(
     alarm: &Alarm,
     tags: &BTreeMap<String, String>,
     set: &str,
     topic: Option<&str>,
+    namespace: &str,
 ) -> Result<Wanted, String> {
     let resolve = |actions: &[String]| -> Result<BTreeSet<String>, String> {
-        let resolve = |action: &String| match (action.starts_with("arn:"), topic) {
+        let resolve = |action: &String| match (!action.contains("${"), topic) {
             (true, _) => Ok(action.clone()),
             (false, Some(topic)) => Ok(topic.to_owned()),
             (false, None) => Err(format!(
-                "{}: the action {action} is made by the stack; name a topic with --topic ARN",
+                "{}: the action {action} is known to the stack only; name a topic with --topic ARN",
                 alarm.name
             )),
         };
@@ -132,7 +145,7 @@ pub fn wanted(
         description: alarm.description.clone(),
         namespace: alarm.namespace.clone(),
         metric: alarm.metric.clone(),
-        dimensions: alarm.dimensions.clone(),
+        dimensions: dimensions(alarm, namespace),
         statistic: alarm.statistic.name(),
         period_seconds: small(alarm.period_seconds),
         evaluation_periods: small(alarm.evaluation_periods),
@@ -331,6 +344,7 @@ impl fmt::Display for Plan {
 mod tests {
     use super::*;
     use crate::model::alarm::{Actions, Comparison, MissingData};
+    use crate::model::minute::NAMESPACE;
 
     const TOPIC: &str = "arn:aws:sns:eu-central-1:123456789012:alarms";
     const BOTH: Reach = Reach {
@@ -368,7 +382,7 @@ mod tests {
     }
 
     fn of_set(name: &str) -> Wanted {
-        wanted(&alarm(name), &template_tags(), "mine", None).unwrap()
+        wanted(&alarm(name), &template_tags(), "mine", None, NAMESPACE).unwrap()
     }
 
     fn in_account(wanted: Wanted) -> Existing {
@@ -458,13 +472,14 @@ mod tests {
     fn a_topic_that_the_stack_makes_has_to_be_named() {
         let mut alarm = alarm("A");
         alarm.actions.alarm = vec!["${Topic}".to_owned()];
-        let reason = "A: the action ${Topic} is made by the stack; name a topic with --topic ARN";
+        let reason =
+            "A: the action ${Topic} is known to the stack only; name a topic with --topic ARN";
         assert_eq!(
-            wanted(&alarm, &template_tags(), "mine", None),
+            wanted(&alarm, &template_tags(), "mine", None, NAMESPACE),
             Err(reason.to_owned())
         );
         assert_eq!(
-            wanted(&alarm, &template_tags(), "mine", Some(TOPIC)),
+            wanted(&alarm, &template_tags(), "mine", Some(TOPIC), NAMESPACE),
             Ok(of_set("A"))
         );
     }

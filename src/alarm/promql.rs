@@ -5,7 +5,7 @@
 
 use std::fmt::Write as _;
 
-use super::render::window;
+use super::render::{quoted, window};
 use crate::model::alarm::{Alarm, Statistic};
 use crate::model::minute;
 
@@ -253,7 +253,7 @@ fn dimensions(alarm: &Alarm, row: &Row) -> Result<String, String> {
             return Err(format!("{} has no label {name} in /metrics", alarm.metric));
         }
         let comma = if matchers.is_empty() { "" } else { "," };
-        let _ = write!(matchers, "{comma}{name}={value:?}");
+        let _ = write!(matchers, "{comma}{name}={}", quoted(value));
     }
     Ok(matchers)
 }
@@ -480,6 +480,13 @@ mod tests {
             "sum(increase(claude_code_api_requests_total{model=\"a\\\"b\"}\
              [300s])) > 0"
         );
+        alarm.metric = "tokens_processed".to_owned();
+        alarm.statistic = Statistic::Sum;
+        alarm.dimensions = BTreeMap::from([("team".to_owned(), "決済\u{301}".to_owned())]);
+        let tokens = query(&alarm).unwrap().value;
+        assert!(tokens.contains("{team=\"決済\u{301}\"}"), "{tokens}");
+        alarm.metric = "error_rate".to_owned();
+        alarm.statistic = Statistic::SampleCount;
         alarm.dimensions = BTreeMap::from([("team".to_owned(), "a".to_owned())]);
         let reason = "error_rate has no label team in /metrics";
         assert_eq!(query(&alarm), Err(reason.to_owned()));

@@ -51,6 +51,11 @@ impl<'a> Properties<'a> {
         self.faults.add(line, name, message);
     }
 
+    /// Adds a fault at a line.
+    pub(super) fn fault_at(&mut self, line: usize, name: &str, message: impl Into<String>) {
+        self.faults.add(line, name, message);
+    }
+
     /// Adds a fault unless `good`, and returns `good`.
     pub(super) fn must(&mut self, good: bool, name: &str, what: &str) -> bool {
         if !good {
@@ -132,8 +137,8 @@ impl<'a> Properties<'a> {
         word
     }
 
-    /// A list of texts that may refer to the account; empty if it is not there.
-    pub(super) fn texts(&mut self, name: &str) -> Vec<String> {
+    /// A list of texts that may refer to the account, each with its line; empty if it is not there.
+    pub(super) fn texts(&mut self, name: &str) -> Vec<(usize, String)> {
         let Some(known) = self.find(name) else {
             return Vec::new();
         };
@@ -148,7 +153,9 @@ impl<'a> Properties<'a> {
         let mut texts = Vec::with_capacity(items.len());
         for (index, item) in items.iter().enumerate() {
             match &item.shape {
-                Shape::Text(text) | Shape::Deferred(text) => texts.push(text.clone()),
+                Shape::Text(text) | Shape::Deferred(text) => {
+                    texts.push((item.line, text.clone()));
+                }
                 Shape::Faulty => {}
                 _ => self
                     .faults

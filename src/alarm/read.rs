@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::define::{Measured, define};
-use super::fault::{Fault, Faults, hint};
+use super::fault::{Fault, Faults, hint, is_near};
 use super::resolve::Resolver;
 use super::scope::Scope;
 use super::yaml::{self, Entry, Node, Value};
@@ -18,6 +18,19 @@ use crate::model::alarm::Alarm;
 pub const MAX_ALARMS: usize = 500;
 
 const ALARM: &str = "AWS::CloudWatch::Alarm";
+
+/// The types of CloudWatch's resources. A misspelt one would take an alarm away in silence.
+const KINDS: [&str; 7] = [
+    ALARM,
+    "AWS::CloudWatch::AlarmMuteRule",
+    "AWS::CloudWatch::AnomalyDetector",
+    COMPOSITE,
+    "AWS::CloudWatch::Dashboard",
+    "AWS::CloudWatch::InsightRule",
+    "AWS::CloudWatch::MetricStream",
+];
+
+const COMPOSITE: &str = "AWS::CloudWatch::CompositeAlarm";
 
 /// What SNS can deliver by. There is no `slack`, though linters accept it.
 const PROTOCOLS: [&str; 9] = [
@@ -41,6 +54,8 @@ pub struct AlarmSet {
     pub origins: BTreeMap<String, Origin>,
     /// The values that parameters were given.
     pub parameters: BTreeMap<String, String>,
+    /// What is no fault, but may be meant otherwise.
+    pub warnings: Vec<Fault>,
 }
 
 /// Where an alarm is defined, and what its template says of it besides.
@@ -84,11 +99,13 @@ pub fn read_measured(
     };
     let mut all = Vec::new();
     let mut known = BTreeSet::new();
+    let mut has_alarms = false;
     for (file, text) in files {
         let mut faults = Faults::new(file);
         match yaml::parse(text) {
             Ok(root) => {
                 known.extend(parameter_names(&root));
+                has_alarms |= defines_alarms(&root);
                 read_template(&root, file, measured, &mut set, &mut faults);
             }
             Err(broken) => faults.add(broken.line, "", broken.message),
@@ -98,7 +115,30 @@ pub fn read_measured(
     if all.is_empty() {
         all.extend(strangers(files, parameters, &known));
     }
+    if all.is_empty() && !has_alarms {
+        all.push(Fault {
+            file: first(files),
+            line: 1,
+            property: "Resources".to_owned(),
+            message: format!("no template has an {ALARM}, so nothing would be watched"),
+        });
+    }
     if all.is_empty() { Ok(set) } else { Err(all) }
+}
+
+fn first(files: &[(PathBuf, String)]) -> PathBuf {
+    let first = files.first().map(|(file, _)| file.clone());
+    first.unwrap_or_default()
+}
+
+/// True if a template has alarms, even if its conditions leave out all of them.
+fn defines_alarms(root: &Node) -> bool {
+    let section = root.get("Resources").and_then(|entry| entry.node.map());
+    let mut kinds = section
+        .unwrap_or_default()
+        .iter()
+        .filter_map(|entry| entry.node.get("Type")?.node.text());
+    kinds.any(|kind| kind == ALARM)
 }
 
 fn parameter_names(root: &Node) -> Vec<String> {
@@ -113,10 +153,7 @@ fn strangers(
     parameters: &BTreeMap<String, String>,
     known: &BTreeSet<String>,
 ) -> Vec<Fault> {
-    let file = files
-        .first()
-        .map(|(file, _)| file.clone())
-        .unwrap_or_default();
+    let file = first(files);
     let strangers = parameters
         .keys()
         .filter(|name| !known.contains(*name) && !name.starts_with("AWS::"));
@@ -150,9 +187,10 @@ fn read_template(
             resolver.faults.add(entry.line, &property, "is needed");
             continue;
         };
+        check_dependencies(entry, &mut resolver, &scope);
         match kind {
             ALARM => read_alarm(entry, &mut resolver, file, measured, set),
-            "AWS::CloudWatch::CompositeAlarm" => {
+            COMPOSITE => {
                 let message = "composite alarms are not supported: what one comparison cannot \
                                say is there as a ready gauge";
                 resolver.faults.add(entry.line, &entry.key, message);
@@ -160,7 +198,41 @@ fn read_template(
             "AWS::SNS::Subscription" | "AWS::SNS::Topic" => {
                 check_protocols(&entry.node, resolver.faults);
             }
-            _ => {}
+            _ => check_kind(kind, entry, resolver.faults),
+        }
+    }
+}
+
+/// Finds misspelt types of CloudWatch's resources. Types of others are passed over.
+fn check_kind(kind: &str, entry: &Entry, faults: &mut Faults) {
+    let is_cloudwatch = kind.to_lowercase().starts_with("aws::cloudwatch::");
+    if KINDS.contains(&kind) || !(is_cloudwatch || is_near(kind, ALARM)) {
+        return;
+    }
+    let line = entry.node.get("Type").map_or(entry.line, |kind| kind.line);
+    let property = format!("Resources.{}.Type", entry.key);
+    let message = format!("{kind} is no type of CloudFormation{}", hint(kind, KINDS));
+    faults.add(line, &property, message);
+}
+
+/// Finds resources that another one waits for and that are not there.
+fn check_dependencies(entry: &Entry, resolver: &mut Resolver<'_>, scope: &Scope<'_>) {
+    let Some(depends) = entry.node.get("DependsOn") else {
+        return;
+    };
+    let property = format!("{}.DependsOn", entry.key);
+    let one = std::slice::from_ref(&depends.node);
+    for node in depends.node.list().unwrap_or(one) {
+        match node.text() {
+            Some(name) if scope.is_resource(name) => {}
+            Some(name) => {
+                let message = format!("{name} is no resource{}", scope.hint_of_resource(name));
+                resolver.faults.add(node.line, &property, message);
+            }
+            None => {
+                let message = "must be the name of a resource";
+                resolver.faults.add(node.line, &property, message);
+            }
         }
     }
 }
@@ -233,6 +305,15 @@ fn read_alarm(
         logical_id: id.clone(),
         tags: defined.tags,
     };
+    if let Some((property, message)) = defined.warning {
+        let at = properties.node.get(property);
+        set.warnings.push(Fault {
+            file: file.to_owned(),
+            line: at.map_or(line, |entry| entry.line),
+            property: property.to_owned(),
+            message,
+        });
+    }
     set.origins.insert(name, origin);
     set.alarms.push(defined.alarm);
 }

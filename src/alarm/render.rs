@@ -59,6 +59,9 @@ fn rule(alarm: &Alarm) -> Result<String, String> {
         "        expr: |-\n          {}",
         expression(alarm, &query)
     );
+    if let Some(seconds) = patience(alarm) {
+        let _ = writeln!(text, "        for: {seconds}s");
+    }
     let _ = writeln!(text, "        labels:");
     let _ = writeln!(text, "          severity: {}", quoted(&alarm.severity));
     let _ = writeln!(text, "        annotations:");
@@ -116,6 +119,19 @@ fn breaches(alarm: &Alarm, query: &Query) -> String {
     format!("sum_over_time(({period})[{range}:{step}s]) >= {needed}")
 }
 
+/// How long a condition has to hold where missing data breaches: to a Prometheus that has just begun
+/// all is missing, until a period with data keeps the others from being enough. An evaluation more
+/// leaves time for the first scrape.
+fn patience(alarm: &Alarm) -> Option<u32> {
+    if alarm.missing_data != MissingData::Breaching {
+        return None;
+    }
+    let (n, m) = (alarm.evaluation_periods, alarm.datapoints_to_alarm);
+    let periods = n.saturating_sub(m).saturating_add(1);
+    let seconds = periods.saturating_mul(alarm.period_seconds);
+    Some(seconds.saturating_add(INTERVAL_SECONDS))
+}
+
 /// A range without its left end. Prometheus 2 counts both ends of a range, so that at the full
 /// minute a step too many would fall into it.
 pub(super) fn window(seconds: u64) -> String {
@@ -167,9 +183,10 @@ fn differences(alarm: &Alarm, query: &Query) -> String {
         MissingData::Ignore => format!(
             "Without data the state is kept for {KEEP_SECONDS} s at most, in CloudWatch for ever."
         ),
-        MissingData::Breaching => {
-            "Time from before Prometheus first saw tallyd counts as breaching.".to_owned()
-        }
+        MissingData::Breaching => format!(
+            "It fires {} s later, since to a Prometheus that has just begun all data is missing.",
+            patience(alarm).unwrap_or_default()
+        ),
         MissingData::NotBreaching => "Without data the alert ends, as in CloudWatch.".to_owned(),
     });
     if query.guard.is_some() {
@@ -182,8 +199,8 @@ fn differences(alarm: &Alarm, query: &Query) -> String {
     sentences.join(" ")
 }
 
-/// A scalar of YAML: JSON's strings are YAML's double-quoted ones.
-fn quoted(text: &str) -> String {
+/// A scalar of YAML or a text of `PromQL`: both read JSON's strings.
+pub(super) fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 
@@ -257,6 +274,28 @@ mod tests {
             gauge(MissingData::Breaching, 2, 2),
             format!("sum_over_time((({GAUGE}) > bool 5.5 or vector(1))[599999ms:300s]) >= 2")
         );
+    }
+
+    #[test]
+    fn missing_data_that_breaches_has_to_do_so_for_longer_than_the_first_data_takes() {
+        let rendered = |missing_data, needed| {
+            let alarm = Alarm {
+                missing_data,
+                period_seconds: 60,
+                evaluation_periods: 5,
+                datapoints_to_alarm: needed,
+                ..alarm("cloudwatch_backlog_seconds", Statistic::Maximum)
+            };
+            prometheus("mine", &[alarm]).rules
+        };
+        let all = rendered(MissingData::Breaching, 5);
+        assert!(
+            all.contains("\n        for: 120s\n        labels:"),
+            "{all}"
+        );
+        assert!(all.contains("It fires 120 s later"), "{all}");
+        assert!(rendered(MissingData::Breaching, 3).contains("for: 240s"));
+        assert!(!rendered(MissingData::Missing, 5).contains("for: "));
     }
 
     #[test]

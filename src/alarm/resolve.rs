@@ -3,6 +3,7 @@
 //! What only the account knows (the name of a topic) stays as a reference in the form of
 //! `Fn::Sub`: `${Topic}`, `${Topic.Arn}`. Where a value is needed at once, that is a fault.
 
+use super::action::lacks;
 use super::fault::Faults;
 use super::scope::Scope;
 use super::yaml::{Node, Value};
@@ -97,6 +98,10 @@ impl<'a> Resolver<'a> {
             return Known { line, shape };
         }
         let shape = match call(node) {
+            None if node.is_null() => {
+                let message = "is needed: null is no value";
+                self.fault(line, property, message)
+            }
             Some((function, argument)) => self.call(&function, &argument, property),
             None => match &node.value {
                 Value::Text { text, .. } => Shape::Text(text.clone()),
@@ -186,7 +191,7 @@ impl<'a> Resolver<'a> {
         };
         match parts.as_slice() {
             [resource, attribute] if self.scope.is_resource(resource) => {
-                Shape::Deferred(format!("${{{resource}.{attribute}}}"))
+                self.attribute_of(resource, attribute, argument.line, property)
             }
             [resource, _] => {
                 let hint = self.scope.hint(resource);
@@ -198,6 +203,20 @@ impl<'a> Resolver<'a> {
                 property,
                 "Fn::GetAtt needs Resource.Attribute",
             ),
+        }
+    }
+
+    fn attribute_of(
+        &mut self,
+        resource: &str,
+        attribute: &str,
+        line: usize,
+        property: &str,
+    ) -> Shape {
+        let kind = self.scope.kind(resource).unwrap_or_default();
+        match lacks(kind, attribute) {
+            Some(message) => self.fault(line, property, message),
+            None => Shape::Deferred(format!("${{{resource}.{attribute}}}")),
         }
     }
 
@@ -243,8 +262,8 @@ impl<'a> Resolver<'a> {
                 (Some(literal), _) => Shape::Text(format!("${{{literal}}}")),
                 (None, Some(own)) => self.value(&own.node, property).shape,
                 (None, None) => match name.split_once('.') {
-                    Some((resource, _)) if self.scope.is_resource(resource) => {
-                        Shape::Deferred(format!("${{{name}}}"))
+                    Some((resource, attribute)) if self.scope.is_resource(resource) => {
+                        self.attribute_of(resource, attribute, argument.line, property)
                     }
                     _ => self.named(name, argument.line, property),
                 },

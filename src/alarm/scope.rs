@@ -89,6 +89,17 @@ impl<'a> Scope<'a> {
         self.names.contains(name)
     }
 
+    /// The type of a resource.
+    pub(super) fn kind(&self, name: &str) -> Option<&'a str> {
+        let entry = self.resources.iter().find(|entry| entry.key == name)?;
+        entry.node.get("Type")?.node.text()
+    }
+
+    /// The nearest resource, as a hint.
+    pub(super) fn hint_of_resource(&self, wrong: &str) -> String {
+        hint(wrong, self.names.iter().copied())
+    }
+
     /// The nearest parameter or resource, as a hint.
     pub(super) fn hint(&self, wrong: &str) -> String {
         let known = self.parameters.keys().copied();

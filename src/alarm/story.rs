@@ -5,7 +5,6 @@
 //! `previous`, and `expect` gives the state after each. A token is `_` (missing), a value, or
 //! values with how often each came (`800*95,9000*5`), which percentiles need.
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -128,17 +127,9 @@ fn all(root: &Node, file: &Path, set: &AlarmSet, faults: &mut Faults) -> Vec<Sto
     if items.is_empty() {
         faults.add(root.line, "", "holds no story");
     }
-    let mut names = BTreeSet::new();
     let mut stories = Vec::with_capacity(items.len());
     for item in items {
-        let story = one(item, file, set, faults);
-        if let Some(story) = &story
-            && !names.insert(story.name.clone())
-        {
-            let message = format!("{} is the name of another story too", story.name);
-            faults.add(item.line, "name", message);
-        }
-        stories.extend(story);
+        stories.extend(one(item, file, set, faults));
     }
     stories
 }

@@ -142,7 +142,7 @@ pub(super) fn policy(quota: &Quota) -> anyhow::Result<Option<Policy>> {
 pub fn check_files(config: &Config) -> anyhow::Result<Vec<String>> {
     terms(config)?;
     reports::check(config)?;
-    alarms::load(config)?;
+    let alarms = alarms::load(config)?;
     let policy = policy(&config.quota)?;
     let narrow = policy.map_or_else(Vec::new, |policy| policy.narrow_limits());
     let narrow = narrow
@@ -150,6 +150,8 @@ pub fn check_files(config: &Config) -> anyhow::Result<Vec<String>> {
         .map(|text| format!("quota.policy: {text}"));
     let mut warnings: Vec<String> = narrow.collect();
     warnings.extend(prices::warnings(&config.cost)?);
+    let of_alarms = alarms.loaded();
+    warnings.extend(of_alarms.set.warnings.iter().map(ToString::to_string));
     Ok(warnings)
 }
 

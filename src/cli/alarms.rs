@@ -27,7 +27,8 @@ pub(super) use test::Test;
 
 use super::{ConfigFile, block_on};
 use crate::alarm::{self, BUILT_IN_NAME, Fault, Loaded};
-use crate::config::Faults;
+use crate::cli::out;
+use crate::config::{Config, Faults};
 use crate::model::minute::NAMESPACE;
 
 /// Checks, tests and looks back with alarms.
@@ -70,11 +71,10 @@ pub(super) fn execute(command: AlarmsCommand) -> anyhow::Result<()> {
     }
 }
 
-/// How many alarms ship with tallyd.
-pub(super) fn shipped() -> anyhow::Result<u64> {
-    let files = alarm::files(&[]).map_err(|faults| faulty(&faults))?;
-    let set = alarm::read(&files, &BTreeMap::new()).map_err(|faults| faulty(&faults))?;
-    Ok(set.alarms.len() as u64)
+/// How many alarms of a configuration CloudWatch would have.
+pub(super) fn in_cloudwatch(config: &Config) -> anyhow::Result<u64> {
+    let loaded = alarm::load(config).map_err(|faults| faulty(&faults))?;
+    Ok(loaded.in_cloudwatch())
 }
 
 /// Which alarms a command is about.
@@ -106,7 +106,11 @@ fn pair(text: &str) -> Result<(String, String), String> {
 impl Templates {
     /// Reads the templates. Faults end a command with 64.
     fn read(&self, config: &ConfigFile) -> anyhow::Result<Loaded> {
-        read(&self.files, &self.values, config)
+        let loaded = read(&self.files, &self.values, config)?;
+        for warning in &loaded.set.warnings {
+            out::note(format_args!("warning: {warning}"));
+        }
+        Ok(loaded)
     }
 
     /// The name of the set: that of the first file or folder, without its ending.
@@ -131,7 +135,11 @@ fn read(files: &[PathBuf], values: &Values, config: &ConfigFile) -> anyhow::Resu
         let files = alarm::files(files).map_err(|faults| faulty(&faults))?;
         let set = alarm::read(&files, &given).map_err(|faults| faulty(&faults))?;
         let namespace = NAMESPACE.to_owned();
-        return Ok(Loaded { set, namespace });
+        return Ok(Loaded {
+            set,
+            namespace,
+            ..Loaded::default()
+        });
     }
     let mut config = config.clone().source().load()?;
     if !files.is_empty() {

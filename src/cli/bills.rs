@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use super::table::{Align, table};
 use super::{Remote, block_on};
+use crate::cli::out;
 use crate::model::money::PicoUsd;
 
 /// Billed days of a running daemon.
@@ -68,7 +69,7 @@ pub(super) fn execute(wanted: &BillsCommand) -> anyhow::Result<()> {
 async fn show(wanted: &BillsCommand) -> anyhow::Result<()> {
     let parameters = [("from", &*wanted.from), ("to", &*wanted.to)];
     let answer: Answer = wanted.remote.get("/api/v1/bills", &parameters).await?;
-    print!("{}", text(&answer));
+    out::print(text(&answer))?;
     Ok(())
 }
 

@@ -7,6 +7,7 @@ use clap::{Args, ValueEnum};
 use serde_json::json;
 
 use super::remote::secret;
+use crate::cli::out;
 use crate::config::Secret;
 
 /// The exact settings of a client.
@@ -97,7 +98,7 @@ struct Variable {
 
 pub(super) fn execute(wanted: &ClientConfig) -> anyhow::Result<()> {
     let variables = variables(wanted)?;
-    print!("{}", written(&variables, wanted.format));
+    out::print(written(&variables, wanted.format))?;
     Ok(())
 }
 

@@ -9,6 +9,7 @@ use clap::Args;
 
 use super::block_on;
 use crate::app;
+use crate::cli::out;
 use crate::clock::Clock;
 use crate::config::{Config, Environment, Secret};
 use crate::demo::{self, Ports, Settings};
@@ -76,7 +77,10 @@ pub(super) fn execute(wanted: &Demo) -> anyhow::Result<()> {
     block_on(async {
         let stop = Stop::new();
         app::stop_on_signals(stop.clone())?;
-        let loaded = |history: &demo::History| print!("{}", demo::summary(history));
+        let loaded = |history: &demo::History| {
+            // The demonstration goes on, whether or not somebody reads this.
+            let _ = out::print(demo::summary(history));
+        };
         demo::run(settings, Clock::System, stop, loaded).await
     })?
 }

@@ -9,6 +9,7 @@ use serde::Deserialize;
 
 use super::table::{Align, table};
 use super::{Remote, block_on};
+use crate::cli::out;
 use crate::clock::Clock;
 use crate::model::label::grouped;
 
@@ -78,18 +79,18 @@ pub(super) fn execute(wanted: &Doctor) -> anyhow::Result<()> {
     let heard: Heard = block_on(wanted.remote.get("/api/v1/sources", &[]))??;
     let findings = findings(&heard, Clock::System.now());
     if !heard.sources.is_empty() {
-        println!("{}", senders(&heard));
+        out::println(senders(&heard))?;
     }
     for finding in &findings {
         match finding {
-            Finding::Wrong(text) => println!("WRONG  {text}"),
-            Finding::Note(text) => println!("note   {text}"),
+            Finding::Wrong(text) => out::println(format_args!("WRONG  {text}"))?,
+            Finding::Note(text) => out::println(format_args!("note   {text}"))?,
         }
     }
     let is_wrong = |finding: &&Finding| matches!(finding, Finding::Wrong(_));
     match findings.iter().filter(is_wrong).count() {
         0 => {
-            println!("All is well.");
+            out::println("All is well.")?;
             Ok(())
         }
         1 => bail!("one thing is wrong"),

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::prices::Days;
 use super::table::{Align, table};
 use super::{ConfigFile, Remote, block_on};
+use crate::cli::out;
 use crate::config::Faults;
 use crate::model::directory::Directory;
 use crate::model::label::grouped;
@@ -74,7 +75,7 @@ fn list_unknown(wanted: &ListUnknown) -> anyhow::Result<()> {
     let days = wanted.days.parameters();
     let path = "/api/v1/identities/unknown";
     let answer: Value = block_on(wanted.remote.get(path, &days))??;
-    print!("{}", unknown_text(&answer));
+    out::print(unknown_text(&answer))?;
     Ok(())
 }
 
@@ -123,9 +124,9 @@ fn remap(wanted: Remap) -> anyhow::Result<()> {
         ("to", &wanted.to),
     ];
     let Some(file) = file else {
-        print!("{HEADER}\n{}", row(HEADER, &fields)?);
-        eprintln!(
-            "no directory is configured: make one of these lines, and name it in identity.directory"
+        out::print(format_args!("{HEADER}\n{}", row(HEADER, &fields)?))?;
+        out::note(
+            "no directory is configured: make one of these lines, and name it in identity.directory",
         );
         return Ok(());
     };
@@ -135,17 +136,21 @@ fn remap(wanted: Remap) -> anyhow::Result<()> {
     let row = row(header, &fields)?;
     let after = with_row(&before, &row);
     check(&after, &file, &zone)?;
-    print!("{row}");
     if wanted.dry_run {
-        eprintln!("a dry run: {} was not changed", file.display());
+        out::print(&row)?;
+        out::note(format_args!(
+            "a dry run: {} was not changed",
+            file.display()
+        ));
         return Ok(());
     }
     replace(&file, &after)?;
-    eprintln!(
+    out::print(&row)?;
+    out::note(format_args!(
         "added to {}; a running tallyd reads it within seconds, and figures of all times that are \
          not closed follow",
         file.display()
-    );
+    ));
     Ok(())
 }
 
@@ -209,7 +214,7 @@ fn forget(wanted: &Forget) -> anyhow::Result<()> {
     let body = json!({"user": wanted.user});
     let path = "/api/v1/identities/forget";
     let answer: Value = block_on(wanted.remote.post(path, &body))??;
-    print!("{}", forgotten_text(&answer, &wanted.user));
+    out::print(forgotten_text(&answer, &wanted.user))?;
     Ok(())
 }
 

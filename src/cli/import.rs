@@ -18,6 +18,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Deserialize;
 
 use super::{Remote, block_on};
+use crate::cli::out;
 use crate::model::label::grouped;
 
 use bedrock_logs::BedrockLogsImport;
@@ -182,13 +183,13 @@ impl Progress {
         let tenths = (self.done * 10).checked_div(self.total).unwrap_or(10);
         if !self.is_terminal && tenths > self.told {
             self.told = tenths;
-            eprintln!("{} %, {} records", tenths * 10, grouped(sent));
+            out::note(format_args!("{} %, {} records", tenths * 10, grouped(sent)));
         }
     }
 
     /// Says a line above the bar.
     fn say(&self, line: &str) {
-        self.bar.suspend(|| eprintln!("{line}"));
+        self.bar.suspend(|| out::note(line));
     }
 
     fn finish(&self) {

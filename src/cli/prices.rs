@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::table::{Align, table, usd};
 use super::{ConfigFile, Remote, block_on};
+use crate::cli::out;
 use crate::model::label::grouped;
 
 #[derive(Debug, Subcommand)]
@@ -133,7 +134,7 @@ fn missing(wanted: &Missing) -> anyhow::Result<()> {
     let path = "/api/v1/prices/missing";
     let days = wanted.days.parameters();
     let answer: Value = block_on(wanted.remote.get(path, &days))??;
-    print!("{}", missing_text(&answer));
+    out::print(missing_text(&answer))?;
     Ok(())
 }
 
@@ -185,7 +186,7 @@ fn reprice(wanted: &Reprice) -> anyhow::Result<()> {
     });
     let asked = wanted.remote.post("/api/v1/prices/reprice", &body);
     let answer: Value = block_on(asked)??;
-    print!("{}", reprice_text(&answer));
+    out::print(reprice_text(&answer))?;
     Ok(())
 }
 
@@ -273,7 +274,7 @@ fn adjustments(wanted: &Adjustments) -> anyhow::Result<()> {
             [names.as_slice(), &money(line)[1..]].concat()
         })
         .collect();
-    print!("{}", table(&columns, &rows, 0));
+    out::print(table(&columns, &rows, 0))?;
     Ok(())
 }
 

@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 
 use super::table::{Align, table};
 use super::{Remote, block_on};
+use crate::cli::out;
 use crate::clock::Clock;
 use adjustments::Adjustments;
 use balance::{Balances, bar};
@@ -126,16 +127,15 @@ fn show(wanted: &Show) -> anyhow::Result<()> {
     ];
     let answer: Balances = block_on(wanted.remote.get(BALANCES, &parameters))??;
     if answer.limits.is_empty() {
-        println!("No limit concerns {}.", wanted.user);
+        out::println(format_args!("No limit concerns {}.", wanted.user))?;
     }
-    print_lines(&answer.limits);
-    Ok(())
+    print_lines(&answer.limits)
 }
 
 fn top(wanted: &Top) -> anyhow::Result<()> {
     let answer: Balances = block_on(wanted.remote.get(BALANCES, &[]))??;
     let (zone, now) = (TimeZone::system(), Clock::System.now());
-    print!("{}", top_table(&answer, wanted.rows, &zone, now));
+    out::print(top_table(&answer, wanted.rows, &zone, now))?;
     Ok(())
 }
 
@@ -212,16 +212,16 @@ fn correct(remote: &Remote, body: &Value) -> anyhow::Result<()> {
     } else {
         "is kept as"
     };
-    println!("The correction {how} {}.", done.id);
-    print_lines(&done.limits);
-    Ok(())
+    out::println(format_args!("The correction {how} {}.", done.id))?;
+    print_lines(&done.limits)
 }
 
-fn print_lines(limits: &[balance::Standing]) {
+fn print_lines(limits: &[balance::Standing]) -> anyhow::Result<()> {
     let (zone, now) = (TimeZone::system(), Clock::System.now());
     for standing in limits {
-        println!("{}", standing.line(&zone, now));
+        out::println(standing.line(&zone, now))?;
     }
+    Ok(())
 }
 
 /// A whole number, or USD as text.

@@ -44,6 +44,21 @@ struct Problem {
     detail: String,
 }
 
+/// The daemon answered with an error.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "tallyd at {url} answered {status}{}{}{hint}",
+    spaced(code),
+    spaced(detail)
+)]
+pub(super) struct Refused {
+    url: String,
+    status: u16,
+    pub(super) code: String,
+    pub(super) detail: String,
+    hint: &'static str,
+}
+
 impl Remote {
     /// Gets JSON. Empty parameters are left out.
     pub(super) async fn get<T: DeserializeOwned>(
@@ -180,13 +195,14 @@ impl Remote {
             403 => "; give another token with --token or TALLYD_TOKEN",
             _ => "",
         };
-        bail!(
-            "tallyd at {} answered {}{}{}{hint}",
-            self.url,
-            status.as_u16(),
-            spaced(&problem.code),
-            spaced(&problem.detail),
-        )
+        Err(Refused {
+            url: self.url.clone(),
+            status: status.as_u16(),
+            code: problem.code,
+            detail: problem.detail,
+            hint,
+        }
+        .into())
     }
 }
 

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::{Remote, block_on};
+use crate::cli::out::{self, Stdout};
 
 /// A report of a running daemon.
 #[derive(Args, Debug)]
@@ -85,7 +86,7 @@ async fn make(wanted: &ReportCommand) -> anyhow::Result<()> {
             if wanted.format == "xlsx" && io::stdout().is_terminal() {
                 anyhow::bail!("a workbook is not for the terminal: give a file with --output");
             }
-            let mut out = io::stdout().lock();
+            let mut out = Stdout::lock();
             wanted.remote.download(&path, &parameters, &mut out).await
         }
         Some(file) => to_file(wanted, &path, &parameters, file).await,
@@ -123,20 +124,17 @@ async fn close(wanted: &ReportCommand) -> anyhow::Result<()> {
         sha256,
         ..
     } = closed;
-    let mut out = io::stdout().lock();
     if closed.already_closed {
-        writeln!(
-            out,
+        out::println(format_args!(
             "{month} ({timezone}) was closed before, at {closed_at} by {closed_by}: {sha256}"
-        )?;
+        ))?;
         return Ok(());
     }
     let (lines, corrections) = (closed.lines.unwrap_or(0), closed.corrections.unwrap_or(0));
-    writeln!(
-        out,
+    out::println(format_args!(
         "{month} ({timezone}) is closed: {lines} lines, of which {corrections} correct earlier \
          months; sha256 {sha256}"
-    )?;
+    ))?;
     Ok(())
 }
 

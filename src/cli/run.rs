@@ -6,6 +6,7 @@ use clap::Args;
 
 use super::block_on;
 use crate::app::{self, App};
+use crate::cli::out;
 use crate::clock::Clock;
 use crate::config::{Environment, Faults, Source};
 use crate::schedule::Stop;
@@ -35,12 +36,12 @@ pub(super) fn check(file: ConfigFile) -> anyhow::Result<()> {
         Certificate::load(files).map_err(|error| Faults(vec![format!("tls: {error:#}")]))?;
     }
     for warning in app::check_files(&config)? {
-        eprintln!("warning: {warning}");
+        out::note(format_args!("warning: {warning}"));
     }
-    println!(
+    out::println(format_args!(
         "the configuration is good; the ledger is in {}",
         config.store.path.display()
-    );
+    ))?;
     Ok(())
 }
 

@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::run::ConfigFile;
 use super::{Remote, block_on};
+use crate::cli::out;
 use crate::store;
 
 #[derive(Debug, Subcommand)]
@@ -54,18 +55,21 @@ async fn backup(wanted: Backup) -> anyhow::Result<()> {
     let path = std::path::absolute(&wanted.path).context("cannot make the path absolute")?;
     let body = json!({"path": path});
     let copied: Copied = wanted.remote.post("/api/v1/store/backup", &body).await?;
-    println!("wrote {} bytes to {}", copied.bytes, copied.path);
+    out::println(format_args!(
+        "wrote {} bytes to {}",
+        copied.bytes, copied.path
+    ))?;
     Ok(())
 }
 
 fn restore(wanted: Restore) -> anyhow::Result<()> {
     let config = wanted.config.source().load()?;
     restore_into(&config.store.path, &wanted.from)?;
-    println!(
+    out::println(format_args!(
         "the ledger in {} is that of {}",
         config.store.path.display(),
         wanted.from.display()
-    );
+    ))?;
     Ok(())
 }
 

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::table::{Align, table, usd};
 use super::{Remote, block_on};
+use crate::cli::out;
 use crate::model::label::grouped;
 
 /// A question to a running daemon.
@@ -72,7 +73,7 @@ pub(super) fn execute(wanted: &Usage) -> anyhow::Result<()> {
         ("timezone", &wanted.timezone),
     ];
     let answer: Value = block_on(wanted.remote.get("/api/v1/usage", &parameters))??;
-    print!("{}", written(&answer, wanted.format)?);
+    out::print(written(&answer, wanted.format)?)?;
     Ok(())
 }
 

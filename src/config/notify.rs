@@ -101,7 +101,7 @@ pub(super) const SECTION: Section = Section {
         Setting::new(
             "url",
             r#""""#,
-            "Address of the webhook, or of the Alertmanager without /api/v2/alerts. The one of Slack \
+            "Address of the webhook, or of the Alertmanager, with or without /api/v2/alerts. The one of Slack \
              is a secret: only url_file or the variable TALLYD_NOTIFY_NAME_URL may give it.",
         )
         .masked(),

@@ -33,6 +33,9 @@ const DEFAULT_DAYS: u32 = 15;
 
 const MINUTES_A_DAY: i64 = 1_440;
 
+/// Characters of a metric's name that an error repeats.
+const MAX_SHOWN: usize = 100;
+
 /// How alarms stand.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct AlarmsAnswer {
@@ -292,9 +295,13 @@ pub(super) async fn backtest(
         .find(|name| minute::find(name).is_none())
     {
         let known = MINUTE_METRICS.iter().map(|metric| metric.name);
-        let hint = alarm::hint(name, known);
+        let known: Vec<_> = known.collect();
+        let hint = alarm::hint(name, known.iter().copied());
+        let name = name.chars().take(MAX_SHOWN);
         return Err(Problem::body(format!(
-            "metrics: there is no such metric{hint}"
+            "metrics: there is no metric {}{hint}; there are {}",
+            name.filter(|c| !c.is_control()).collect::<String>(),
+            known.join(", ")
         )));
     }
     let loaded = read_template(&request, &api.alarms.loaded())?;
@@ -338,8 +345,11 @@ fn read_template(request: &BacktestRequest, used: &Arc<Loaded>) -> Result<Arc<Lo
         let status = StatusCode::UNPROCESSABLE_ENTITY;
         Problem::new(status, "invalid_template", lines.join("\n"))
     })?;
-    let namespace = used.namespace.clone();
-    Ok(Arc::new(Loaded { set, namespace }))
+    Ok(Arc::new(Loaded {
+        set,
+        namespace: used.namespace.clone(),
+        evaluate: used.evaluate,
+    }))
 }
 
 impl BacktestAlarm {

@@ -38,6 +38,10 @@ pub(super) struct PlanAnswer {
     #[schema(example = 43_800)]
     calls: u64,
     alarms: u64,
+    /// Which alarms these are: `given`, as the question has it; `set`, those that are in use; `none`,
+    /// since `alarms.evaluate` leaves CloudWatch out.
+    #[schema(example = "set")]
+    alarms_counted: &'static str,
     prices_usd: PlanPrices,
 }
 
@@ -96,7 +100,8 @@ impl From<&Plan> for PlanPrices {
     security((), ("bearer" = ["read"])),
     params(
         ("alarms" = Option<u64>, Query, example = 10,
-            description = "How many alarms the price is to include; default: none."),
+            description = "How many alarms the price is to include; default: those in use, none where \
+                CloudWatch does not act on them."),
     ),
     responses(
         (status = 200, description = "The plan.", body = PlanAnswer),
@@ -113,10 +118,14 @@ pub(super) async fn get_plan(
 ) -> Result<Json<PlanAnswer>, Problem> {
     auth::grant(&api, &headers, Scope::Read)?;
     let parameters = Parameters::of(&uri, &["alarms"])?;
-    let alarms = match parameters.get("alarms") {
-        None => 0,
+    let (alarms, alarms_counted) = match parameters.get("alarms") {
+        None => match api.alarms.loaded().in_cloudwatch() {
+            0 => (0, "none"),
+            alarms => (alarms, "set"),
+        },
         Some(text) => text
             .parse()
+            .map(|alarms| (alarms, "given"))
             .map_err(|_| Problem::parameter("alarms: must be a whole number"))?,
     };
     let now = minute_at(api.clock.now());
@@ -131,6 +140,7 @@ pub(super) async fn get_plan(
         folded: plan.folded,
         calls: plan.calls,
         alarms: plan.alarms,
+        alarms_counted,
         prices_usd: PlanPrices::from(&plan),
         metrics: plan.lines.into_iter().map(PlannedMetric::from).collect(),
     }))

@@ -5,11 +5,13 @@
 
 mod datapoint;
 mod ready;
+mod wire;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub use ready::{Finished, MIN_REQUESTS, Ready, SLOW_MINUTES};
+pub use wire::{encoded, plain};
 
 /// The namespace in CloudWatch, unless the configuration names another.
 pub const NAMESPACE: &str = "ClaudeCode/Enterprise";

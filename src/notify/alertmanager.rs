@@ -19,6 +19,9 @@ use crate::model::alarm::{State, Transition};
 /// Time between two messages about an alert that fires.
 pub(super) const RESEND_PERIOD: Duration = Duration::from_mins(1);
 
+/// The path of alerts.
+const ALERTS: &str = "/api/v2/alerts";
+
 /// How long an alert fires without being sent again: four messages may be lost.
 const HOLD: Duration = Duration::from_mins(5);
 
@@ -35,15 +38,18 @@ pub(super) struct Alertmanager {
 impl Alertmanager {
     pub(super) async fn send(&self, transitions: &[&Transition], now: Timestamp) -> Outcome {
         let alerts: Vec<Value> = transitions.iter().map(|one| self.alert(one, now)).collect();
-        let base = self.url.expose().as_str().trim_end_matches('/');
-        let request = self
-            .client
-            .post(format!("{base}/api/v2/alerts"))
-            .json(&alerts);
+        let request = self.client.post(self.address()).json(&alerts);
         match outcome::send(request, now).await {
             Ok(answer) => answer.outcome(),
             Err(again) => Outcome::Again(again),
         }
+    }
+
+    /// Where alerts are posted, whether or not the URL says so.
+    pub(super) fn address(&self) -> String {
+        let url = self.url.expose().as_str().trim_end_matches('/');
+        let base = url.strip_suffix(ALERTS).unwrap_or(url);
+        format!("{base}{ALERTS}")
     }
 
     /// One alert. Its labels are what it is known by, so they do not change while it fires.

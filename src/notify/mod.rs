@@ -100,7 +100,8 @@ impl Notify {
         self.targets.keys().map(String::as_str)
     }
 
-    /// What is due because of transitions: a notice for each target that wants to hear of one.
+    /// What is due because of transitions: a notice for each target that wants to hear of one, or
+    /// has to know of it.
     /// Alarms whose actions are switched off are told to nobody.
     #[must_use]
     pub fn notices(&self, transitions: &[Transition], now: Timestamp) -> Vec<Notice> {
@@ -110,7 +111,7 @@ impl Notify {
                 continue;
             }
             for (name, target) in &self.targets {
-                if target.wants(transition) {
+                if target.heeds(transition) {
                     notices.push(Notice {
                         target: name.clone(),
                         transition: transition.clone(),
@@ -189,7 +190,8 @@ impl Notify {
         let Some(target) = self.targets.get(name) else {
             return Err(TestError::Unknown(name.to_owned()));
         };
-        let why = match target.send(&[&test_transition(now)], now).await {
+        let test = test_transition(target.state_of_test(), now);
+        let why = match target.send(&[&test], now).await {
             Outcome::Taken => {
                 target.count("test", 1);
                 return Ok(());
@@ -212,9 +214,8 @@ impl Notify {
     }
 }
 
-/// A transition that says of itself that it is a test. It is a recovery, so that nothing has to be
-/// closed afterwards.
-fn test_transition(now: Timestamp) -> Transition {
+/// A transition that says of itself that it is a test.
+fn test_transition(to: State, now: Timestamp) -> Transition {
     Transition {
         alarm: Alarm {
             name: message::TEST_ALARM.to_owned(),
@@ -238,8 +239,12 @@ fn test_transition(now: Timestamp) -> Transition {
             severity: "info".to_owned(),
             runbook: None,
         },
-        from: State::Alarm,
-        to: State::Ok,
+        from: if to == State::Ok {
+            State::Alarm
+        } else {
+            State::Ok
+        },
+        to,
         at: now,
         reason: "TEST of tallyd's notifications, asked for by an operator".to_owned(),
         value: Some(0.0),

@@ -27,7 +27,7 @@ pub(super) enum Outcome {
     Taken,
     /// The content is not taken; parts of it may be.
     Unfit(String),
-    /// The target takes nothing of the kind, now or later.
+    /// The target itself says that it takes nothing, now or later.
     Refused(String),
     /// Worth another attempt.
     Again(Again),
@@ -124,21 +124,25 @@ fn deepest(error: &dyn std::error::Error) -> Option<String> {
 }
 
 impl Answer {
-    /// What an answer means by the rules of HTTP: 2xx is taken; 408, 425, 429 and 5xx are worth
-    /// another attempt; 400, 413 and 422 are about the content; the rest is final.
+    /// What an answer means by the rules of HTTP: 2xx is taken; 400, 413 and 422 are about the
+    /// content; the rest is worth another attempt. It may come from a proxy or a gateway, and what
+    /// it speaks of (a path, a key, a redirection) can be mended.
     pub(super) fn outcome(self) -> Outcome {
-        let status = self.status.as_u16();
         let why = self.why();
-        match status {
+        match self.status.as_u16() {
             200..=299 => Outcome::Taken,
-            408 | 425 | 429 | 500..=599 => Outcome::Again(Again {
-                why,
-                wish: self.wish,
-                // A gateway does not know what became of the request behind it.
-                is_fate_unknown: matches!(status, 408 | 502 | 504),
-            }),
             400 | 413 | 422 => Outcome::Unfit(why),
-            _ => Outcome::Refused(why),
+            _ => Outcome::Again(self.again(why)),
+        }
+    }
+
+    /// Another attempt because of this answer.
+    pub(super) fn again(&self, why: String) -> Again {
+        Again {
+            why,
+            wish: self.wish,
+            // A gateway does not know what became of the request behind it.
+            is_fate_unknown: matches!(self.status.as_u16(), 408 | 502 | 504),
         }
     }
 
@@ -181,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_is_taken_tried_again_split_or_final() {
+    fn an_answer_is_taken_tried_again_or_about_the_content() {
         let kinds = [
             200, 204, 302, 400, 401, 404, 408, 410, 413, 425, 429, 500, 502, 503,
         ]
@@ -195,8 +199,8 @@ mod tests {
         assert_eq!(
             kinds,
             [
-                "taken", "taken", "refused", "unfit", "refused", "refused", "again?", "refused",
-                "unfit", "again", "again", "again", "again?", "again"
+                "taken", "taken", "again", "unfit", "again", "again", "again?", "again", "unfit",
+                "again", "again", "again", "again?", "again"
             ]
         );
     }

@@ -1,7 +1,8 @@
 //! What a target is told in a round: pure.
 //!
 //! Each alarm's notices are looked at in their order. A target hears of a state only if it differs
-//! from what it heard last; what happened in a maintenance window is told by its outcome alone.
+//! from what it heard last; what happened in a maintenance window is told by its outcome alone. A
+//! recovery that it does not want to hear of counts as heard, so that the next alarm is news.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -44,6 +45,8 @@ pub(super) enum Reason {
     Overflow,
     /// Another version of tallyd wrote it.
     Unreadable,
+    /// A recovery that the target does not want to hear of.
+    Unwanted,
 }
 
 impl Reason {
@@ -61,6 +64,7 @@ impl Reason {
             Self::Expired => "expired",
             Self::Overflow => "overflow",
             Self::Unreadable => "unreadable",
+            Self::Unwanted => "unwanted",
         }
     }
 }
@@ -69,6 +73,8 @@ impl Reason {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Plan {
     pub(super) dropped: Vec<(i64, Reason)>,
+    /// Those of them that count as heard.
+    pub(super) settled: Vec<Queued>,
     /// Could be told from now on.
     pub(super) opened: Vec<i64>,
     /// In this order.
@@ -84,35 +90,64 @@ impl Plan {
     pub(super) fn claim(&self) -> Claim {
         Claim {
             dropped: self.dropped.iter().map(|(id, _)| *id).collect(),
+            settled: self.settled.clone(),
             opened: self.opened.clone(),
             sending: Vec::new(),
         }
     }
 }
 
-/// Plans a round. `budget` is the number of messages that may still go out in this minute.
-pub(super) fn plan(
-    queue: NoticeQueue,
-    mutes: &[Mute],
-    grouping: Grouping,
-    budget: usize,
-    now: Timestamp,
-) -> Plan {
+/// How a target is told.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Manner<'a> {
+    pub(super) grouping: Grouping,
+    /// The states that it is told of.
+    pub(super) states: &'a [State],
+    /// Messages that may still go out in this minute.
+    pub(super) budget: usize,
+}
+
+/// What a target heard last of an alarm.
+#[derive(Clone, Copy, Debug)]
+struct Heard {
+    state: State,
+    /// It is still to be heard, but what comes now comes after it.
+    is_underway: bool,
+}
+
+impl Heard {
+    const fn before(state: State) -> Self {
+        let is_underway = false;
+        Self { state, is_underway }
+    }
+}
+
+/// Plans a round.
+pub(super) fn plan(queue: NoticeQueue, mutes: &[Mute], manner: Manner<'_>, now: Timestamp) -> Plan {
     let mut plan = Plan::default();
     let unreadable = queue.unreadable.iter();
     plan.dropped
         .extend(unreadable.map(|id| (*id, Reason::Unreadable)));
     let told = queue.told.iter().map(|told| {
         let heard = &told.transition;
-        (heard.alarm.name.clone(), heard.to)
+        (heard.alarm.name.clone(), Heard::before(heard.to))
     });
-    let mut told: HashMap<String, State> = told.collect();
+    let mut told: HashMap<String, Heard> = told.collect();
     let (open, batch) = sort_out(queue.waiting, &mut plan, now);
+    // What is given up counts as heard: what comes after a lost recovery is news.
+    for Queued { transition, .. } in &plan.settled {
+        let heard = Heard::before(transition.to);
+        told.insert(transition.alarm.name.clone(), heard);
+    }
     // What goes out first will have been heard by then.
     for Queued { transition, .. } in &batch {
-        told.insert(transition.alarm.name.clone(), transition.to);
+        let heard = Heard {
+            state: transition.to,
+            is_underway: true,
+        };
+        told.insert(transition.alarm.name.clone(), heard);
     }
-    let to_tell = choose(open, &told, mutes, grouping, &mut plan, now);
+    let to_tell = choose(open, &told, mutes, manner, &mut plan, now);
     let waits = |notice: &&Queued| notice.attempts > 0 && notice.due > now;
     if batch.iter().chain(&to_tell).find(waits).is_some() {
         // The target wants to be left alone, and nothing overtakes.
@@ -123,7 +158,7 @@ pub(super) fn plan(
         plan.messages.push(batch);
         return plan;
     }
-    plan.messages = group(to_tell, grouping, budget);
+    plan.messages = group(to_tell, manner);
     plan
 }
 
@@ -138,8 +173,10 @@ fn sort_out(waiting: Vec<Queued>, plan: &mut Plan, now: Timestamp) -> (Vec<Queue
         });
         if index < surplus {
             plan.dropped.push((notice.id, Reason::Overflow));
+            plan.settled.push(notice);
         } else if is_too_old {
             plan.dropped.push((notice.id, Reason::Expired));
+            plan.settled.push(notice);
         } else {
             plan.waiting += 1;
             plan.oldest = match (plan.oldest, notice.open_since) {
@@ -162,38 +199,42 @@ fn sort_out(waiting: Vec<Queued>, plan: &mut Plan, now: Timestamp) -> (Vec<Queue
 /// Chooses what is told now, in the order in which it came.
 fn choose(
     open: Vec<Queued>,
-    told: &HashMap<String, State>,
+    told: &HashMap<String, Heard>,
     mutes: &[Mute],
-    grouping: Grouping,
+    manner: Manner<'_>,
     plan: &mut Plan,
     now: Timestamp,
 ) -> Vec<Queued> {
-    let mut chains: BTreeMap<String, Vec<Queued>> = BTreeMap::new();
-    for notice in open {
-        let name = notice.transition.alarm.name.clone();
-        chains.entry(name).or_default().push(notice);
-    }
     let mut chosen = Vec::new();
-    for (alarm, chain) in chains {
+    for (alarm, chain) in chains(open) {
         let covered = |at| mutes.iter().any(|mute| mute.covers(&alarm, at));
         if covered(now) {
             continue;
         }
-        let mut heard = told.get(&alarm).copied();
+        let mut heard = told.get(&alarm).map(|heard| heard.state);
+        let mut is_behind = told.get(&alarm).is_some_and(|heard| heard.is_underway);
         let last = chain.len() - 1;
         for (index, notice) in chain.into_iter().enumerate() {
             let transition = &notice.transition;
             let is_last = index == last;
+            let is_wanted = manner.states.contains(&transition.to);
             let dropped = if !is_last && covered(transition.at) {
                 Some(Reason::Muted)
-            } else if !is_last && grouping == Grouping::Outcome {
+            } else if !is_last && manner.grouping == Grouping::Outcome {
                 Some(Reason::Superseded)
             } else if notice.due > now && notice.attempts == 0 {
                 break;
             } else if !is_news(heard, transition.to) {
                 Some(Reason::Known)
-            } else {
+            } else if is_wanted {
                 None
+            } else if is_behind {
+                // What came before has to be heard first.
+                break;
+            } else {
+                heard = Some(transition.to);
+                plan.settled.push(notice.clone());
+                Some(Reason::Unwanted)
             };
             if let Some(reason) = dropped {
                 plan.dropped.push((notice.id, reason));
@@ -201,6 +242,7 @@ fn choose(
                 continue;
             }
             heard = Some(transition.to);
+            is_behind = true;
             if notice.open_since.is_none() {
                 plan.opened.push(notice.id);
             }
@@ -211,7 +253,18 @@ fn choose(
     chosen
 }
 
-fn group(to_tell: Vec<Queued>, grouping: Grouping, budget: usize) -> Vec<Vec<Queued>> {
+/// The notices of each alarm, in their order.
+fn chains(open: Vec<Queued>) -> BTreeMap<String, Vec<Queued>> {
+    let mut chains: BTreeMap<String, Vec<Queued>> = BTreeMap::new();
+    for notice in open {
+        let name = notice.transition.alarm.name.clone();
+        chains.entry(name).or_default().push(notice);
+    }
+    chains
+}
+
+fn group(to_tell: Vec<Queued>, manner: Manner<'_>) -> Vec<Vec<Queued>> {
+    let (grouping, budget) = (manner.grouping, manner.budget);
     let together = match grouping {
         Grouping::Each => false,
         Grouping::Above(most) => to_tell.len() > most.min(budget),

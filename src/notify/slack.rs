@@ -5,7 +5,7 @@ use reqwest::{Client, Url};
 use serde_json::{Value, json};
 
 use super::message;
-use super::outcome::{self, Outcome};
+use super::outcome::{self, Answer, Outcome};
 use crate::config::Secret;
 use crate::model::alarm::{State, Transition};
 
@@ -20,13 +20,30 @@ const MAX_DESCRIPTION: usize = 1_500;
 /// Characters of a list of alarms. Slack refuses messages from some 13,200 on.
 const MAX_LIST: usize = 9_000;
 
-/// Answers that no later attempt changes (Slack: incoming webhooks, errors). The same status with
-/// another text may be a proxy's.
+/// Answers about the content (Slack: incoming webhooks, errors).
 const UNFIT: [&str; 4] = [
     "invalid_payload",
     "invalid_blocks",
     "invalid_blocks_format",
     "msg_blocks_too_long",
+];
+
+/// Answers that no later attempt changes: the channel, the webhook or the workspace is no more or
+/// takes nothing. The same status with another text is someone in between, such as a proxy.
+const FINAL: [&str; 13] = [
+    "action_prohibited",
+    "channel_is_archived",
+    "channel_not_found",
+    "invalid_token",
+    "no_active_hooks",
+    "no_service",
+    "no_service_id",
+    "no_team",
+    "no_text",
+    "posting_to_general_channel_denied",
+    "team_disabled",
+    "too_many_attachments",
+    "user_not_found",
 ];
 
 /// A channel's webhook.
@@ -40,18 +57,26 @@ impl Slack {
     pub(super) async fn send(&self, transitions: &[&Transition], now: Timestamp) -> Outcome {
         let body = body(transitions);
         let request = self.client.post(self.url.expose().clone()).json(&body);
-        let answer = match outcome::send(request, now).await {
-            Ok(answer) => answer,
-            Err(again) => return Outcome::Again(again),
-        };
-        let is_unfit = UNFIT.contains(&answer.text.as_str());
-        match (answer.status.as_u16(), answer.text.as_str()) {
-            (200, "ok") => Outcome::Taken,
-            // Someone in between, such as a proxy's page to log in.
-            (200..=299, _) => Outcome::Refused(format!("not Slack's answer: {}", answer.why())),
-            (400, _) if !is_unfit => Outcome::Refused(answer.why()),
-            _ => answer.outcome(),
+        match outcome::send(request, now).await {
+            Ok(answer) => outcome_of(answer),
+            Err(again) => Outcome::Again(again),
         }
+    }
+}
+
+/// What an answer means: Slack says in a word what is wrong.
+fn outcome_of(answer: Answer) -> Outcome {
+    let word = answer.text.as_str();
+    match answer.status.as_u16() {
+        200 if word == "ok" => Outcome::Taken,
+        400..=499 if UNFIT.contains(&word) => Outcome::Unfit(answer.why()),
+        400..=499 if FINAL.contains(&word) => Outcome::Refused(answer.why()),
+        // Someone in between, such as a proxy's page to log in.
+        200..=299 | 400 => {
+            let why = format!("not Slack's answer: {}", answer.why());
+            Outcome::Again(answer.again(why))
+        }
+        _ => answer.outcome(),
     }
 }
 
@@ -74,7 +99,11 @@ const fn sign(state: State) -> &'static str {
 fn single(transition: &Transition) -> Value {
     let alarm = &transition.alarm;
     let (from, to) = (transition.from.name(), transition.to.name());
-    let title = format!("{} {to}: {}", sign(transition.to), alarm.name);
+    let title = if alarm.name == message::TEST_ALARM {
+        format!("\u{1f514} TEST: {}", alarm.name)
+    } else {
+        format!("{} {to}: {}", sign(transition.to), alarm.name)
+    };
     let field = |name: &str, text: &str| {
         let room = MAX_FIELD - name.len() - 3;
         json!({"type": "mrkdwn", "text": format!("*{name}*\n{}", escape(text, room))})

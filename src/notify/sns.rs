@@ -10,6 +10,7 @@ use super::outcome::{Again, Outcome};
 use crate::aws::{Aws, Failure, Kind, Permission};
 use crate::config::TopicArn;
 use crate::model::alarm::{Statistic, Transition};
+use crate::model::minute::encoded;
 
 /// A subject has fewer characters than this, all printable ASCII (SNS: Publish).
 const MAX_SUBJECT: usize = 100;
@@ -119,7 +120,7 @@ struct Trigger<'a> {
 /// CloudWatch writes these two in lower case, and nothing else.
 #[derive(Serialize)]
 struct Dimension<'a> {
-    value: &'a str,
+    value: String,
     name: &'a str,
 }
 
@@ -159,7 +160,10 @@ pub(super) fn message(transition: &Transition, topic: &TopicArn, configured: Tim
             dimensions: alarm
                 .dimensions
                 .iter()
-                .map(|(name, value)| Dimension { value, name })
+                .map(|(name, value)| Dimension {
+                    value: encoded(value),
+                    name,
+                })
                 .collect(),
             period: alarm.period_seconds,
             evaluation_periods: alarm.evaluation_periods,

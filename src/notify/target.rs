@@ -9,7 +9,7 @@ use tracing::{error, info, warn};
 
 use super::alertmanager::{Alertmanager, RESEND_PERIOD};
 use super::outcome::{Again, Outcome};
-use super::plan::{Grouping, Plan, plan};
+use super::plan::{Grouping, Manner, Plan, plan};
 use super::slack::Slack;
 use super::sns::Sns;
 use super::webhook::Webhook;
@@ -87,16 +87,33 @@ impl Target {
         }
     }
 
-    /// True if this target is to hear of a transition.
-    pub(super) fn wants(&self, transition: &Transition) -> bool {
+    /// True if this target is to hear of a transition, or has to know of it: after a recovery the
+    /// next alarm is news, wanted or not.
+    pub(super) fn heeds(&self, transition: &Transition) -> bool {
         let settings = &self.settings;
         let severities = &settings.severities;
-        // Alertmanager is told whether an alert fires, whatever else it is.
-        let hears_all = matches!(self.notifier, Notifier::Alertmanager(_));
         let mut patterns = settings.alarms.iter();
-        (hears_all || settings.states.contains(&transition.to))
+        (transition.to == State::Ok || self.states().contains(&transition.to))
             && (severities.is_empty() || severities.contains(&transition.alarm.severity))
             && patterns.any(|pattern| matches(pattern, &transition.alarm.name))
+    }
+
+    /// The states that this target is told of.
+    fn states(&self) -> &[State] {
+        match self.notifier {
+            // It is told whether an alert fires, whatever else it is.
+            Notifier::Alertmanager(_) => &State::ALL,
+            Notifier::Sns(_) | Notifier::Slack(_) | Notifier::Webhook(_) => &self.settings.states,
+        }
+    }
+
+    /// What a test says: a recovery, so that nothing has to be closed afterwards. An Alertmanager shows
+    /// what fires only, and lets it end by itself.
+    pub(super) const fn state_of_test(&self) -> State {
+        match self.notifier {
+            Notifier::Alertmanager(_) => State::Alarm,
+            Notifier::Sns(_) | Notifier::Slack(_) | Notifier::Webhook(_) => State::Ok,
+        }
     }
 
     /// When a transition of now is told at the earliest.
@@ -114,8 +131,12 @@ impl Target {
         is_stopping: impl Fn() -> bool,
     ) -> Result<(), QueryError> {
         let firing = self.firing(&queue.told, now);
-        let budget = self.budget(now);
-        let plan = plan(queue, mutes, self.grouping(), budget, now);
+        let manner = Manner {
+            grouping: self.grouping(),
+            states: self.states(),
+            budget: self.budget(now),
+        };
+        let plan = plan(queue, mutes, manner, now);
         self.begin(&plan, now).await?;
         let mut messages: VecDeque<Vec<Queued>> = plan.messages.into();
         while let Some(message) = messages.pop_front() {
@@ -127,7 +148,8 @@ impl Target {
                 sending,
                 ..Claim::default()
             };
-            self.ledger.claim_notices(claim, now).await?;
+            let name = &self.settings.name;
+            self.ledger.claim_notices(name, claim, now).await?;
             let transitions: Vec<&Transition> =
                 message.iter().map(|notice| &notice.transition).collect();
             match self.send(&transitions, now).await {
@@ -181,7 +203,8 @@ impl Target {
         if claim == Claim::default() {
             return Ok(());
         }
-        self.ledger.claim_notices(claim, now).await?;
+        let name = &self.settings.name;
+        self.ledger.claim_notices(name, claim, now).await?;
         for (_, reason) in &plan.dropped {
             self.count(reason.name(), 1);
         }
@@ -240,8 +263,10 @@ impl Target {
             target,
             notices, why, "the target refuses to be told of alarms"
         );
-        let ids = message.iter().map(|notice| notice.id).collect();
-        self.ledger.notices_dropped(ids).await?;
+        // It counts as heard, or the next alarm after a lost recovery would not be news.
+        self.ledger
+            .notices_done(&self.settings.name, message)
+            .await?;
         self.count("refused", notices);
         let mut memory = self.memory();
         memory.counts.waiting = memory.counts.waiting.saturating_sub(notices);

@@ -52,10 +52,12 @@ pub struct NoticeQueue {
 }
 
 /// What is written down before a message is handed over.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Claim {
     /// Will not be told.
     pub dropped: Vec<i64>,
+    /// Will not be told and count as heard, so that the next different state is news.
+    pub settled: Vec<Queued>,
     /// Could be told from now on.
     pub opened: Vec<i64>,
     /// Go out as one message.
@@ -86,11 +88,19 @@ impl Ledger {
     }
 
     /// Writes down what is about to be handed over, and what will not be.
-    pub async fn claim_notices(&self, claim: Claim, now: Timestamp) -> Result<(), QueryError> {
-        let now = now.as_millisecond();
+    pub async fn claim_notices(
+        &self,
+        target: &str,
+        claim: Claim,
+        now: Timestamp,
+    ) -> Result<(), QueryError> {
+        let (target, now) = (target.to_owned(), now.as_millisecond());
         self.change(move |transaction| {
+            tell(transaction, &target, &claim.settled)?;
+            let settled: Vec<i64> = claim.settled.iter().map(|notice| notice.id).collect();
             let batch = claim.sending.first();
-            each(transaction, DELETE, &claim.dropped, None)
+            each(transaction, DELETE, &settled, None)
+                .and_then(|()| each(transaction, DELETE, &claim.dropped, None))
                 .and_then(|()| {
                     let open = "UPDATE notice SET open_since = ?2 WHERE id = ?1";
                     each(transaction, open, &claim.opened, Some(now))
@@ -106,7 +116,7 @@ impl Ledger {
         .await
     }
 
-    /// Writes down that a message was taken, and what the target knows now.
+    /// Writes down that a message was taken or given up, and what counts as heard now.
     pub async fn notices_done(&self, target: &str, done: Vec<Queued>) -> Result<(), QueryError> {
         let target = target.to_owned();
         self.change(move |transaction| {
@@ -141,14 +151,6 @@ impl Ledger {
                     .map_err(StoreError::sql("put notices back"))?;
             }
             Ok(())
-        })
-        .await
-    }
-
-    /// Gives notices up.
-    pub async fn notices_dropped(&self, ids: Vec<i64>) -> Result<(), QueryError> {
-        self.change(move |transaction| {
-            each(transaction, DELETE, &ids, None).map_err(StoreError::sql("give notices up"))
         })
         .await
     }
@@ -190,6 +192,13 @@ pub(super) fn insert(connection: &Connection, notices: &[Notice]) -> Result<(), 
     Ok(())
 }
 
+/// What is over, and no notice will say so: the target or the actions were switched off meanwhile.
+/// Else the next alarm would be taken as known.
+const FORGET_WHAT_IS_OVER: &str = "DELETE FROM notice_told WHERE state <> 'OK' \
+     AND alarm IN (SELECT name FROM alarm_state WHERE state = 'OK') \
+     AND (target, alarm) NOT IN (SELECT target, CASE WHEN json_valid(transition) \
+     THEN coalesce(json_extract(transition, '$.alarm.name'), '') ELSE '' END FROM notice)";
+
 fn start(
     transaction: &Transaction<'_>,
     targets: &[String],
@@ -209,6 +218,7 @@ fn start(
         let deleted = transaction.execute(delete, [&known])?;
         gone += if counts { deleted } else { 0 };
     }
+    transaction.execute(FORGET_WHAT_IS_OVER, [])?;
     let mut select = transaction.prepare("SELECT target FROM notice WHERE sending ORDER BY id")?;
     let interrupted = select
         .query_map([], |row| row.get(0))?

@@ -45,6 +45,40 @@ fn alarms(place: &Place, arguments: &[&str]) -> (i32, String, String) {
 }
 
 #[test]
+fn a_reader_that_has_seen_enough_is_no_fault_and_a_full_disk_is() {
+    let place = Place::new();
+    place.write(
+        "failing.yaml",
+        &STORY.replace("OK OK OK OK ALARM", "OK OK OK OK OK"),
+    );
+    let run = |arguments: &[&str], stdout: Stdio| {
+        let mut command = place.command(arguments);
+        command.stdout(stdout).stderr(Stdio::piped());
+        command.current_dir(place.path(""));
+        let output = command.output().unwrap();
+        let told = String::from_utf8(output.stderr).unwrap();
+        (output.status.code().unwrap(), told)
+    };
+    let closed = || {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        Stdio::from(writer)
+    };
+    let quiet = (0, String::new());
+    assert_eq!(run(&["alarms", "check"], closed()), quiet);
+    assert_eq!(run(&["metrics"], closed()), quiet);
+    assert_eq!(run(&["client-config", "--help"], closed()), quiet);
+    // What a command finds out does not depend on who listens.
+    let failing = ["alarms", "test", "failing.yaml"];
+    let fails = (1, "1 of 1 story fails\n".to_owned());
+    assert_eq!(run(&failing, closed()), fails);
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full");
+    let (code, told) = run(&["alarms", "check"], full.unwrap().into());
+    let expected = "cannot write to standard output: No space left on device";
+    assert!(code == 1 && told.starts_with(expected), "{code} {told}");
+}
+
+#[test]
 fn stories_hold_fail_or_are_malformed() {
     let place = Place::new();
     place.write("good.yaml", STORY);
@@ -206,4 +240,16 @@ async fn looking_back_asks_the_daemon() {
     let look = ["backtest", "disk.yaml", "--url", &daemon.http];
     let (code, said, _) = alarms(&place, &look);
     assert!(code == 0 && said.contains("fired"), "{said}");
+    let text = TEMPLATE.replace("MetricName: disk", "MetricName: dsk");
+    place.write("wrong.yaml", &text);
+    let look = ["backtest", "wrong.yaml", "--url", &daemon.http];
+    let (code, _, told) = alarms(&place, &look);
+    let expected = "wrong.yaml:9: MetricName: ClaudeCode/Enterprise has no metric \
+                    dsk_utilization; did you mean disk_utilization?\n";
+    assert_eq!((code, told.as_str()), (64, expected));
+    let look = ["backtest", "--metric", "eror_rate", "--url", &daemon.http];
+    let (code, _, told) = alarms(&place, &look);
+    let expected = "metrics: there is no metric eror_rate; did you mean error_rate?; there are \
+                    requests_per_minute, ";
+    assert!(code == 64 && told.starts_with(expected), "{code} {told}");
 }

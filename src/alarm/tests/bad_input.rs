@@ -38,7 +38,7 @@ const LIMITS: &[(&str, &str, &str)] = &[
     ("AlarmName", "\"a\\tb\"", "control characters"),
     (
         "AlarmActions",
-        "[a, b, c, d, e, f]",
+        "['${A}', '${A}', '${A}', '${A}', '${A}', '${A}']",
         "must be at most 5 actions, got 6",
     ),
     ("OKActions", "[[a]]", "must be a text"),
@@ -66,7 +66,21 @@ const LIMITS: &[(&str, &str, &str)] = &[
     ),
     ("Threshold", "NaN", "must be a number, got NaN"),
     ("Threshold", "1e999", "must be a number, got 1e999"),
-    ("Threshold", "", "must be a number, got "),
+    ("Threshold", "", "Threshold: is needed: null is no value"),
+    ("AlarmName", "~", "AlarmName: is needed: null is no value"),
+    ("Threshold", "''", "must be a number, got "),
+    (
+        "AlarmActions",
+        "[notanarn]",
+        "notanarn is no ARN: an action is an ARN, or refers to a resource that has one",
+    ),
+    ("OKActions", "[!Sub 'foo-${AWS::Region}']", "is no ARN"),
+    (
+        "AlarmActions",
+        "[!GetAtt A.Anr]",
+        "AWS::CloudWatch::Alarm has no attribute Anr, it has Arn; did you mean Arn?",
+    ),
+    ("AlarmActions", "[!Sub '${A.Anr}']", "did you mean Arn?"),
     ("Threshold", "[5]", "must be a text"),
     ("Namespace", ":a", "not begin with a colon"),
     (
@@ -95,6 +109,11 @@ const LIMITS: &[(&str, &str, &str)] = &[
         "Dimensions",
         "[{Name: model, Value: x}, {Name: model, Value: y}]",
         "there twice",
+    ),
+    (
+        "Dimensions",
+        "[{Name: model, Value: ' '}]",
+        "the value of model must have 1 to 1024 ASCII characters",
     ),
     ("Metrics", "[]", "metric math is not supported"),
     (
@@ -183,6 +202,28 @@ fn what_is_not_understood_is_refused() {
         (
             "Resources: {A: {Properties: {}}}",
             "Resources.A.Type: is needed",
+        ),
+        (
+            "Resources:\n  A: {Type: AWS::CloudWatch::Alrm}",
+            "a.yaml:2: Resources.A.Type: AWS::CloudWatch::Alrm is no type of CloudFormation; did \
+             you mean AWS::CloudWatch::Alarm?",
+        ),
+        (
+            "Resources: {A: {Type: AWS::Cloudwatch::Alarm}}",
+            "did you mean AWS::CloudWatch::Alarm?",
+        ),
+        (
+            "Resources: {A: {Type: AWS:CloudWatch::Alarm}}",
+            "did you mean AWS::CloudWatch::Alarm?",
+        ),
+        (
+            "Resources: {Topic: {Type: AWS::SNS::Topic}}",
+            "a.yaml:1: Resources: no template has an AWS::CloudWatch::Alarm",
+        ),
+        (
+            "Resources:\n  Topic: {Type: AWS::SNS::Topic}\n  A:\n    Type: AWS::CloudWatch::Alarm\n    \
+             DependsOn: Tpic",
+            "a.yaml:5: A.DependsOn: Tpic is no resource; did you mean Topic?",
         ),
         (
             "Resources: {A: {Type: AWS::CloudWatch::CompositeAlarm}}",
@@ -295,6 +336,42 @@ fn dimensions_need_a_series() {
             .message
             .starts_with("no series has the dimensions team")
     );
+}
+
+#[test]
+fn a_metric_that_is_kept_as_a_total_has_no_dimensions() {
+    for metric in ["cpu_utilization", "error_share"] {
+        let text = GOOD.replace("error_rate", metric);
+        let text = template(&format!("{text}\nDimensions: [{{Name: model, Value: x}}]"));
+        let told = read_text(&text, &[]).unwrap_err();
+        let expected = format!(
+            "a.yaml:13: Dimensions: {metric} is kept as a total only; by dimensions there are \
+             requests_per_minute, "
+        );
+        assert!(told[0].starts_with(&expected), "{told:?}");
+    }
+}
+
+#[test]
+fn a_namespace_that_is_nearly_ours_is_warned_of() {
+    let warnings = |namespace: &str| {
+        let text = GOOD.replace("ClaudeCode/Enterprise", namespace);
+        let set = read_text(&template(&text), &[]).unwrap();
+        set.warnings
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        warnings("ClaudeCode/Enterprize"),
+        [
+            "a.yaml:6: Namespace: ClaudeCode/Enterprize is not evaluated here; did you mean \
+             ClaudeCode/Enterprise?"
+        ]
+    );
+    assert_eq!(warnings("claudecode/enterprise").len(), 1);
+    assert_eq!(warnings("ClaudeCode/Enterprise"), [""; 0]);
+    assert_eq!(warnings("AWS/Bedrock"), [""; 0]);
 }
 
 #[test]

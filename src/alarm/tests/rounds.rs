@@ -181,13 +181,18 @@ async fn a_faulty_file_leaves_the_old_alarms() {
     round.round(at(10)).await.unwrap();
     let success = || house.registry.gauge(catalogue::ALARMS_RELOAD_SUCCESS, &[]);
     assert_eq!(success(), Some(1.0));
-    house.write("Resources: [");
-    house.seal(11, 5.0).await;
-    round.round(at(11)).await.unwrap();
-    assert_eq!(
-        (success(), house.state().await),
-        (Some(0.0), Some(State::Ok))
-    );
+    let misspelt = template(DISK).replace("AWS::CloudWatch::Alarm", "AWS::Cloudwatch::Alarm");
+    let nothing = "Resources: {Topic: {Type: AWS::SNS::Topic}}";
+    for faulty in ["Resources: [", &misspelt, nothing] {
+        house.write(faulty);
+        house.seal(11, 5.0).await;
+        round.round(at(11)).await.unwrap();
+        assert_eq!(
+            (success(), house.state().await),
+            (Some(0.0), Some(State::Ok)),
+            "{faulty}"
+        );
+    }
     house.write(&template(&DISK.replace("disk\n", "renamed\n")));
     house.seal(12, 5.0).await;
     round.round(at(12)).await.unwrap();

@@ -31,12 +31,36 @@ fn what_is_left_out_has_the_default_of_cloudwatch() {
     assert_eq!(read_text(&template(GOOD), &[]).unwrap().alarms, [good()]);
 }
 
+#[test]
+fn a_value_of_a_dimension_is_written_plainly_or_as_cloudwatch_has_it() {
+    let alarm = |value: &str| {
+        let text = format!("{GOOD}\nDimensions: [{{Name: team, Value: '{value}'}}]");
+        read_text(&template(&text), &[]).unwrap().alarms.remove(0)
+    };
+    let plain = alarm("決済");
+    assert_eq!(plain, alarm("%E6%B1%BA%E6%B8%88"));
+    assert_eq!(plain.dimensions, given(&[("team", "決済")]));
+    let key = series_of(&plain, "ClaudeCode/Enterprise").unwrap();
+    assert_eq!(key.dimensions.values().next().unwrap().as_ref(), "決済");
+    let sent = |alarm: &Alarm, ours: &str| {
+        let wanted = plan::wanted(alarm, &BTreeMap::new(), "mine", None, ours);
+        wanted.unwrap().configuration.dimensions
+    };
+    let encoded = given(&[("team", "%E6%B1%BA%E6%B8%88")]);
+    assert_eq!(sent(&plain, "ClaudeCode/Enterprise"), encoded);
+    let text = GOOD.replace("ClaudeCode/Enterprise", "Other/Service");
+    let text = format!("{text}\nDimensions: [{{Name: share, Value: '100%25'}}]");
+    let foreign = read_text(&template(&text), &[]).unwrap().alarms.remove(0);
+    let as_it_is = given(&[("share", "100%25")]);
+    assert_eq!(sent(&foreign, "ClaudeCode/Enterprise"), as_it_is);
+}
+
 const FULL: &str = r#"
 AWSTemplateFormatVersion: "2010-09-09"
 Parameters:
   Limit: {Type: Number, Default: 5000}
   Chat: {Type: String, Default: ""}
-  Topics: {Type: CommaDelimitedList, Default: "arn:a, arn:b"}
+  Topics: {Type: CommaDelimitedList, Default: "arn:aws:sns:eu-central-1:111122223333:a, arn:aws:sns:eu-central-1:111122223333:b"}
   Stage: {Type: String, AllowedValues: [prod, test], Default: prod}
 Mappings:
   Periods: {prod: {seconds: 60}, test: {seconds: 300}}
@@ -72,7 +96,7 @@ Resources:
         - !Sub "arn:aws:sns:${AWS::Region}:${AWS::AccountId}:${Topic.TopicName}"
         - !If [HasChat, !Ref Chat, !Ref AWS::NoValue]
       OKActions: !Ref Topics
-      InsufficientDataActions: [!GetAtt [Topic, TopicArn], !Join [":", [arn, !Ref Stage]]]
+      InsufficientDataActions: [!GetAtt [Topic, TopicArn], !Join [":", ["arn:aws:sns:eu-central-1:111122223333", !Ref Stage]]]
       Unit: Milliseconds
       Tags: [{Key: severity, Value: critical}, {Key: team, Value: sre}]
   Chatty:
@@ -104,8 +128,14 @@ fn functions_conditions_and_parameters_are_resolved() {
                 "${Topic}",
                 "arn:aws:sns:${AWS::Region}:${AWS::AccountId}:${Topic.TopicName}",
             ]),
-            ok: texts(&["arn:a", "arn:b"]),
-            insufficient_data: texts(&["${Topic.TopicArn}", "arn:prod"]),
+            ok: texts(&[
+                "arn:aws:sns:eu-central-1:111122223333:a",
+                "arn:aws:sns:eu-central-1:111122223333:b",
+            ]),
+            insufficient_data: texts(&[
+                "${Topic.TopicArn}",
+                "arn:aws:sns:eu-central-1:111122223333:prod",
+            ]),
         },
         severity: "critical".to_owned(),
         runbook: Some("https://example.com/runbook#slow".to_owned()),
@@ -124,7 +154,7 @@ fn functions_conditions_and_parameters_are_resolved() {
 #[test]
 fn given_parameters_replace_defaults() {
     let values = [
-        ("Chat", "arn:chat"),
+        ("Chat", "arn:aws:sns:eu-central-1:111122223333:chat"),
         ("Limit", "7"),
         ("AWS::StackName", "mine"),
     ];
@@ -133,8 +163,18 @@ fn given_parameters_replace_defaults() {
     let chatty = set.find("chatty").unwrap();
     let thresholds = [slow.threshold, chatty.threshold].map(|number| number.to_string());
     assert_eq!(thresholds, ["7", "1000"]);
-    assert_eq!(slow.actions.alarm[2], "arn:chat");
-    let test = read_text(FULL, &[("Stage", "test"), ("Chat", "x")]).unwrap();
+    assert_eq!(
+        slow.actions.alarm[2],
+        "arn:aws:sns:eu-central-1:111122223333:chat"
+    );
+    let test = read_text(
+        FULL,
+        &[
+            ("Stage", "test"),
+            ("Chat", "arn:aws:sns:eu-central-1:111122223333:chat"),
+        ],
+    )
+    .unwrap();
     assert_eq!(test.alarms.len(), 1, "the condition does not hold");
     // 15 periods of five minutes, from the mapping.
     assert_eq!(test.alarms[0].period_seconds, 300);

@@ -5,9 +5,11 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 
 use super::Templates;
+use crate::alarm::Loaded;
 use crate::alarm::apply::Account;
 use crate::alarm::plan::{self, Reach, Wanted};
 use crate::aws::Aws;
+use crate::cli::out;
 use crate::cli::{ConfigFile, block_on};
 use crate::clock::Clock;
 use crate::config::Faults;
@@ -57,7 +59,7 @@ fn topic(text: &str) -> Result<String, String> {
 pub(super) fn plan(wanted: Plan) -> anyhow::Result<()> {
     block_on(async {
         let (_, plan) = Box::pin(compare(wanted)).await?;
-        println!("{plan}");
+        out::println(&plan)?;
         if plan.is_done() {
             Ok(())
         } else {
@@ -69,16 +71,23 @@ pub(super) fn plan(wanted: Plan) -> anyhow::Result<()> {
 pub(super) fn apply(wanted: Apply) -> anyhow::Result<()> {
     block_on(async {
         let (mut account, plan) = Box::pin(compare(wanted.plan)).await?;
-        println!("{plan}");
+        // Whether or not somebody reads what is done.
+        let said = out::println(&plan);
         let failures = account.carry_out(&plan).await;
         for (name, error) in &failures {
-            eprintln!("{name}: {error}");
+            out::note(format_args!("{name}: {error}"));
         }
         let (failed, refused) = (failures.len(), plan.foreign.len());
         if failed > 0 || refused > 0 {
-            bail!("{failed} changes failed, {refused} alarms belong to someone else");
+            let changes = if failed == 1 { "change" } else { "changes" };
+            let alarms = if refused == 1 {
+                "alarm belongs"
+            } else {
+                "alarms belong"
+            };
+            bail!("{failed} {changes} failed, {refused} {alarms} to someone else");
         }
-        Ok(())
+        Ok(said?)
     })?
 }
 
@@ -102,13 +111,18 @@ async fn compare(wanted: Plan) -> anyhow::Result<(Account, plan::Plan)> {
 }
 
 fn resolve(wanted: &Plan, set: &str) -> anyhow::Result<Vec<Wanted>> {
-    let read = wanted.templates.read(&wanted.config)?.set;
+    let Loaded {
+        set: read,
+        namespace,
+        ..
+    } = wanted.templates.read(&wanted.config)?;
     let mut alarms = Vec::new();
     let mut faults = Vec::new();
     for alarm in &read.alarms {
         let tags = read.origins.get(&alarm.name);
         let tags = tags.map(|origin| origin.tags.clone()).unwrap_or_default();
-        match plan::wanted(alarm, &tags, set, wanted.topic.as_deref()) {
+        let topic = wanted.topic.as_deref();
+        match plan::wanted(alarm, &tags, set, topic, &namespace) {
             Ok(alarm) => alarms.push(alarm),
             Err(fault) => faults.push(fault),
         }

@@ -1,7 +1,7 @@
 //! `tallyd alarms backtest`: when alarms would have fired on the minutes that the daemon keeps.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde::Deserialize;
@@ -9,7 +9,13 @@ use serde_json::json;
 
 use super::{Values, read_file};
 use crate::cli::Remote;
+use crate::cli::out;
+use crate::cli::remote::Refused;
 use crate::cli::table::{Align, table};
+use crate::config::Faults;
+
+/// What the daemon calls a template that it is given.
+const TEMPLATE: &str = "template";
 
 /// What to look back on.
 #[derive(Args, Debug)]
@@ -63,9 +69,30 @@ pub(super) async fn execute(wanted: Backtest) -> anyhow::Result<()> {
         "template": template,
         "parameters": parameters,
     });
-    let answer: Answer = wanted.remote.post("/api/v1/alarms/backtest", &body).await?;
-    print!("{}", written(&answer));
+    let asked = wanted.remote.post("/api/v1/alarms/backtest", &body).await;
+    let answer: Answer = asked.map_err(|error| faulty(error, wanted.template.as_deref()))?;
+    out::print(written(&answer))?;
     Ok(())
+}
+
+/// What the daemon says of the arguments is a fault of them, in the file's own name.
+fn faulty(error: anyhow::Error, template: Option<&Path>) -> anyhow::Error {
+    let Some(Refused { code, detail, .. }) = error.downcast_ref() else {
+        return error;
+    };
+    let name = template.unwrap_or_else(|| Path::new(TEMPLATE)).display();
+    let line = |line: &str| {
+        let named = line
+            .strip_prefix(TEMPLATE)
+            .filter(|rest| rest.starts_with(':'))
+            .map_or_else(|| line.to_owned(), |rest| format!("{name}{rest}"));
+        named.replace(&format!(", at {TEMPLATE}:"), &format!(", at {name}:"))
+    };
+    match code.as_str() {
+        "invalid_template" => Faults(detail.lines().map(line).collect()).into(),
+        "invalid_body" => Faults(vec![detail.clone()]).into(),
+        _ => error,
+    }
 }
 
 fn written(answer: &Answer) -> String {

@@ -5,6 +5,7 @@ use clap::Args;
 use super::Templates;
 use crate::alarm::{self, Loaded};
 use crate::cli::ConfigFile;
+use crate::cli::out;
 use crate::cli::table::{Align, table};
 use crate::model::alarm::{Alarm, Comparison};
 
@@ -19,7 +20,7 @@ pub struct Check {
 
 pub(super) fn execute(wanted: &Check) -> anyhow::Result<()> {
     let loaded = wanted.templates.read(&wanted.config)?;
-    print!("{}", written(&loaded));
+    out::print(written(&loaded))?;
     Ok(())
 }
 

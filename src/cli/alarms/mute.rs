@@ -5,6 +5,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::cli::Remote;
+use crate::cli::out;
 
 #[derive(Args, Debug)]
 pub struct Mute {
@@ -71,17 +72,20 @@ pub(super) async fn add(wanted: Mute) -> anyhow::Result<()> {
     let body = json!({"for": wanted.length, "alarms": wanted.alarms, "reason": wanted.reason});
     let set: Window = wanted.remote.post("/api/v1/mutes", &body).await?;
     let id = set.id.unwrap_or_default();
-    println!("{} is muted until {}, window {id}", set.alarms, set.to);
+    out::println(format_args!(
+        "{} is muted until {}, window {id}",
+        set.alarms, set.to
+    ))?;
     Ok(())
 }
 
 pub(super) async fn list(wanted: Mutes) -> anyhow::Result<()> {
     let windows: Windows = wanted.remote.get("/api/v1/mutes", &[]).await?;
     for window in &windows.mutes {
-        println!("{}", window.line());
+        out::println(window.line())?;
     }
     if windows.mutes.is_empty() {
-        println!("no maintenance window is set");
+        out::println("no maintenance window is set")?;
     }
     Ok(())
 }
@@ -89,6 +93,6 @@ pub(super) async fn list(wanted: Mutes) -> anyhow::Result<()> {
 pub(super) async fn end(wanted: Unmute) -> anyhow::Result<()> {
     let path = format!("/api/v1/mutes/{}", wanted.id);
     let ended: Ended = wanted.remote.delete(&path).await?;
-    println!("window {} has ended", ended.id);
+    out::println(format_args!("window {} has ended", ended.id))?;
     Ok(())
 }

@@ -5,6 +5,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::cli::Remote;
+use crate::cli::out;
 
 #[derive(Args, Debug)]
 pub struct NotifyTest {
@@ -23,6 +24,6 @@ struct Taken {
 pub(super) async fn execute(wanted: NotifyTest) -> anyhow::Result<()> {
     let path = format!("/api/v1/notify/{}/test", wanted.name);
     let taken: Taken = wanted.remote.post(&path, &json!({})).await?;
-    println!("{} took a test at {}", taken.target, taken.at);
+    out::println(format_args!("{} took a test at {}", taken.target, taken.at))?;
     Ok(())
 }

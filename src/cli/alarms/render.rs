@@ -5,6 +5,7 @@ use clap::{Args, ValueEnum};
 use super::Templates;
 use crate::alarm::render;
 use crate::cli::ConfigFile;
+use crate::cli::out;
 
 /// What to render, and for whom.
 #[derive(Args, Debug)]
@@ -29,9 +30,9 @@ pub(super) fn execute(wanted: &Render) -> anyhow::Result<()> {
     let Target::Prometheus = wanted.to;
     let group = wanted.templates.name(&wanted.config)?;
     let rendered = render::prometheus(&group, &set.alarms);
-    print!("{}", rendered.rules);
+    out::print(rendered.rules)?;
     for (name, reason) in &rendered.left_out {
-        eprintln!("left out: {name}: {reason}");
+        out::note(format_args!("left out: {name}: {reason}"));
     }
     Ok(())
 }

@@ -8,6 +8,7 @@ use clap::Args;
 use super::{Values, faulty, read, read_file};
 use crate::alarm::story::{self, Story};
 use crate::cli::ConfigFile;
+use crate::cli::out;
 use crate::config::Faults;
 
 /// Files of stories.
@@ -43,7 +44,7 @@ pub(super) fn execute(wanted: &Test) -> anyhow::Result<()> {
     }
     let failures: Vec<_> = stories.iter().filter_map(Story::failure).collect();
     for failure in &failures {
-        println!("{failure}");
+        out::println(failure)?;
     }
     let (stories, holds, fails) = match stories.len() {
         1 => ("1 story".to_owned(), "holds", "fails"),
@@ -52,6 +53,6 @@ pub(super) fn execute(wanted: &Test) -> anyhow::Result<()> {
     if !failures.is_empty() {
         bail!("{} of {stories} {fails}", failures.len());
     }
-    println!("{stories} {holds}");
+    out::println(format_args!("{stories} {holds}"))?;
     Ok(())
 }

@@ -1,11 +1,10 @@
 //! `tallyd cloudwatch dashboard`: prints the dashboard, or puts it into an AWS account.
 
-use std::io::{Write as _, stdout};
-
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
 
 use crate::aws::Aws;
+use crate::cli::out;
 use crate::cli::{ConfigFile, block_on};
 use crate::clock::Clock;
 use crate::export::dashboard;
@@ -55,7 +54,7 @@ fn show(wanted: Show) -> anyhow::Result<()> {
     let region = wanted.region.or(config.aws.region);
     let region = region.context("the region is not known: give --region, or set aws.region")?;
     let body = dashboard::body(&region, &config.cloudwatch.namespace);
-    writeln!(stdout(), "{body}").context("cannot print the dashboard")
+    Ok(out::println(body)?)
 }
 
 async fn apply(wanted: Apply) -> anyhow::Result<()> {
@@ -69,11 +68,11 @@ async fn apply(wanted: Apply) -> anyhow::Result<()> {
     let body = dashboard::body(&region, &config.cloudwatch.namespace);
     let warnings = dashboard::put(&client, &wanted.name, body).await?;
     for warning in warnings {
-        eprintln!("{warning}");
+        out::note(&warning);
     }
-    println!(
+    out::println(format_args!(
         "https://{region}.console.aws.amazon.com/cloudwatch/home?region={region}#dashboards/dashboard/{}",
         wanted.name
-    );
+    ))?;
     Ok(())
 }

@@ -6,7 +6,8 @@ use std::fmt::Write as _;
 use clap::Args;
 use serde::Deserialize;
 
-use crate::cli::alarms::shipped;
+use crate::cli::alarms::in_cloudwatch;
+use crate::cli::out;
 use crate::cli::run::ConfigFile;
 use crate::cli::table::{Align, table, usd};
 use crate::cli::{Remote, block_on};
@@ -16,7 +17,8 @@ use crate::model::label::grouped;
 /// The running daemon knows the series of the last day; without it only the totals are known.
 #[derive(Args, Debug)]
 pub struct Plan {
-    /// Alarms in CloudWatch; default: those that ship with tallyd.
+    /// Alarms in CloudWatch; default: those of the configuration, none where alarms.evaluate leaves
+    /// CloudWatch out.
     #[arg(long, value_name = "NUMBER")]
     pub alarms: Option<u64>,
     /// Asks no daemon: plans for the totals alone, with the configuration file.
@@ -37,6 +39,7 @@ struct Answer {
     folded: usize,
     calls: u64,
     alarms: u64,
+    alarms_counted: String,
     prices_usd: Prices,
 }
 
@@ -57,27 +60,32 @@ struct Prices {
 }
 
 pub(super) fn execute(wanted: Plan) -> anyhow::Result<()> {
-    let alarms = match wanted.alarms {
-        Some(alarms) => alarms,
-        None => shipped()?,
-    };
     let answer = if wanted.offline {
-        offline(wanted.config, alarms)?
+        offline(wanted.config, wanted.alarms)?
     } else {
-        let alarms = alarms.to_string();
+        let alarms = wanted.alarms.map_or_else(String::new, |it| it.to_string());
         let path = "/api/v1/cloudwatch/plan";
         block_on(wanted.remote.get(path, &[("alarms", &alarms)]))??
     };
-    print!("{}", shown(&answer));
+    out::print(shown(&answer))?;
     Ok(())
 }
 
-fn offline(config: ConfigFile, alarms: u64) -> anyhow::Result<Answer> {
-    let settings = config.source().load()?.cloudwatch;
+fn offline(config: ConfigFile, alarms: Option<u64>) -> anyhow::Result<Answer> {
+    let config = config.source().load()?;
+    let (alarms, counted) = match alarms {
+        Some(alarms) => (alarms, "given"),
+        None => match in_cloudwatch(&config)? {
+            0 => (0, "none"),
+            alarms => (alarms, "set"),
+        },
+    };
+    let settings = config.cloudwatch;
     let plan = cloudwatch::plan(&cloudwatch::totals(), Vec::new(), &settings, alarms);
     Ok(Answer {
         namespace: settings.namespace,
         max_metrics: settings.max_metrics,
+        alarms_counted: counted.to_owned(),
         ..Answer::from(plan)
     })
 }
@@ -91,6 +99,7 @@ impl From<Planned> for Answer {
             folded: plan.folded,
             calls: plan.calls,
             alarms: plan.alarms,
+            alarms_counted: String::new(),
             prices_usd: Prices {
                 metrics: exact(plan.metrics_price),
                 calls: exact(plan.calls_price),
@@ -160,6 +169,11 @@ fn shown(answer: &Answer) -> String {
         row("total", String::new(), &prices.total),
     ];
     text += &table(&columns, &rows, 1);
+    text += match answer.alarms_counted.as_str() {
+        "given" => "Alarms: as many as asked for.\n",
+        "set" => "Alarms: those of the configuration.\n",
+        _ => "Alarms: none, since alarms.evaluate leaves CloudWatch out; --alarms counts some.\n",
+    };
     text + "List prices of [cloudwatch], without the free tier.\n"
 }
 
@@ -187,6 +201,7 @@ mod tests {
             folded: 1_290,
             calls: 43_800,
             alarms: 10,
+            alarms_counted: "set".to_owned(),
             prices_usd: Prices {
                 metrics: "0.60".to_owned(),
                 calls: "0.438".to_owned(),
@@ -209,6 +224,7 @@ mod tests {
              alarms          10  1.00\n\
              ------------------------\n\
              total               2.04\n\
+             Alarms: those of the configuration.\n\
              List prices of [cloudwatch], without the free tier.\n"
         );
     }

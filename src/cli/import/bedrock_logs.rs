@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use super::{MAX_TOLD, Progress, Remote, Sender, verdict};
 use crate::aws::Aws;
 use crate::cli::ConfigFile;
+use crate::cli::out;
 use crate::clock::Clock;
 use crate::collect::bedrock_logs::{Entry, Failure, Found, Place, Sink, Skip};
 use crate::config::{Config, LogKind, LogSource};
@@ -88,7 +89,7 @@ pub(super) async fn import(wanted: BedrockLogsImport) -> anyhow::Result<()> {
     let done = taking.sender.flush().await;
     progress.finish();
     done.context("the import broke off; run it again to go on")?;
-    print!("{}", sums.summary(found.len(), &taking));
+    out::print(sums.summary(found.len(), &taking))?;
     verdict(&sums.problems(&taking.sender))
 }
 

@@ -14,6 +14,7 @@ use flate2::write::GzEncoder;
 use serde::Deserialize;
 
 use super::Remote;
+use crate::cli::out;
 use crate::model::label::grouped;
 
 #[derive(Args, Debug)]
@@ -72,7 +73,7 @@ pub(super) async fn import(wanted: BillImport) -> anyhow::Result<()> {
         .remote
         .post_bytes("/api/v1/bills", &parameters, "application/gzip", packed)
         .await?;
-    print!("{}", text(&answer));
+    out::print(text(&answer))?;
     if answer.days == 0 {
         bail!("the files hold no day");
     }

@@ -9,6 +9,7 @@ use clap::Args;
 use flate2::bufread::MultiGzDecoder;
 
 use super::{Progress, Remote, Sender, verdict};
+use crate::cli::out;
 
 #[derive(Args, Debug)]
 pub struct UsageImport {
@@ -47,7 +48,7 @@ pub(super) async fn import(wanted: UsageImport) -> anyhow::Result<()> {
     }
     sender.flush().await?;
     progress.finish();
-    print!("{}", sender.summary());
+    out::print(sender.summary())?;
     let refused = sender.refusals();
     let problems = (refused > 0).then(|| format!("{refused} records were refused"));
     verdict(problems.as_slice())

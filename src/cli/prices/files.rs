@@ -10,6 +10,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::{Check, Import, List};
 use crate::app;
+use crate::cli::out;
 use crate::cli::table::{Align, table};
 use crate::config::Faults;
 use crate::model::price::{EMBEDDED, EMBEDDED_NAME, ListedPrice, lint, litellm};
@@ -36,12 +37,12 @@ pub(super) fn list(wanted: List) -> anyhow::Result<()> {
         .filter(|price| wanted.provider.is_empty() || *price.provider == *wanted.provider)
         .filter(|price| at.is_none_or(|at| holds(price, at)))
         .collect();
-    print!("{}", listed_text(&shown));
-    println!(
+    out::print(listed_text(&shown))?;
+    out::println(format_args!(
         "\nUSD per million tokens; version {}, SHA-256 {}",
         prices.version(),
         prices.sha256()
-    );
+    ))?;
     Ok(())
 }
 
@@ -102,26 +103,30 @@ pub(super) fn check(wanted: Check) -> anyhow::Result<()> {
         if let Some(file) = &config.cost.prices {
             warnings.extend(notes(&file.display().to_string(), &read(file)?)?);
         }
-        print_warnings(&warnings);
-        println!(
+        print_warnings(&warnings)?;
+        out::println(format_args!(
             "the price table can be used; version {}, SHA-256 {}, {} warnings",
             prices.version(),
             prices.sha256(),
             warnings.len()
-        );
+        ))?;
         return Ok(());
     };
     let name = file.display().to_string();
     let warnings = notes(&name, &read(file)?)?;
-    print_warnings(&warnings);
-    println!("{name} can be used; {} warnings", warnings.len());
+    print_warnings(&warnings)?;
+    out::println(format_args!(
+        "{name} can be used; {} warnings",
+        warnings.len()
+    ))?;
     Ok(())
 }
 
-fn print_warnings(warnings: &[String]) {
+fn print_warnings(warnings: &[String]) -> anyhow::Result<()> {
     for warning in warnings {
-        println!("warning: {warning}");
+        out::println(format_args!("warning: {warning}"))?;
     }
+    Ok(())
 }
 
 fn notes(name: &str, text: &str) -> anyhow::Result<Vec<String>> {
@@ -167,7 +172,7 @@ pub(super) fn import(wanted: &Import) -> anyhow::Result<()> {
     let read = litellm::import(&json, &source, &sha256)
         .with_context(|| format!("cannot import {}", wanted.litellm.display()))?;
     match &wanted.output {
-        None => print!("{}", read.toml),
+        None => out::print(read.toml)?,
         Some(file) if file.exists() => {
             bail!("{} exists already, choose another name", file.display())
         }
@@ -176,12 +181,12 @@ pub(super) fn import(wanted: &Import) -> anyhow::Result<()> {
     }
     // The file itself may go to standard output, so all else goes to the other.
     for line in left_out(&read.skipped, wanted.all) {
-        eprintln!("left out: {line}");
+        out::note(format_args!("left out: {line}"));
     }
     for note in &read.notes {
-        eprintln!("warning: {note}");
+        out::note(format_args!("warning: {note}"));
     }
-    eprintln!(
+    out::note(format_args!(
         "{} rows; {} keys of Claude were left out{}; {} keys are of other models; {} warnings",
         read.rows,
         read.skipped.len(),
@@ -192,7 +197,7 @@ pub(super) fn import(wanted: &Import) -> anyhow::Result<()> {
         },
         read.others,
         read.notes.len()
-    );
+    ));
     Ok(())
 }
 

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde::Deserialize;
 
+use crate::cli::out;
 use crate::cli::table::{Align, table};
 use crate::cli::{Remote, block_on};
 
@@ -52,7 +53,7 @@ pub(super) fn print(wanted: &Adjustments) -> anyhow::Result<()> {
     ];
     let path = "/api/v1/quota/adjustments";
     let answer: Answer = block_on(wanted.remote.get(path, &parameters))??;
-    print!("{}", written(&answer, &TimeZone::system()));
+    out::print(written(&answer, &TimeZone::system()))?;
     Ok(())
 }
 

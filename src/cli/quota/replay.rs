@@ -11,6 +11,7 @@ use jiff::tz::TimeZone;
 use serde::Deserialize;
 
 use super::balance::Amount;
+use crate::cli::out;
 use crate::cli::table::{Align, table};
 use crate::cli::{Remote, block_on};
 
@@ -71,7 +72,7 @@ pub(super) fn simulate(wanted: &Simulate) -> anyhow::Result<()> {
         .remote
         .post_text(path, &parameters, "application/toml", text);
     let simulated: Simulated = block_on(asked)??;
-    print!("{}", written(&simulated, &TimeZone::system()));
+    out::print(written(&simulated, &TimeZone::system()))?;
     Ok(())
 }
 
@@ -141,11 +142,15 @@ pub(in crate::cli) fn verify(wanted: &Verify) -> anyhow::Result<()> {
         let (live, ledger) = (one.live.text(), one.ledger.text());
         let unit = one.unit.replace('_', " ");
         let (limit, subject) = (&one.limit, subject.join(", "));
-        println!("{limit} {subject}: {live} live, {ledger} in the ledger ({unit})");
+        out::println(format_args!(
+            "{limit} {subject}: {live} live, {ledger} in the ledger ({unit})"
+        ))?;
     }
     if !differences.is_empty() {
         bail!("{} of {compared} counters differ", differences.len());
     }
-    println!("All {compared} counters are as the ledger says.");
+    out::println(format_args!(
+        "All {compared} counters are as the ledger says."
+    ))?;
     Ok(())
 }

@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde::Deserialize;
 
+use crate::cli::out;
 use crate::cli::table::{Align, table};
 use crate::cli::{Remote, block_on};
 use crate::model::label::grouped;
@@ -39,7 +40,7 @@ struct Held {
 
 pub(super) fn print(wanted: &Reservations) -> anyhow::Result<()> {
     let answer: Answer = block_on(wanted.remote.get("/api/v1/quota/reservations", &[]))??;
-    print!("{}", written(&answer, &TimeZone::system()));
+    out::print(written(&answer, &TimeZone::system()))?;
     Ok(())
 }
 

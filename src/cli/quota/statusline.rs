@@ -15,6 +15,7 @@ use serde_json::Value;
 use super::BALANCES;
 use super::balance::{Amount, Balances, Standing};
 use crate::cli::Remote;
+use crate::cli::out;
 use crate::clock::Clock;
 
 /// Time for the daemon's answer: with the start of the process it stays below 50 ms.
@@ -65,7 +66,8 @@ pub(in crate::cli) fn print(wanted: &StatusLine) {
     if let Ok(Ok(balances)) = answer
         && let Some(line) = line(&balances, &TimeZone::system(), Clock::System.now())
     {
-        println!("{line}");
+        // It never fails, read or not.
+        let _ = out::println(&line);
     }
 }
 

@@ -4,14 +4,13 @@
 //! known to be wrong.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 
 use aws_sdk_cloudwatch::primitives::DateTime;
 use aws_sdk_cloudwatch::types::{
     Dimension as SdkDimension, MetricDatum, StandardUnit, StatisticSet,
 };
 
-use crate::model::minute::{self, Datapoint, Dimension, SeriesKey, Shape, Unit};
+use crate::model::minute::{self, Datapoint, Dimension, SeriesKey, Shape, Unit, encoded};
 
 /// AWS: `PutMetricData`, values are between -2^360 and 2^360.
 const MAX_MAGNITUDE: f64 = 2.348_542_582_773_833_2e108;
@@ -199,21 +198,12 @@ pub(super) fn dimensions(
     named
 }
 
-/// A value in printable ASCII, as CloudWatch wants it. What is not, and the percent sign, is
-/// written as in URLs: two different values never become the same.
+/// A value as CloudWatch has it, which takes no blank one.
 fn ascii(value: &str) -> String {
     if value.trim().is_empty() {
         return "unknown".to_owned();
     }
-    let mut text = String::with_capacity(value.len());
-    for byte in value.bytes() {
-        if (byte.is_ascii_graphic() || byte == b' ') && byte != b'%' {
-            text.push(char::from(byte));
-        } else {
-            let _ = write!(text, "%{byte:02X}");
-        }
-    }
-    text
+    encoded(value)
 }
 
 const fn unit(unit: Unit) -> StandardUnit {

@@ -285,6 +285,13 @@ async fn a_plan_of_cloudwatch_tells_metrics_and_prices() {
         plan["prices_usd"],
         json!({"metrics": "1.50", "calls": "0.438", "alarms": "0.30", "total": "2.238"})
     );
+    assert_eq!(plan["alarms_counted"], "given");
+    let answer = ask(&router, "GET", "/api/v1/cloudwatch/plan", None).await;
+    let plan = answer.json();
+    assert_eq!(
+        (&plan["alarms"], &plan["alarms_counted"]),
+        (&json!(0), &json!("none"))
+    );
     let answer = ask(&router, "GET", "/api/v1/cloudwatch/plan?alarms=some", None).await;
     assert_eq!(answer.problem(), (400, "invalid_parameter".to_owned()));
 }

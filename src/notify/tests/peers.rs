@@ -138,7 +138,8 @@ async fn an_alert_fires_is_sent_again_and_ends_with_the_recovery() {
         .await;
     world.notify.round(at(125)).await.unwrap();
     assert_eq!(peer.firing().await, []);
+    // A test is seen, and ends by itself.
     world.notify.test("am", now).await.unwrap();
-    assert_eq!(peer.firing().await, []);
+    assert_eq!(peer.firing().await, [("tallyd-test".to_owned(), at(300))]);
     world.close();
 }

@@ -1,6 +1,6 @@
 //! What a round would do.
 
-use super::super::plan::{GIVE_UP_AFTER, Grouping, Plan, Reason, plan};
+use super::super::plan::{GIVE_UP_AFTER, Grouping, Manner, Plan, Reason, plan};
 use super::*;
 use crate::store::{MAX_NOTICES, NoticeQueue, Queued, Told};
 
@@ -49,6 +49,14 @@ fn mute(from: i64, to: i64, alarms: &str) -> Mute {
     }
 }
 
+fn manner(grouping: Grouping, budget: usize) -> Manner<'static> {
+    Manner {
+        grouping,
+        states: &State::ALL,
+        budget,
+    }
+}
+
 /// The numbers of the notices in each message, and what was dropped.
 fn outline(plan: &Plan) -> (Vec<Vec<i64>>, Vec<(i64, Reason)>) {
     let messages = plan.messages.iter();
@@ -57,7 +65,12 @@ fn outline(plan: &Plan) -> (Vec<Vec<i64>>, Vec<(i64, Reason)>) {
 }
 
 fn run(queue: NoticeQueue, mutes: &[Mute], seconds: i64) -> (Vec<Vec<i64>>, Vec<(i64, Reason)>) {
-    outline(&plan(queue, mutes, Grouping::Above(3), 10, at(seconds)))
+    outline(&plan(
+        queue,
+        mutes,
+        manner(Grouping::Above(3), 10),
+        at(seconds),
+    ))
 }
 
 #[test]
@@ -79,6 +92,30 @@ fn a_round_tells_each_transition_and_not_before_it_is_due() {
 }
 
 #[test]
+fn a_recovery_that_is_not_wanted_counts_as_heard_once_what_came_before_was_told() {
+    let alarms_only = |queue: NoticeQueue| {
+        let manner = Manner {
+            states: &[State::Alarm],
+            ..manner(Grouping::Above(3), 10)
+        };
+        let plan = plan(queue, &[], manner, at(60));
+        let settled: Vec<i64> = plan.settled.iter().map(|notice| notice.id).collect();
+        (outline(&plan), settled)
+    };
+    let waiting = || vec![over(2, "a", 20), fired(3, "a", 40)];
+    let knows = queue(waiting(), vec![heard("a", State::Alarm)]);
+    let unwanted = vec![(2, Reason::Unwanted)];
+    assert_eq!(alarms_only(knows), ((vec![vec![3]], unwanted), vec![2]));
+    // Else what is told later would be written down over it.
+    let mut waiting = waiting();
+    waiting.insert(0, fired(1, "a", 0));
+    let behind = ((vec![vec![1]], vec![]), vec![]);
+    assert_eq!(alarms_only(queue(waiting.clone(), Vec::new())), behind);
+    (waiting[0].attempts, waiting[0].batch) = (1, Some(1));
+    assert_eq!(alarms_only(queue(waiting, Vec::new())), behind);
+}
+
+#[test]
 fn a_storm_is_one_message() {
     let names = ["a", "b", "c", "d", "e"];
     let storm = |count: usize| {
@@ -97,8 +134,7 @@ fn beyond_the_rate_messages_join_or_wait() {
         outline(&plan(
             queue(waiting, Vec::new()),
             &[],
-            grouping,
-            budget,
+            manner(grouping, budget),
             at(0),
         ))
         .0
@@ -181,6 +217,20 @@ fn a_notice_is_given_up_a_day_after_it_could_have_been_told() {
 }
 
 #[test]
+fn what_was_given_up_counts_as_heard() {
+    let day = i64::try_from(GIVE_UP_AFTER.as_secs()).unwrap();
+    let lost = Queued {
+        open_since: Some(at(0)),
+        ..over(1, "a", 0)
+    };
+    let again = fired(2, "a", 10);
+    let knows = queue(vec![lost.clone(), again], vec![heard("a", State::Alarm)]);
+    let plan = plan(knows, &[], manner(Grouping::Above(3), 10), at(day));
+    assert_eq!(outline(&plan), (vec![vec![2]], vec![(1, Reason::Expired)]));
+    assert_eq!(plan.claim().settled, [lost]);
+}
+
+#[test]
 fn for_an_alertmanager_only_the_outcome_counts() {
     let waiting = vec![
         fired(1, "a", 0),
@@ -192,8 +242,7 @@ fn for_an_alertmanager_only_the_outcome_counts() {
     let plan = plan(
         queue(waiting, Vec::new()),
         &[],
-        Grouping::Outcome,
-        9,
+        manner(Grouping::Outcome, 9),
         at(20),
     );
     let dropped = vec![
@@ -213,8 +262,7 @@ fn the_oldest_go_where_too_many_wait() {
     let plan = plan(
         queue(waiting, Vec::new()),
         &[],
-        Grouping::Above(3),
-        1,
+        manner(Grouping::Above(3), 1),
         at(0),
     );
     assert_eq!(plan.dropped, [(1, Reason::Overflow), (2, Reason::Overflow)]);

@@ -21,6 +21,58 @@ async fn an_alarm_is_told_once_and_its_recovery_once() {
 }
 
 #[tokio::test]
+async fn who_wants_alarms_only_hears_each_of_them_but_none_twice() {
+    let (folder, hook) = (tempfile::tempdir().unwrap(), StandIn::scripted([]).await);
+    let targets = [webhook("ops", &hook, "states = [\"ALARM\"]")];
+    let mut world = World::open(folder.path(), &targets).await;
+    let states = [
+        State::Alarm,
+        // As long as nobody knows that it is over, it is the same alarm.
+        State::InsufficientData,
+        State::Alarm,
+        State::Ok,
+        State::Alarm,
+        State::InsufficientData,
+        State::Ok,
+        State::Alarm,
+    ];
+    for (state, minute) in states.into_iter().zip(0..) {
+        world
+            .settle(&[transition("errors", state, minute * 60)])
+            .await;
+        world.close();
+        world = World::open(folder.path(), &targets).await;
+        world.round(minute * 60).await;
+    }
+    // Nor is one lost that came back before anyone was told.
+    for (state, seconds) in [(State::Ok, 600), (State::Alarm, 660), (State::Ok, 720)] {
+        world.settle(&[transition("errors", state, seconds)]).await;
+    }
+    world.fire(&["errors"], 780).await;
+    for seconds in [780, 785, 790] {
+        world.round(seconds).await;
+    }
+    assert_eq!(hook.told(), vec![["errors ALARM"]; 5]);
+}
+
+#[tokio::test]
+async fn what_ended_while_nobody_listened_is_told_when_it_comes_again() {
+    let (folder, hook) = (tempfile::tempdir().unwrap(), StandIn::scripted([]).await);
+    let world = World::open(folder.path(), &[webhook("ops", &hook, "")]).await;
+    world.fire(&["errors"], 0).await;
+    world.round(0).await;
+    world.close();
+    let others = [webhook("ops", &hook, "alarms = [\"latency\"]")];
+    let world = World::open(folder.path(), &others).await;
+    world.recover(&["errors"], 60).await;
+    world.close();
+    let world = World::open(folder.path(), &[webhook("ops", &hook, "")]).await;
+    world.fire(&["errors"], 120).await;
+    world.round(120).await;
+    assert_eq!(hook.told(), vec![["errors ALARM"]; 2]);
+}
+
+#[tokio::test]
 async fn a_webhook_can_check_who_sent_a_message_and_when() {
     let (folder, hook) = (tempfile::tempdir().unwrap(), StandIn::scripted([]).await);
     let world = World::open(folder.path(), &[webhook("ops", &hook, "")]).await;
@@ -77,7 +129,11 @@ async fn what_a_crash_left_without_an_answer_is_told_again_with_the_same_id() {
         sending: vec![2],
         ..Default::default()
     };
-    world.ledger.claim_notices(claim, at(5)).await.unwrap();
+    world
+        .ledger
+        .claim_notices("ops", claim, at(5))
+        .await
+        .unwrap();
     world.close();
     let world = World::open(folder.path(), &targets).await;
     world.round(10).await;
@@ -136,10 +192,50 @@ async fn what_cannot_be_delivered_for_a_day_is_given_up_and_counted() {
     let results = world.results("ops");
     assert_eq!(results[0], ("expired", 1));
     assert_eq!(world.counts("ops").waiting, 0);
-    // Who never heard of the trouble does not hear of its end.
-    world.recover(&["errors"], 86_500).await;
-    world.round(86_500).await;
-    assert_eq!(world.counts("ops").results["known"], 1);
+}
+
+#[tokio::test]
+async fn a_recovery_that_was_given_up_does_not_hide_the_next_alarm() {
+    let folder = tempfile::tempdir().unwrap();
+    let is_down = Arc::new(Mutex::new(false));
+    let down = is_down.clone();
+    let hook = StandIn::start(move |_, got| match *down.lock().unwrap() {
+        true => Reply::Status(503, "down"),
+        false if got.text.contains("poison") => Reply::Status(422, "cannot read that"),
+        false => Reply::Status(200, ""),
+    })
+    .await;
+    let world = World::open(folder.path(), &[webhook("ops", &hook, "")]).await;
+    world.fire(&["errors"], 0).await;
+    world.round(0).await;
+    let mut over = transition("errors", State::Ok, 60);
+    over.reason = "poison".to_owned();
+    world.settle(&[over]).await;
+    world.round(60).await;
+    world.fire(&["errors"], 120).await;
+    world.round(120).await;
+    // The same where it could not be delivered in time.
+    *is_down.lock().unwrap() = true;
+    world.recover(&["errors"], 180).await;
+    for seconds in [180, 300, 180 + 86_400] {
+        world.round(seconds).await;
+    }
+    *is_down.lock().unwrap() = false;
+    let day = 200 + 86_400;
+    world.fire(&["errors"], day).await;
+    world.round(day).await;
+    let told = hook.told();
+    let taken = [0, 2, told.len() - 1].map(|index| told[index].concat());
+    assert_eq!(taken, ["errors ALARM"; 3]);
+    assert_eq!(
+        world.results("ops"),
+        [
+            ("delivered", 3),
+            ("expired", 1),
+            ("failed", 2),
+            ("refused", 1)
+        ]
+    );
 }
 
 #[tokio::test]
@@ -172,7 +268,6 @@ async fn answers_of_slack_that_are_final_are_not_tried_again() {
         (404, "channel_not_found"),
         (404, "no_service"),
         (410, "channel_is_archived"),
-        (200, "<html>log in</html>"),
     ] {
         let folder = tempfile::tempdir().unwrap();
         let hook = StandIn::start(move |_, _| Reply::Status(status, text)).await;
@@ -182,6 +277,39 @@ async fn answers_of_slack_that_are_final_are_not_tried_again() {
         world.round(600).await;
         assert_eq!(hook.got().len(), 1, "{text}");
         assert_eq!(world.results("ops"), [("refused", 1)], "{text}");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_of_someone_in_between_is_tried_again_also_after_a_restart() {
+    for (status, text) in [
+        (200, "<html>log in</html>"),
+        (302, ""),
+        (400, "<html>bad request</html>"),
+        (401, ""),
+        (403, "<html>blocked by policy</html>"),
+        (404, ""),
+        (407, ""),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let chat = StandIn::scripted([Reply::Status(status, text)]).await;
+        let hook = StandIn::scripted([Reply::Status(status, text)]).await;
+        let targets = [slack("chat", &chat, ""), webhook("hook", &hook, "")];
+        let world = World::open(folder.path(), &targets).await;
+        world.fire(&["errors"], 0).await;
+        world.round(0).await;
+        world.close();
+        let world = World::open(folder.path(), &targets).await;
+        world.round(4).await;
+        assert_eq!(chat.got().len(), 1, "{status}");
+        world.round(5).await;
+        assert_eq!(world.results("chat"), [("delivered", 1)], "{status}");
+        // The content is a webhook's to judge, and any 2xx says that it was taken.
+        let taken = [("delivered", 1)];
+        match status {
+            200 | 400 => assert_eq!(world.results("hook"), [], "{status}"),
+            _ => assert_eq!(world.results("hook"), taken, "{status}"),
+        }
     }
 }
 
@@ -346,7 +474,7 @@ async fn a_test_is_marked_and_its_failure_told_without_the_secret() {
     let world = World::open(folder.path(), &[slack("ops", &hook, "")]).await;
     world.notify.test("ops", at(0)).await.unwrap();
     let text = hook.got()[0].body.to_string();
-    assert!(text.contains("tallyd-test") && text.contains("TEST of tallyd"));
+    assert!(text.contains("\u{1f514} TEST: tallyd-test") && text.contains("TEST of tallyd"));
     let refused = world.notify.test("ops", at(0)).await.unwrap_err();
     assert_eq!(
         refused.to_string(),
@@ -358,6 +486,31 @@ async fn a_test_is_marked_and_its_failure_told_without_the_secret() {
         "there is no [notify.nobody] in the configuration"
     );
     assert!(!format!("{:?}", world.notify).contains("/hook"));
+}
+
+#[tokio::test]
+async fn a_test_of_an_alertmanager_fires_and_ends_by_itself() {
+    let folder = tempfile::tempdir().unwrap();
+    let hook = StandIn::scripted([]).await;
+    let text = format!(
+        "[notify.am]\nkind = \"alertmanager\"\nurl = \"{}/api/v2/alerts\"\n",
+        hook.url
+    );
+    let world = World::open(folder.path(), &[(text, Vec::new())]).await;
+    world.notify.test("am", at(0)).await.unwrap();
+    let alert = hook.got()[0].body[0].clone();
+    let name = &alert["labels"]["alertname"];
+    assert_eq!(
+        (name, &alert["startsAt"], &alert["endsAt"]),
+        (
+            &"tallyd-test".into(),
+            &"2026-11-22T12:00:00Z".into(),
+            &"2026-11-22T12:05:00Z".into()
+        )
+    );
+    // It is no alarm that would be sent again.
+    world.round(60).await;
+    assert_eq!(hook.got().len(), 1);
 }
 
 #[tokio::test]

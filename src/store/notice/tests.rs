@@ -164,7 +164,7 @@ async fn a_notice_is_gone_once_told_and_its_number_is_not_used_again() {
         sending: vec![1],
         ..Claim::default()
     };
-    ledger.claim_notices(claim, at(61)).await.unwrap();
+    ledger.claim_notices("ops", claim, at(61)).await.unwrap();
     ledger
         .notices_done("ops", vec![queued(1, &fired)])
         .await
@@ -194,10 +194,14 @@ async fn what_was_handed_over_without_an_answer_is_found_after_a_restart() {
         .unwrap();
     let claim = Claim {
         dropped: vec![1],
+        settled: Vec::new(),
         opened: vec![2, 3],
         sending: vec![2, 3],
     };
-    open.ledger.claim_notices(claim, at(70)).await.unwrap();
+    open.ledger
+        .claim_notices("ops", claim, at(70))
+        .await
+        .unwrap();
     open.close();
 
     let open = Open::at(folder.path());
@@ -223,7 +227,10 @@ async fn what_was_handed_over_without_an_answer_is_found_after_a_restart() {
         .notices_retry(ids, at(100), "503".to_owned(), false);
     failed.await.unwrap();
     assert_eq!(waiting().await, [tried(2, 100, None), tried(3, 100, None)]);
-    open.ledger.notices_dropped(vec![2, 3]).await.unwrap();
+    open.ledger
+        .notices_done("ops", waiting().await)
+        .await
+        .unwrap();
     assert_eq!(waiting().await, []);
 }
 
