@@ -59,10 +59,10 @@ impl Quota {
     /// Who asks for what under the policy; refuses models and project types that the role does
     /// not allow.
     pub fn resolve(&self, ask: &Ask, sender: &str, now: Timestamp) -> Result<Resolved, Refused> {
-        let in_force = self.inner.in_force.load_full().ok_or(Refused::NoPolicy)?;
+        let in_force = self.inner.in_force.load();
+        let in_force = in_force.as_ref().ok_or(Refused::NoPolicy)?;
         let policy = &in_force.policy;
-        let terms = self.inner.terms.load_full();
-        let names = self.inner.names.load_full();
+        let (terms, names) = (self.inner.terms.load(), self.inner.names.load());
         let mut tokens = Tokens {
             input: ask.input_tokens.min(Tokens::MAX),
             cache_read: ask.cached_input_tokens.min(Tokens::MAX),
@@ -77,7 +77,7 @@ impl Quota {
             is_trusted: is_trusted(policy, sender),
         };
         let basis = Basis {
-            in_force: &in_force,
+            in_force,
             terms: &terms,
             names: &names,
         };
