@@ -86,17 +86,20 @@ pub(super) fn check_kept(query: &UsageQuery, spans: &Spans) -> std::result::Resu
     }
     let by = |dimension| query.group_by.contains(&dimension);
     let by_day = by(Dimension::Day) || by(Dimension::Month);
-    let home = spans.zone().iana_name().unwrap_or("UTC");
+    let zones = match spans.zone().iana_name() {
+        None | Some("UTC") => "UTC".to_owned(),
+        Some(home) => format!("UTC and {home}"),
+    };
     let mend = if by(Dimension::Hour) {
         "group by day".to_owned()
     } else if by_day && !usable(query, spans).iter().any(|k| spans.is_told(*k, from)) {
-        format!("use the zone UTC or {home}")
+        "use such a zone".to_owned()
     } else {
         return Ok(());
     };
     let kept_from = spans.first_kept();
     Err(QueryError::TooFine(format!(
-        "before {kept_from} only whole days of UTC and of {home} are kept: {mend}, or begin later"
+        "before {kept_from} only whole days in {zones} are kept: {mend}, or begin later"
     )))
 }
 

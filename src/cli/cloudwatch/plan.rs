@@ -143,6 +143,9 @@ fn shown(answer: &Answer) -> String {
     let mut text = format!("Namespace {}\n\n", answer.namespace);
     text += &table(&columns, &rows, 0);
     text.push('\n');
+    if answer.metrics.is_empty() {
+        text += "No minute of the last day is over: --offline tells what there would be.\n\n";
+    }
     if answer.folded > 0 {
         let _ = writeln!(
             text,
@@ -226,6 +229,16 @@ mod tests {
              total               2.04\n\
              Alarms: those of the configuration.\n\
              List prices of [cloudwatch], without the free tier.\n"
+        );
+        // A daemon that has just begun.
+        let answer = Answer {
+            metrics: Vec::new(),
+            ..answer
+        };
+        let text = shown(&answer);
+        assert!(
+            text.contains("--offline tells what there would be"),
+            "{text}"
         );
     }
 }

@@ -83,13 +83,13 @@ async fn an_answer_says_of_which_range_it_is() {
     let seen = ask(&ledger, tokyo.clone(), &[Dimension::Day], "Asia/Tokyo").await;
     let range = at(tokyo.start)..at(tokyo.end);
     assert_eq!(seen, Ok((range, vec!["2025-01-15".to_owned()], 10)));
-    let refused = "before 2026-07-31T15:00:00Z only whole days of UTC and of Asia/Tokyo are kept: ";
+    let refused = "before 2026-07-31T15:00:00Z only whole days in UTC and Asia/Tokyo are kept: ";
     for (by, zone, mend) in [
         (Dimension::Hour, "UTC", "group by day, or begin later"),
         (
             Dimension::Day,
             "Asia/Kathmandu",
-            "use the zone UTC or Asia/Tokyo, or begin later",
+            "use such a zone, or begin later",
         ),
     ] {
         let seen = ask(&ledger, part.clone(), &[by], zone).await;
