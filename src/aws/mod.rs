@@ -98,6 +98,28 @@ pub struct Problem {
     pub open: String,
 }
 
+impl Problem {
+    /// What a job's failed call says of the set-up, by the word of its reason: `None` where it
+    /// passes by itself, or where tallyd's own credentials are missing, which is told elsewhere.
+    pub fn of_call(
+        action: &'static str,
+        reason: &str,
+        account: Option<&Account>,
+        line: String,
+    ) -> Option<Self> {
+        let action = match (reason, account) {
+            ("denied" | "unreachable" | "refused", _) => action,
+            ("credentials", Some(_)) => "sts:AssumeRole",
+            _ => return None,
+        };
+        Some(Self {
+            action,
+            open: line.clone(),
+            line,
+        })
+    }
+}
+
 /// The way to AWS. Cheap to clone.
 #[derive(Clone)]
 pub struct Aws(Arc<Inner>);

@@ -151,21 +151,15 @@ impl Reading {
         format!("{account} {region}: {operation} {reason}{mend}")
     }
 
-    /// What is set up wrongly. That tallyd's own credentials are missing is told elsewhere.
+    /// What is set up wrongly.
     pub(super) fn problem(&self) -> Option<Problem> {
         let failure = self.failure.as_ref()?;
-        let action = match (failure.reason, failure.operation) {
-            ("credentials", _) => self.place.account.as_ref().map(|_| "sts:AssumeRole")?,
-            ("denied" | "unreachable" | "refused", "ListMetrics") => "cloudwatch:ListMetrics",
-            ("denied" | "unreachable" | "refused", _) => "cloudwatch:GetMetricData",
-            _ => return None,
+        let action = match failure.operation {
+            "ListMetrics" => "cloudwatch:ListMetrics",
+            _ => "cloudwatch:GetMetricData",
         };
-        let line = self.line(failure);
-        Some(Problem {
-            action,
-            open: line.clone(),
-            line,
-        })
+        let account = self.place.account.as_ref();
+        Problem::of_call(action, failure.reason, account, self.line(failure))
     }
 
     /// Reads up to `end`, within the time it has. What failed is due again in the next round.

@@ -113,21 +113,15 @@ impl Reading {
         format!("{}: {operation} {reason}{mend}", self.account)
     }
 
-    /// What is set up wrongly. That tallyd's own credentials are missing is told elsewhere.
+    /// What is set up wrongly.
     pub(super) fn problem(&self) -> Option<Problem> {
         let failure = self.failure.as_ref()?;
-        let action = match (failure.reason, failure.operation) {
-            ("credentials", _) => self.place.as_ref().map(|_| "sts:AssumeRole")?,
-            ("denied" | "unreachable" | "refused", FORECAST) => "ce:GetCostForecast",
-            ("denied" | "unreachable" | "refused", _) => "ce:GetCostAndUsage",
-            _ => return None,
+        let action = match failure.operation {
+            FORECAST => "ce:GetCostForecast",
+            _ => "ce:GetCostAndUsage",
         };
-        let line = self.line(failure);
-        Some(Problem {
-            action,
-            open: line.clone(),
-            line,
-        })
+        let account = self.place.as_ref();
+        Problem::of_call(action, failure.reason, account, self.line(failure))
     }
 
     /// Reads the bill if it is due.
