@@ -97,7 +97,7 @@ struct Inner {
     known: Known,
     state: Mutex<State>,
     /// Taken after the state, and kept when that is let go: lines come in the order of decisions,
-    /// and nobody who decides waits for a write.
+    /// and the next decision is made beside the write.
     journal: Mutex<Journal>,
     watch: OnceLock<Watch>,
 }
