@@ -1,7 +1,6 @@
 //! Runs collectors, each on its own schedule, so that none can stop another.
 
 use std::any::Any;
-use std::error::Error;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +13,7 @@ use tracing::{info, warn};
 use super::{CollectError, Collector};
 use crate::clock::{Clock, Stopwatch};
 use crate::model::catalogue;
+use crate::model::label;
 use crate::registry::{Registry, Sample};
 use crate::schedule::{Stop, Ticks};
 
@@ -97,7 +97,7 @@ impl Rounds {
                 self.failures = self.failures.saturating_add(1);
                 // Once when it begins and once when values vanish; the metric tells the rest.
                 if self.failures == 1 || self.failures == STALE_AFTER_ROUNDS {
-                    let (error, failures) = (chain(&error), self.failures);
+                    let (error, failures) = (label::with_sources(&error), self.failures);
                     warn!(collector = name, failures, error, "collector failed");
                 }
                 if self.failures == STALE_AFTER_ROUNDS {
@@ -123,17 +123,6 @@ fn panic_text(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().copied();
     let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     text.unwrap_or("without a message").to_owned()
-}
-
-/// An error with all its sources, in one line.
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text = format!("{text}: {error}");
-        source = error.source();
-    }
-    text
 }
 
 #[cfg(test)]
@@ -239,7 +228,9 @@ mod tests {
         let mut rounds = Rounds::new(job("a", deeds), Arc::default());
         let mut told = Vec::new();
         for _ in 0..4 {
-            told.push(chain(&rounds.collect(at(0)).await.unwrap_err()));
+            told.push(label::with_sources(
+                &rounds.collect(at(0)).await.unwrap_err(),
+            ));
         }
         assert_eq!(
             told,

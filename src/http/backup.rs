@@ -16,6 +16,7 @@ use super::body;
 use super::error::Problem;
 use crate::model::access::Scope;
 use crate::model::catalogue;
+use crate::model::label;
 use crate::store::{QueryError, StoreError};
 
 /// Where to put the copy.
@@ -78,7 +79,7 @@ pub(super) async fn post(
         // The administrator chose the path, so the reason is theirs to know.
         QueryError::Store(reason) => {
             tracing::warn!(error = %reason, "a backup failed");
-            let detail = whole(&reason);
+            let detail = label::with_sources(&reason);
             Problem::new(StatusCode::SERVICE_UNAVAILABLE, "backup_failed", detail)
         }
         error => error.into(),
@@ -96,15 +97,4 @@ pub(super) async fn post(
         path: request.path,
         bytes,
     }))
-}
-
-/// An error with its causes.
-fn whole(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }

@@ -4,6 +4,7 @@
 //! Both functions give their own output back unchanged.
 
 use std::borrow::Cow;
+use std::error::Error;
 use std::fmt::Write as _;
 
 use sha2::{Digest, Sha256};
@@ -45,6 +46,18 @@ pub fn fold(raw: &str) -> Option<Cow<'_, str>> {
         return clean(raw);
     }
     clean(&raw.to_lowercase()).map(|name| Cow::Owned(name.into_owned()))
+}
+
+/// An error with all its sources, in one line.
+#[must_use]
+pub fn with_sources(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text = format!("{text}: {error}");
+        source = error.source();
+    }
+    text
 }
 
 /// True for characters that break a line, a table or the reading order.
