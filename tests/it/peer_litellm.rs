@@ -276,7 +276,7 @@ async fn every_route_is_limited_and_charged_once() {
     let place = place();
     let daemon = start(&place, &address).await;
     spent_by_bob(&daemon).await;
-    let patient = [("TALLYD_DEADLINE_MS", "5000")];
+    let patient = [("TALLYD_DEADLINE_MS", "30000")];
     let gateway = Gateway::start(&place, &address, &patient).await;
 
     for (path, body) in routes() {
